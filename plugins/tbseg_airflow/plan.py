@@ -1,0 +1,89 @@
+"""The operator of the first step: checks the form and turns it into ``tbseg plan``."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import Context, Variable
+
+from tbseg_airflow.outcome import StepRefused
+from tbseg_airflow.step import TbsegStep
+
+# Form field -> option of `tbseg plan`.
+OPTIONS = {
+    "tile": "--tile",
+    "split": "--split",
+    "engine": "--engine",
+    "output": "--output",
+    "probabilities": "--probabilities",
+    "probability_dtype": "--probability-dtype",
+}
+RUNS_VARIABLE = "tbseg_runs"
+
+
+class TbsegPlan(TbsegStep):
+    """Runs ``tbseg plan`` with the values of the form.
+
+    Its result is the list that the mapped tasks run over: numbers of batches, or names of tiles
+    when the form names some to be done again. The run folder and the counts go to XCom "plan".
+    """
+
+    template_fields = ()
+
+    def __init__(self, *, home: str, **kwargs: Any) -> None:
+        super().__init__(step="plan", run="", **kwargs)
+        self.home = home
+
+    def execute(self, context: Context) -> list[int] | list[str]:  # type: ignore[override]
+        params = context["params"]
+        self._refuse_unknown(params, context["dag_run"].conf or {})
+        report = self.call(self.command(context))
+        clear_number = context["dag_run"].clear_number or 0
+        plan = {key: report[key] for key in ("run", "tiles", "batches")}
+        context["ti"].xcom_push("plan", {**plan, "clear_number": clear_number})
+        return tile_names(params["only_tiles"]) or list(range(report["batches"]))
+
+    def command(self, context: Context) -> list[str]:
+        params = context["params"]
+        volume, classifier = params["volume"], params["classifier"]
+        run = params["run"] or default_run(
+            volume, classifier, Variable.get(RUNS_VARIABLE, default=None), Path(self.home)
+        )
+        options = [f"{option}={params[field]}" for field, option in OPTIONS.items()]
+        if params["update"]:
+            options.append("--update")
+        return ["tbseg", "plan", "--json", *options, "--", volume, classifier, run]
+
+    @staticmethod
+    def _refuse_unknown(params: Mapping[str, Any], conf: Mapping[str, Any]) -> None:
+        """Airflow itself accepts any key: a misspelt one would be silently without effect."""
+        unknown = sorted(set(conf) - set(params))
+        if unknown:
+            raise StepRefused(
+                "the run has parameters that this DAG does not know\n"
+                f"  expected: any of {', '.join(params)}\n"
+                f"  found: {', '.join(unknown)}\n"
+                "  mend: correct the names in the run's configuration"
+            )
+
+
+def tile_names(text: str | None) -> list[str]:
+    """The names in a comma-separated list, once each, in its order."""
+    return list(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
+
+
+def default_run(volume: str, classifier: str, runs: str | None, home: Path) -> str:
+    """The run folder for a form that names none: VOLUME-CLASSIFIER below a folder for runs.
+
+    That folder is the Airflow Variable ``tbseg_runs``; without it, the one that holds the volume,
+    or .demo/ of the deployment for the volume that comes with it.
+    """
+    where = Path(re.sub(r"\.(h5|hdf5|tiff?):/.*$", r".\1", volume))
+    if "*" in where.name:
+        where = where.parent
+    parent = Path(runs) if runs else where.parent
+    if not runs and where.is_relative_to(home):
+        parent = home / ".demo"
+    name = where.name if where.is_dir() else where.stem
+    return str(parent / f"{name}-{Path(classifier).stem}")

@@ -1,0 +1,196 @@
+"""Start, find and end the local deployment: ``python -m scripts.service up|down|status``."""
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.api import Api, ApiError, request
+from scripts.home import Home
+
+DAG = "tbseg_segment"
+FIRST_PORT = 8080
+START_SECONDS = float(os.environ.get("TBSEG_START_SECONDS", "300"))
+STOP_SECONDS = 45.0
+
+
+class ServiceError(Exception):
+    """The deployment did not start or stop; the text says what to look at."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running deployment: its supervisor's process and the API server's port."""
+
+    home: Home
+    pid: int
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def login(self) -> Api:
+        return Api(self.url, "admin", self.home.password())
+
+
+def find(home: Home) -> Service | None:
+    """The running deployment of this home, or None."""
+    try:
+        descriptor = os.open(home.lock, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with contextlib.suppress(ValueError):  # locked, and not written yet
+            about = json.loads(os.pread(descriptor, 1000, 0))
+            return Service(home, about["pid"], about["port"])
+        time.sleep(0.2)
+        return find(home)
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def up(home: Home, port: int | None = None) -> Service:
+    """The deployment, started if it does not run, once it can take a run."""
+    service = find(home)
+    if service is None:
+        home.prepare()
+        chosen = free_port(FIRST_PORT if port is None else port)
+        log = home.log("supervisor")
+        with log.open("ab") as output:
+            subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", "scripts.supervise", str(home.path), str(chosen)],
+                cwd=Path(__file__).parent.parent,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        time.sleep(0.5)
+        service = find(home)
+        if service is None:
+            raise ServiceError(f"Airflow did not start.\n{_tail(log)}")
+    _wait_until_ready(service)
+    return service
+
+
+def down(home: Home) -> bool:
+    """End the deployment and everything that it runs; False if it did not run."""
+    service = find(home)
+    if service is None:
+        return False
+    os.kill(service.pid, signal.SIGTERM)
+    end = time.monotonic() + STOP_SECONDS
+    while find(home) is not None:
+        if time.monotonic() > end:
+            raise ServiceError(
+                f"Airflow (process {service.pid}) did not end in {STOP_SECONDS:.0f} s"
+            )
+        time.sleep(0.1)
+    return True
+
+
+def free_port(first: int) -> int:
+    """The first free port from ``first`` on, of twenty; after that any."""
+    for port in [*range(first, first + 20), 0]:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return int(probe.getsockname()[1])
+    raise ServiceError("no free port on 127.0.0.1")
+
+
+def _wait_until_ready(service: Service) -> None:
+    """Until the database, all components and the DAG answer; ServiceError when they do not."""
+    begin = time.monotonic()
+    shown = waiting = "the API server"
+    while time.monotonic() - begin < START_SECONDS:
+        if find(service.home) is None:
+            raise ServiceError(f"Airflow ended while it started.\n{_logs(service.home)}")
+        waiting = _not_ready(service)
+        if not waiting:
+            return
+        if waiting != shown and sys.stdout.isatty():
+            print(f"  waiting for {waiting}", flush=True)
+            shown = waiting
+        time.sleep(0.5)
+    raise ServiceError(
+        f"Airflow was not ready after {START_SECONDS:.0f} s: still waiting for {waiting}.\n"
+        f"{_logs(service.home)}\n(a slow machine: TBSEG_START_SECONDS=900)"
+    )
+
+
+def _not_ready(service: Service) -> str:
+    """What is not there yet; empty when all is."""
+    try:
+        health = request(f"{service.url}/api/v2/monitor/health", "GET")
+        for component in ("metadatabase", "scheduler", "dag_processor", "triggerer"):
+            if health[component]["status"] != "healthy":
+                return f"the {component.replace('_', ' ')}"
+        service.login().get(f"dags/{DAG}")
+    except OSError:
+        return "the API server"
+    except ApiError as error:
+        if error.status == 404:
+            return f"the DAG {DAG}"
+        return f"the API server (it answers {error.status})"
+    return ""
+
+
+def _logs(home: Home) -> str:
+    names = ("supervisor", "migrate", "api-server", "scheduler", "dag-processor", "triggerer")
+    newest = [home.log(name) for name in names if home.log(name).exists()]
+    return "\n".join(_tail(path, 5) for path in newest)
+
+
+def _tail(path: Path, lines: int = 20) -> str:
+    text = path.read_text(errors="replace").splitlines()[-lines:]
+    return "\n".join([f"--- the end of {path}", *text])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m scripts.service")
+    parser.add_argument("command", choices=["up", "down", "status"])
+    parser.add_argument("--home", type=Path, default=Path.cwd(), help="the deployment's folder")
+    parser.add_argument("--port", type=int, help=f"default: the first free one from {FIRST_PORT}")
+    options = parser.parse_args()
+    home = Home(options.home.absolute())
+    try:
+        if options.command == "up":
+            print(banner(up(home, options.port)))
+        elif options.command == "down":
+            print("Airflow has ended." if down(home) else "Airflow was not running.")
+        else:
+            service = find(home)
+            print(banner(service) if service else "Airflow is not running.")
+    except ServiceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def banner(service: Service) -> str:
+    """How to reach a deployment."""
+    return "\n".join(
+        [
+            f"Airflow    {service.url}",
+            f"log-in     user admin, password {service.home.password()}",
+            "to stop    make down",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,261 @@
+"""The passport of a classifier: everything about an .ilp that planning a run needs.
+
+Reading one loads neither numba nor any image library.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tbseg_ops.classifier import kernels
+from tbseg_ops.classifier.ilp import Ilp, open_ilp
+from tbseg_ops.classifier.project import (
+    FORESTS,
+    Selection,
+    Training,
+    check_workflow,
+    classifier_type,
+    read_known_labels,
+    read_labels,
+    read_selection,
+    read_training,
+)
+from tbseg_ops.classifier.trees import Forest, UnsupportedTree, read_forests
+from tbseg_ops.errors import InputError
+from tbseg_ops.geometry import Index
+
+_PLAIN = "ParallelVigraRfLazyflowClassifier"
+_EIGENVALUES = (kernels.STRUCTURE_TENSOR, kernels.HESSIAN)
+
+
+class Feature(BaseModel):
+    """One selected feature: ``scale`` is ilastik's sigma in voxels; ``in_2d``: per z slice."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    scale: float
+    in_2d: bool
+
+    def columns(self) -> int:
+        """Columns per channel: the eigenvalues, or one."""
+        return 1 if self.id not in _EIGENVALUES else 2 if self.in_2d else 3
+
+
+class Passport(BaseModel):
+    """What a trained pixel classifier is and asks for; made by ``read_passport``.
+
+    ``labels`` and ``colors`` (RGB, 0..255) are per output channel. ``known_labels[i]`` (1-based) is
+    the label of the forests' class i; the channels of other labels are 0 everywhere.
+    ``features``: in column order, before channels and eigenvalues are expanded; if
+    ``compute_in_2d_stored`` is False their ``in_2d`` is that of the training volume, and
+    ``features_for`` tells what holds for another one. ``columns``: what the forests expect.
+    ``percent_exact``: every probability is k/100 but for the last bit of its float32 (sums over
+    several forests are rounded, in ilastik too), so that uint8 percent loses no vote. Labels must
+    still be taken from the float32 values: the last bit can break a tie.
+    ``digest``: SHA-256 of all that decides the result. ``native_refusals``: what the engine
+    ``native`` lacks, each with what was found; empty if it can do it all.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    path: str
+    ilastik_version: str
+    digest: str
+    labels: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...]
+    known_labels: tuple[int, ...]
+    features: tuple[Feature, ...]
+    compute_in_2d_stored: bool
+    channels: int
+    spatial_axes: Literal["zyx", "yx"]
+    columns: int
+    forests: int
+    trees: int
+    nodes: int
+    percent_exact: bool
+    native_refusals: tuple[str, ...]
+
+    def features_for(self, volume_shape: Index) -> tuple[Feature, ...]:
+        """The features with the 2D flags that hold for a volume of that (z, y, x) shape.
+
+        In a volume of one slice every scale is computed in 2D; files without stored flags
+        compute all scales in 3D otherwise.
+        """
+        flat = volume_shape[0] == 1
+        return tuple(
+            f.model_copy(update={"in_2d": flat or (self.compute_in_2d_stored and f.in_2d)})
+            for f in self.features
+        )
+
+    def halo_for(self, volume_shape: Index) -> Index:
+        """Voxels (z, y, x) on each side that can change a voxel's result: exact, no estimate."""
+        features = self.features_for(volume_shape)
+        reach = [kernels.halo_radius(f.id, f.scale) for f in features]
+        depth = max((r for r, f in zip(reach, features, strict=True) if not f.in_2d), default=0)
+        return depth, max(reach), max(reach)
+
+    def minimum_side_for(self, volume_shape: Index) -> Index:
+        """The least (z, y, x) shape of a volume that ilastik accepts, in voxels."""
+        features = self.features_for(volume_shape)
+        depth = max((kernels.minimum_side(f.scale) for f in features if not f.in_2d), default=1)
+        side = max(kernels.minimum_side(f.scale) for f in features)
+        return depth, side, side
+
+    def check_volume(self, shape: Index, channels: int) -> None:
+        """InputError unless a volume of (z, y, x) ``shape`` is one for this classifier."""
+        if channels != self.channels:
+            raise self._unfit("channels than the classifier's", self.channels, channels)
+        if self.spatial_axes == "yx" and shape[0] != 1:
+            raise self._unfit("axes than the classifier's", "one slice (trained on yx)", shape)
+        least = self.minimum_side_for(shape)
+        if any(n < low for n, low in zip(shape, least, strict=True)):
+            raise InputError(
+                "the volume is too small for the largest scale of the classifier",
+                file=self.path,
+                expected=f"at least {least} voxels (z, y, x)",
+                found=shape,
+                mend="train without the largest scales, or use a larger volume",
+            )
+        columns = channels * sum(f.columns() for f in self.features_for(shape))
+        if columns != self.columns:
+            raise InputError(
+                "the volume gives another number of feature columns than in training",
+                file=self.path,
+                expected=self.columns,
+                found=f"{columns} for a volume of shape {shape}",
+                mend="eigenvalue features have other columns in a single slice: train on such data",
+            )
+
+    def _unfit(self, what: str, expected: object, found: object) -> InputError:
+        return InputError(
+            f"the volume has other {what}",
+            file=self.path,
+            expected=expected,
+            found=found,
+            mend="give the kind of volume the classifier was trained on, or train a new one",
+        )
+
+
+def read_passport(path: str | Path) -> Passport:
+    """Read and check a classifier. InputError if no engine could use it."""
+    with open_ilp(path) as ilp:
+        version = check_workflow(ilp)
+        if not ilp.has(FORESTS):
+            raise InputError(
+                f"the project holds no trained classifier: {FORESTS}",
+                file=ilp.file,
+                expected="a random forest",
+                found="none: it was saved without training",
+                mend="open it in ilastik, switch Live Update on (or export once), save it again",
+            )
+        selection = read_selection(ilp)
+        labels, colors = read_labels(ilp)
+        kind, forests, refusals = _read_classifier(ilp)
+        known = read_known_labels(ilp, len(labels), forests[0].classes if forests else None)
+        training = read_training(ilp)
+        features = _features(selection, training)
+        refusals += _without_kernel(features)
+        channels, columns = _channels(ilp, features, training, forests)
+        digest = hashlib.sha256(
+            json.dumps(
+                [
+                    kind,
+                    list(map(list, selection.chosen)),
+                    selection.scales,
+                    selection.in_2d,
+                    len(labels),
+                    labels,
+                    known,
+                    channels,
+                ]
+            ).encode()
+        )
+        for forest in forests:
+            forest.update(digest)
+        if not forests:
+            for name, content in ilp.walk(FORESTS):
+                digest.update(f"{name} {len(content)} ".encode() + content)
+    trees = sum(forest.trees for forest in forests)
+    return Passport(
+        path=str(path),
+        ilastik_version=version,
+        digest=digest.hexdigest(),
+        labels=labels,
+        colors=colors,
+        known_labels=known,
+        features=features,
+        compute_in_2d_stored=selection.in_2d is not None,
+        channels=channels,
+        spatial_axes="yx" if training.spatial_axes == "yx" else "zyx",
+        columns=columns,
+        forests=len(forests),
+        trees=trees,
+        nodes=sum(len(forest.column) for forest in forests),
+        percent_exact=trees > 0 and 100 % trees == 0 and all(f.pure for f in forests),
+        native_refusals=refusals,
+    )
+
+
+def _read_classifier(ilp: Ilp) -> tuple[str, tuple[Forest, ...], tuple[str, ...]]:
+    """Type, forests, and what only ilastik itself can use; the forests are empty in that case."""
+    kind = classifier_type(ilp)
+    if kind != _PLAIN:
+        return kind, (), (f"classifier type {kind}",)
+    try:
+        forests = read_forests(ilp, FORESTS)
+    except UnsupportedTree as error:
+        return kind, (), (str(error),)
+    if not forests:
+        raise ilp.missing(f"{FORESTS}/Forest0000")
+    return kind, forests, ()
+
+
+def _features(selection: Selection, training: Training) -> tuple[Feature, ...]:
+    """In column order; without stored flags, those that held for the training volume."""
+    flags = selection.in_2d or (training.depth == 1,) * len(selection.scales)
+    return tuple(
+        Feature(id=name, scale=selection.scales[i], in_2d=flags[i]) for name, i in selection.chosen
+    )
+
+
+def _without_kernel(features: tuple[Feature, ...]) -> tuple[str, ...]:
+    """Second derivatives at scales too small to have one: undefined, not imitated."""
+    return tuple(
+        f"{f.id} at scale {f.scale}"
+        for f in features
+        if f.id in (kernels.LAPLACIAN, kernels.HESSIAN)
+        and kernels.radius(kernels.feature_sigma(f.scale), kernels.FEATURE_WINDOW) == 0
+    )
+
+
+def _channels(
+    ilp: Ilp, features: tuple[Feature, ...], training: Training, forests: tuple[Forest, ...]
+) -> tuple[int, int]:
+    """Channels and columns of the training, which must agree with each other and the features.
+
+    Where the file does not tell the training volume's shape, the forest's columns do.
+    """
+    solid = sum(f.columns() for f in features)
+    flat = sum(f.model_copy(update={"in_2d": True}).columns() for f in features)
+    singles = [flat] if training.depth == 1 else [solid] if training.depth else [solid, flat]
+    if not forests:
+        channels = training.channels or 1
+        return channels, channels * singles[0]
+    columns = forests[0].columns
+    for single in singles:
+        channels = training.channels or max(1, columns // single)
+        if channels * single == columns:
+            return channels, columns
+    raise ilp.refusal(
+        "the forest was trained on other features than the project selects",
+        FORESTS,
+        f"a multiple of {singles[0]} columns"
+        if training.channels is None
+        else f"{training.channels * singles[0]} columns",
+        columns,
+    )

@@ -1,0 +1,176 @@
+"""What an ilastik project says apart from its forests: features, labels, training volume.
+
+Layout of the file: the format notes of the project, "The file". Files from before ilastik 1.3.3
+have no ComputeIn2d, very old ones neither pickled_type nor known_labels; strings may be of fixed
+or variable length.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tbseg_ops.classifier.ilp import Ilp
+from tbseg_ops.classifier.kernels import (
+    DIFFERENCE,
+    GRADIENT_MAGNITUDE,
+    HESSIAN,
+    LAPLACIAN,
+    SMOOTHING,
+    STRUCTURE_TENSOR,
+)
+
+FORESTS = "/PixelClassification/ClassifierForests"
+PIXEL_CLASSIFICATION = "Pixel Classification"
+
+_SELECTIONS = "/FeatureSelections"
+_LABELS = "/PixelClassification/LabelNames"
+_COLORS = "/PixelClassification/LabelColors"
+_KNOWN = f"{FORESTS}/known_labels"
+_LANES = "/Input Data/infos"
+_IDS = {SMOOTHING, LAPLACIAN, GRADIENT_MAGNITUDE, DIFFERENCE, STRUCTURE_TENSOR, HESSIAN}
+_MOST_LABELS = 255
+_MOST_SCALES = 256
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The chosen features: (id, index of the scale) in column order; in_2d None in old files."""
+
+    chosen: tuple[tuple[str, int], ...]
+    scales: tuple[float, ...]
+    in_2d: tuple[bool, ...] | None
+
+
+@dataclass(frozen=True)
+class Training:
+    """The last training lane, whose axes ilastik expects; None where the file is silent."""
+
+    channels: int | None
+    spatial_axes: str | None
+    depth: int | None
+
+
+def check_workflow(ilp: Ilp) -> str:
+    """The version of ilastik that saved the project; InputError for another workflow."""
+    workflow = ilp.text("/workflowName") if ilp.has("/workflowName") else None
+    if workflow is None:
+        raise ilp.missing("/workflowName")
+    if workflow != PIXEL_CLASSIFICATION:
+        raise ilp.refusal(
+            "the project is of another workflow", "/workflowName", PIXEL_CLASSIFICATION, workflow
+        )
+    return ilp.text("/ilastikVersion") if ilp.has("/ilastikVersion") else "unknown"
+
+
+def read_selection(ilp: Ilp) -> Selection:
+    """The feature matrix; InputError if it is missing, empty, or holds what has no known reach."""
+    listed = f"{_SELECTIONS}/FeatureListFilename"
+    if ilp.has(listed) and (name := ilp.text(listed)):
+        raise ilp.refusal(
+            "the features come from outside, so no reach can be derived for tiles",
+            listed,
+            "features computed by ilastik",
+            name,
+        )
+    ids = ilp.texts(f"{_SELECTIONS}/FeatureIds", 64)
+    scales = ilp.array(f"{_SELECTIONS}/Scales", "fiu", (None,)).astype(np.float64)
+    if len(scales) > _MOST_SCALES or not np.all((scales > 0) & (scales <= 1e6)):
+        raise ilp.refusal("a scale is absurd", f"{_SELECTIONS}/Scales", "0 < s <= 1e6", scales)
+    path = f"{_SELECTIONS}/SelectionMatrix"
+    matrix = ilp.array(path, "biu", (len(ids), len(scales))).astype(np.bool_)
+    chosen = tuple((ids[row], int(column)) for row, column in np.argwhere(matrix))
+    unknown = sorted({name for name, _ in chosen} - _IDS)
+    if unknown or len(set(ids)) != len(ids):
+        found = unknown or ids
+        raise ilp.refusal("unknown features are selected", f"{_SELECTIONS}/FeatureIds", _IDS, found)
+    if not chosen:
+        raise ilp.refusal("no feature is selected", path, "at least one", "none")
+    flags = f"{_SELECTIONS}/ComputeIn2d"
+    in_2d = None
+    if ilp.has(flags):
+        in_2d = tuple(bool(flag) for flag in ilp.array(flags, "biu", (len(scales),)))
+    return Selection(chosen, tuple(float(s) for s in scales), in_2d)
+
+
+def read_labels(ilp: Ilp) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
+    """Names and colours of the labels, one per output channel; grey where none is stored."""
+    if not ilp.has(_LABELS):
+        raise ilp.missing(_LABELS)
+    names = () if ilp.is_empty(_LABELS) else tuple(ilp.texts(_LABELS, _MOST_LABELS))
+    if not names:
+        raise ilp.refusal("the project has no labels", _LABELS, "label names", "none")
+    colors: NDArray[Any] = np.full((len(names), 3), 128)
+    if ilp.has(_COLORS) and not ilp.is_empty(_COLORS):
+        colors = ilp.array(_COLORS, "iu", (None, 3))
+    if len(colors) < len(names):
+        raise ilp.refusal("labels lack a colour", _COLORS, f"{len(names)} colours", len(colors))
+    rgb = np.clip(colors[: len(names)], 0, 255).tolist()
+    return names, tuple((r, g, b) for r, g, b in rgb)
+
+
+def read_known_labels(ilp: Ilp, labels: int, classes: int | None) -> tuple[int, ...]:
+    """The label (1-based) of each class of the forest, ascending; 1..classes in old files.
+
+    ``classes``: how many the forests have, None if there is no forest that can be read.
+    """
+    if not ilp.has(_KNOWN):
+        known = list(range(1, (labels if classes is None else classes) + 1))
+    else:
+        known = ilp.array(_KNOWN, "iu", (classes,)).astype(np.int64).tolist()
+    if known != sorted(set(known)) or not known or known[0] < 1 or known[-1] > labels:
+        raise ilp.refusal(
+            "the classes of the forest are not the project's labels",
+            _KNOWN,
+            f"ascending numbers from 1 to {labels}",
+            known,
+        )
+    return tuple(known)
+
+
+def classifier_type(ilp: Ilp) -> str:
+    """The class name of the stored classifier, matched as text in its pickle."""
+    path = f"{FORESTS}/pickled_type"
+    if not ilp.has(path):
+        return "ParallelVigraRfLazyflowClassifier"
+    text = ilp.text(path)
+    match = re.search(r"(?<![A-Za-z])[A-Z]\w*Classifier\b", text)
+    return match.group() if match else repr(text[:200])
+
+
+def read_training(ilp: Ilp) -> Training:
+    """Channels, spatial axes ("zyx" or "yx") and z size of the last training lane."""
+    lanes = ilp.members(_LANES) if ilp.has(_LANES) else []
+    raw = f"{_LANES}/{lanes[-1]}/Raw Data" if lanes else ""
+    axes = _axes(ilp, raw) if lanes and ilp.has(raw) else None
+    if axes is None:
+        return Training(None, None, None)
+    shape: list[int] | None = None
+    if ilp.has(f"{raw}/shape"):
+        shape = ilp.array(f"{raw}/shape", "iu", (len(axes),)).astype(np.int64).tolist()
+    size = dict(zip(axes, shape, strict=True)) if shape else {}
+    spatial = "zyx" if "z" in axes else "yx"
+    channels = 1 if "c" not in axes else size.get("c")
+    return Training(channels, spatial, 1 if "z" not in axes else size.get("z"))
+
+
+def _axes(ilp: Ilp, raw: str) -> str | None:
+    """The axis letters in stored order, from axistags (JSON) or axisorder."""
+    path = f"{raw}/axistags"
+    if ilp.has(path):
+        text = ilp.text(path)
+        try:
+            axes = "".join(axis["key"] for axis in json.loads(text)["axes"])
+        except (ValueError, LookupError, TypeError, RecursionError):
+            axes = "?"
+    elif ilp.has(f"{raw}/axisorder"):
+        path = f"{raw}/axisorder"
+        axes = text = ilp.text(path)
+    else:
+        return None
+    if len(set(axes)) != len(axes) or not set("yx") <= set(axes) <= set("tzyxc"):
+        raise ilp.refusal("the axes of the training volume", path, "some of t z y x c", text[:200])
+    return axes

@@ -1,0 +1,35 @@
+"""tbseg audit: is this volume whole, and does this classifier fit it?"""
+
+from typing import Annotated
+
+import typer
+
+from tbseg_ops.cli.common import Json, emit
+from tbseg_ops.cli.specs import Volume, absolute
+from tbseg_ops.steps import audit as audit_step
+
+
+def audit(
+    volume: Volume,
+    classifier: Annotated[
+        str | None, typer.Argument(metavar="[CLASSIFIER]", help="A trained ilastik .ilp.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check a volume's headers, order and completeness, and its fit to a classifier."""
+    found = audit_step(
+        volume=absolute(volume), classifier=absolute(classifier) if classifier else None
+    )
+    if as_json:
+        emit(found)
+        return
+    info = found.volume
+    print(f"volume   {info.kind}, {' x '.join(map(str, info.shape))} (z, y, x) {info.dtype}")
+    print(f"channels {info.channels}")
+    size = " x ".join(map(str, info.voxel_size)) if info.voxel_size else "unknown"
+    print(f"voxel    {size} {info.unit or ''}".rstrip())
+    print(f"slices   {found.first} to {found.last}")
+    for warning in found.warnings:
+        print(f"note     {warning}")
+    if found.classifier is not None:
+        print(f"fits     {found.classifier.path}: {', '.join(found.classifier.labels)}")

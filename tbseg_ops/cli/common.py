@@ -1,0 +1,75 @@
+"""Options that several commands share, and how results and progress are printed."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import BaseModel
+
+from tbseg_ops.run import Team
+from tbseg_ops.steps import Progress, StepResult
+
+Json = Annotated[bool, typer.Option("--json", help="Last line of output: one JSON object.")]
+RunOption = Annotated[Path, typer.Option("--run", metavar="DIR", help="The run folder.")]
+Workers = Annotated[
+    int,
+    typer.Option(
+        min=1, max=1024, help="Processes that work side by side.", show_default="all cores"
+    ),
+]
+Threads = Annotated[
+    int, typer.Option(min=1, max=256, help="Threads of the engine, in each worker.")
+]
+
+ALL_CORES = len(os.sched_getaffinity(0))
+
+
+def emit(value: BaseModel | dict[str, object]) -> None:
+    """Print one JSON object on one line."""
+    data = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    print(json.dumps(data), flush=True)
+
+
+def conclude(result: StepResult, team: Team, as_json: bool) -> None:
+    """Print a step's result, at the root only."""
+    if not team.is_root:
+        return
+    if as_json:
+        emit(result)
+        return
+    print(
+        f"{result.step}: {result.computed} computed, {result.reused} already done,"
+        f" {result.seconds:.1f} s"
+    )
+    if result.file is not None:
+        print(result.file)
+
+
+def lines(step: str) -> Progress:
+    """A Progress that prints to standard error: each piece, but of slices every tenth part."""
+
+    def line(piece: str, what: str, done: int, total: int) -> None:
+        if step == "plan" and done < total and done * 10 // total == (done - 1) * 10 // total:
+            return
+        print(f"{step} {piece}: {what} ({done} of {total})", file=sys.stderr, flush=True)
+
+    return line
+
+
+def triple(text: str) -> tuple[int, int, int]:
+    """Three positive integers "z,y,x", or one for all axes."""
+    parts = text.replace(" ", "").split(",")
+    if len(parts) == 1:
+        parts *= 3
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
+        raise typer.BadParameter(f"expected Z,Y,X (three integers), found {text!r}")
+    z, y, x = (int(part) for part in parts)
+    return z, y, x
+
+
+def names(text: str) -> tuple[str, ...]:
+    """A comma-separated list."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())

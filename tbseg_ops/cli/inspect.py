@@ -1,0 +1,43 @@
+"""tbseg inspect: the passport of a classifier."""
+
+from rich.console import Console
+from rich.table import Table
+
+from tbseg_ops.classifier import read_passport
+from tbseg_ops.cli.common import Json, emit
+from tbseg_ops.cli.specs import Classifier, absolute
+from tbseg_ops.errors import printable
+
+
+def inspect(classifier: Classifier, as_json: Json = False) -> None:
+    """Print what an ilastik classifier holds: classes, features, forest, halo, digest."""
+    passport = read_passport(absolute(classifier))
+    if as_json:
+        emit(passport)
+        return
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    scales = sorted({f.scale for f in passport.features})
+    rows = {
+        "file": passport.path,
+        "ilastik": passport.ilastik_version,
+        "classes": ", ".join(
+            f"{name}{'' if i in passport.known_labels else ' (never drawn)'}"
+            for i, name in enumerate(passport.labels, start=1)
+        ),
+        "channels": passport.channels,
+        "features": f"{len(passport.features)}, {passport.columns} columns",
+        "scales": ", ".join(map(str, scales)),
+        "forest": f"{passport.trees} trees in {passport.forests} forests, {passport.nodes} nodes",
+        "probabilities": "whole percents" if passport.percent_exact else "not whole percents",
+        "engine native": "yes"
+        if not passport.native_refusals
+        else "no: " + "; ".join(passport.native_refusals),
+        "digest": passport.digest,
+    }
+    for name, value in rows.items():
+        table.add_row(name, printable(str(value)))
+    console = Console(markup=False, highlight=False)
+    console.print(table)
+    for feature in passport.features:
+        flat = " in 2D" if feature.in_2d else ""
+        console.print(f"  {feature.id} {feature.scale:g}{flat}")

@@ -1,0 +1,85 @@
+"""The entry point of ``tbseg``: its commands, and how errors become messages and exit codes."""
+
+import os
+import signal
+import sys
+
+import typer
+
+from tbseg_ops import __version__
+from tbseg_ops.cli import audit, inspect, pieces, plan, run, status, whole
+from tbseg_ops.errors import ResourceError, TbsegError
+from tbseg_ops.run.pieces import under_mpi
+
+HELP = """Classify terabyte 3D volumes with ilastik's own pixel classifiers, tile by tile.
+
+Exit codes: 0 done, 2 wrong usage, 65 input unusable, 74 something is damaged (give the command
+again), 75 disk, memory or a worker failed (give it again), 78 settings wrong, 70 a defect of
+tbseg, 130 and 143 interrupted.
+"""
+
+app = typer.Typer(
+    help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+app.command(rich_help_panel="All in one")(run.run)
+app.command(rich_help_panel="Look")(inspect.inspect)
+app.command(rich_help_panel="Look")(audit.audit)
+app.command(rich_help_panel="Look")(status.status)
+app.command(rich_help_panel="Single steps")(plan.plan)
+app.command(rich_help_panel="Single steps")(whole.ingest)
+app.command(rich_help_panel="Single steps")(pieces.split)
+app.command(rich_help_panel="Single steps")(pieces.classify)
+app.command(rich_help_panel="Single steps")(whole.merge)
+app.command(rich_help_panel="Single steps")(whole.verify)
+app.command(rich_help_panel="Single steps")(whole.publish)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"tbseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, help="Print the version."),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; the class of an error becomes the exit code."""
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, _leave)
+    try:
+        app()
+    except TbsegError as error:
+        _fail(error)
+    except MemoryError:
+        _fail(
+            ResourceError(
+                "there is not enough memory",
+                mend="give the same command again with fewer --workers or a smaller --tile",
+            )
+        )
+
+
+def _fail(error: TbsegError) -> None:
+    sys.stdout.flush()
+    print(f"error: {error}", file=sys.stderr, flush=True)
+    if under_mpi():
+        from tbseg_ops.run.mpi import Ranks
+
+        Ranks().abort(error.exit_code)
+    if isinstance(error, ResourceError):
+        # The HDF5 library can crash while it cleans up after a full disk: leave at once.
+        os._exit(error.exit_code)
+    sys.exit(error.exit_code)
+
+
+def _leave(signum: int, frame: object) -> None:
+    raise SystemExit(128 + signum)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""The options that make a run's spec, shared by ``plan`` and ``run``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tbseg_ops.classifier import EngineName
+from tbseg_ops.cli.common import names, triple
+from tbseg_ops.run.spec import Output, ProbabilityDtype, RunSpec, SplitMode
+
+Volume = Annotated[
+    str,
+    typer.Argument(
+        metavar="VOLUME",
+        help="Folder or glob of TIFF slices, a multi-page TIFF, or file.h5:/path.",
+    ),
+]
+Classifier = Annotated[str, typer.Argument(metavar="CLASSIFIER", help="A trained ilastik .ilp.")]
+RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Folder of the run.")]
+TileOption = Annotated[
+    str, typer.Option("--tile", metavar="Z,Y,X", help="Wanted core of a tile; it is balanced.")
+]
+EngineOption = Annotated[
+    EngineName, typer.Option(help="native: built in and fast. ilastik: the program itself.")
+]
+OutputOption = Annotated[
+    Output, typer.Option(help="mask: 0/1. intensity: the raw value inside the class.")
+]
+ProbabilitiesOption = Annotated[
+    str, typer.Option(metavar="none|all|LABEL,...", help="Classes whose probability maps are kept.")
+]
+ProbabilityDtypeOption = Annotated[
+    ProbabilityDtype, typer.Option(help="uint8: whole percents, if that loses nothing.")
+]
+SplitOption = Annotated[
+    SplitMode, typer.Option(help="copy: self-contained tiles. virtual: no voxel is copied.")
+]
+MaxBatches = Annotated[int, typer.Option(min=1, max=1000, help="At most so many batches of tiles.")]
+Update = Annotated[bool, typer.Option("--update", help="Change the parameters of an existing run.")]
+
+
+def make_spec(volume: str, classifier: str, probabilities: str, tile: str, **more: Any) -> RunSpec:
+    """The spec of command line arguments: paths made absolute, lists taken apart."""
+    wanted: str | tuple[str, ...] = probabilities
+    if probabilities not in ("none", "all"):
+        wanted = names(probabilities)
+    return RunSpec.of(
+        volume=absolute(volume),
+        classifier=absolute(classifier),
+        probabilities=wanted,
+        tile=triple(tile),
+        **more,
+    )
+
+
+def absolute(path: str) -> str:
+    """``path`` made absolute, its ``..`` resolved by name; an HDF5 dataset behind ":/" is kept."""
+    file, colon, dataset = path.partition(":/")
+    return str(Path(file).absolute()) + colon + dataset

@@ -1,0 +1,174 @@
+"""The commit protocol: nothing under a final name is ever half-written.
+
+temporary name in the same folder -> write -> fsync -> link (first one wins) or rename -> fsync of
+the folder. Everything may run twice at once; nothing is decided by wall-clock.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tbseg_ops.errors import ConfigError, ResourceError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
+
+
+def commit_new(final: Path, data: bytes) -> bool:
+    """Put ``data`` under ``final`` unless something is there; True if this call was the first."""
+    with temporary(final) as tmp:
+        _write(tmp, data)
+        pause("linking", final)
+        try:
+            os.link(tmp, final)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if final.exists():
+                return False
+            tmp.replace(final)  # a file system without hard links: the last writer of equals wins
+        sync_folder(final.parent)
+        pause("linked", final)
+        return True
+
+
+def commit_over(final: Path, data: bytes) -> None:
+    """Put ``data`` under ``final`` in the place of what was there."""
+    with temporary(final) as tmp:
+        _write(tmp, data)
+        publish_file(tmp, final)
+
+
+def publish_file(tmp: Path, final: Path) -> None:
+    """Rename a finished temporary file to ``final``, in the place of what was there."""
+    fd = os.open(tmp, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    pause("renaming", final)
+    tmp.replace(final)
+    sync_folder(final.parent)
+    pause("renamed", final)
+
+
+@contextmanager
+def temporary(final: Path) -> Iterator[Path]:
+    """A temporary path in the folder of ``final``; what is left there is removed at the end."""
+    tmp = final.parent / f".{final.name}.{socket.gethostname()}.{os.getpid()}.tmp"
+    with storage_errors(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield tmp
+        finally:
+            tmp.unlink(missing_ok=True)
+
+
+def set_aside(path: Path) -> Path | None:
+    """Move a damaged or contradicting file out of the way, keeping it; its new path."""
+    for number in range(1000):
+        aside = path.with_name(f"{path.name}.set-aside-{number}")
+        try:
+            os.link(path, aside)
+        except FileExistsError:
+            continue
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            path.replace(aside)
+            return aside
+        path.unlink(missing_ok=True)
+        return aside
+    path.unlink(missing_ok=True)
+    return None
+
+
+def sweep(folder: Path) -> int:
+    """Remove temporary files of processes of this host that are no longer alive; their number."""
+    host, count = socket.gethostname(), 0
+    for tmp in folder.glob(".*.tmp"):
+        name, _, pid = tmp.name.removesuffix(".tmp").rpartition(".")
+        if name.endswith("." + host) and pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            tmp.unlink(missing_ok=True)
+            count += 1
+    return count
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` survive a power cut."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's words about disks and rights into the project's own errors."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, ResourceError):
+            raise
+        if error.errno in _FULL or "No space left" in str(error):
+            raise ResourceError(
+                "the disk is full",
+                file=path,
+                found=f"{free_bytes(path):,} bytes free",
+                mend="free some space and give the same command again: finished work is kept",
+            ) from error
+        if error.errno in _FORBIDDEN:
+            raise ConfigError(
+                "the folder cannot be written",
+                file=path,
+                found=error.strerror,
+                mend="choose another run folder or have its rights changed",
+            ) from error
+        if error.errno is None:
+            raise
+        raise ResourceError(
+            "the file system failed",
+            file=path,
+            found=error.strerror,
+            mend="look after the disk or the mount and give the same command again",
+        ) from error
+
+
+def free_bytes(path: Path) -> int:
+    """Free bytes on the file system that holds ``path``, or will hold it."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    with contextlib.suppress(OSError):
+        stat = os.statvfs(path)
+        return stat.f_bavail * stat.f_frsize
+    return 0
+
+
+def _write(tmp: Path, data: bytes) -> None:
+    pause("writing", tmp)
+    fd = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    with os.fdopen(fd, "wb", buffering=0) as file:
+        view = memoryview(data)
+        while view:
+            view = view[file.write(view) :]
+        pause("syncing", tmp)
+        os.fsync(file.fileno())
+
+
+def pause(point: str, path: Path) -> None:
+    """Where fault tests stop a process: ``TBSEG_PAUSE=point:part-of-file-name`` sleeps there."""
+    wanted, _, part = os.environ.get("TBSEG_PAUSE", "").partition(":")
+    if wanted and wanted == point and part in path.name:
+        Path(os.environ["TBSEG_PAUSE_FLAG"]).touch()
+        time.sleep(3600)

@@ -1,0 +1,163 @@
+"""The run folder: the only truth about a run. Everything else can be rebuilt from it."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from tbseg_ops.errors import ConfigError, IntegrityError
+from tbseg_ops.geometry import Tile
+from tbseg_ops.run.commit import commit_over, storage_errors
+from tbseg_ops.run.model import Stored
+from tbseg_ops.run.plan import Inputs, Plan
+from tbseg_ops.run.records import Records, Step
+from tbseg_ops.run.spec import RunSpec, explained
+
+StoredT = TypeVar("StoredT", bound=Stored)
+
+
+class RunFolder:
+    """Names of the things in a run folder, and its plan.
+
+    A folder object reads its plan once: make a new one to see a newer plan.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    @property
+    def spec_file(self) -> Path:
+        return self.path / "spec.json"
+
+    @property
+    def plan_file(self) -> Path:
+        return self.path / "plan.json"
+
+    @property
+    def inputs_file(self) -> Path:
+        return self.path / "inputs.json"
+
+    @property
+    def volume_file(self) -> Path:
+        return self.path / "volume.h5"
+
+    @property
+    def segmentation_file(self) -> Path:
+        return self.path / "segmentation.h5"
+
+    @property
+    def report_file(self) -> Path:
+        return self.path / "report.html"
+
+    def slab_file(self, name: str, key: str) -> Path:
+        return self.path / "volume" / f"{name}.{key[:12]}.h5"
+
+    def tile_file(self, name: str, key: str) -> Path:
+        return self.path / "tiles" / f"{name}.{key[:12]}.h5"
+
+    def classes_file(self, name: str, key: str) -> Path:
+        return self.path / "classes" / f"{name}.{key[:12]}.h5"
+
+    def relative(self, path: Path) -> str:
+        return str(path.relative_to(self.path))
+
+    def records(self, step: Step) -> Records:
+        return Records(self.path, step)
+
+    @cached_property
+    def plan(self) -> Plan:
+        return self._read(self.plan_file, Plan)
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        inputs = self._read(self.inputs_file, Inputs)
+        if len(inputs.fingerprints) != self.plan.volume.shape[0]:
+            raise IntegrityError(
+                "the list of inputs does not belong to the plan",
+                file=self.inputs_file,
+                expected=f"{self.plan.volume.shape[0]} slices",
+                found=f"{len(inputs.fingerprints)} slices",
+                mend="make the plan again: tbseg plan",
+            )
+        return inputs
+
+    def stored_spec(self) -> RunSpec | None:
+        """The spec that this folder was made for, if it has one."""
+        return self._read(self.spec_file, RunSpec) if self.spec_file.exists() else None
+
+    def store(self, plan: Plan, inputs: Inputs) -> None:
+        """Write spec, inputs and plan, the plan last: it is what makes the others count."""
+        for path, model in (
+            (self.spec_file, plan.spec),
+            (self.inputs_file, inputs),
+            (self.plan_file, plan),
+        ):
+            data = model.to_bytes()
+            if not path.exists() or path.read_bytes() != data:
+                commit_over(path, data)
+
+    def tiles(self, batch: int | None, names: tuple[str, ...] | None) -> list[Tile]:
+        """The tiles of a batch, those named, or all."""
+        grid, plan = self.plan.grid, self.plan
+        if names is not None:
+            try:
+                return sorted({grid.by_name(name) for name in names}, key=lambda t: t.index)
+            except KeyError as error:
+                raise ConfigError(
+                    "the plan has no tile of that name",
+                    file=self.plan_file,
+                    expected=f"{grid[0].name} to {grid[len(grid) - 1].name}",
+                    found=error.args[0],
+                    mend="see the tiles with: tbseg status --json",
+                ) from None
+        if batch is not None:
+            if not 0 <= batch < plan.batches:
+                raise ConfigError(
+                    "the plan has no batch of that number",
+                    file=self.plan_file,
+                    expected=f"0 to {plan.batches - 1}",
+                    found=batch,
+                    mend="correct --batch",
+                )
+            return plan.batch(batch)
+        return list(grid)
+
+    @contextmanager
+    def planning(self) -> Iterator[None]:
+        """Hold off other planners of this folder while the plan is being exchanged."""
+        with storage_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            fd = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    @staticmethod
+    def _read(path: Path, model: type[StoredT]) -> StoredT:
+        try:
+            return model.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise ConfigError(
+                "this is not the folder of a planned run",
+                file=path,
+                expected="a file made by tbseg plan",
+                found="no such file",
+                mend="make a plan first: tbseg plan VOLUME CLASSIFIER RUN_DIR",
+            ) from None
+        except ValidationError as error:
+            raise IntegrityError(
+                "the file is damaged or of another version of tbseg:\n" + explained(error),
+                file=path,
+                expected=f"{model.__name__} of schema version 1",
+                mend="make the plan again (tbseg plan); finished tiles are recognised",
+            ) from None

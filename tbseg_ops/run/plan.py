@@ -1,0 +1,173 @@
+"""What will be done: the content of ``plan.json``, and the inputs it was made from.
+
+A plan is deterministic: the same spec and the same input give the same bytes. It stays small for
+any volume, since tiles are computed from the grid and not listed.
+"""
+
+from math import ceil
+from typing import Literal
+
+from tbseg_ops.classifier import Passport
+from tbseg_ops.geometry import Box, Grid, Index, Tile
+from tbseg_ops.run.model import Stored, digest_of
+from tbseg_ops.run.spec import RunSpec
+from tbseg_ops.volume import VolumeInfo
+
+
+class Inputs(Stored):
+    """The slices of the volume, in z order, and what each held when the plan was made."""
+
+    schema_version: Literal[1] = 1
+    slices: tuple[str, ...]
+    fingerprints: tuple[str, ...]
+
+
+class GridModel(Stored):
+    """The stored form of ``geometry.Grid``; z, y, x in voxels."""
+
+    volume: Index
+    core: Index
+    chunk: Index
+    halo: Index
+
+
+class Slab(Stored):
+    """A z range of the volume that one worker ingests into one file."""
+
+    name: str
+    z0: int
+    z1: int
+
+
+class Plan(Stored):
+    """The work of a run, derived from its spec, its input and its classifier."""
+
+    schema_version: Literal[1] = 1
+    spec: RunSpec
+    volume: VolumeInfo
+    classifier: Passport
+    engine_version: str
+    inputs_digest: str
+    grid_model: GridModel
+    slabs: tuple[Slab, ...]
+    batch_size: int
+    batches: int
+    notes: tuple[str, ...]
+
+    @property
+    def grid(self) -> Grid:
+        g = self.grid_model
+        return Grid(g.volume, g.core, g.chunk, g.halo)
+
+    @property
+    def probability_labels(self) -> tuple[int, ...]:
+        """Indices of the classes whose probability maps are written."""
+        return self.spec.wanted_probabilities(self.classifier.labels)
+
+    def batch(self, number: int) -> list[Tile]:
+        """The tiles of one batch: neighbours in raster order."""
+        grid = self.grid
+        first = number * self.batch_size
+        return [grid[i] for i in range(first, min(first + self.batch_size, len(grid)))]
+
+    def batch_name(self, number: int) -> str:
+        """A name for people: the tile's own, or the first and last one's."""
+        tiles = self.batch(number)
+        if len(tiles) == 1:
+            return tiles[0].name
+        return f"batch {number}: {tiles[0].name} to {tiles[-1].name}"
+
+    # Keys (contract 3): what a result depends on, and nothing else.
+
+    def slab_key(self, inputs: Inputs, slab: Slab) -> str:
+        return digest_of(
+            {
+                "step": "ingest",
+                "slices": inputs.fingerprints[slab.z0 : slab.z1],
+                "shape": self.volume.shape,
+                "channels": self.volume.channels,
+                "dtype": self.volume.dtype,
+                "chunk": slab_chunk(self.volume.shape, slab),
+            }
+        )
+
+    def split_key(self, inputs: Inputs, tile: Tile) -> str:
+        box = tile.box
+        return digest_of(
+            {
+                "step": "split",
+                "mode": self.spec.split,
+                "slices": inputs.fingerprints[box.lo[0] : box.hi[0]],
+                "box": [box.lo, box.hi],
+                "shape": self.volume.shape,
+                "channels": self.volume.channels,
+                "dtype": self.volume.dtype,
+            }
+        )
+
+    def classify_key(self, content: str, tile: Tile) -> str:
+        """``content``: digest of the tile's raw voxels, halo included."""
+        core = tile.core.relative_to(tile.box.lo)
+        return digest_of(
+            {
+                "step": "classify",
+                "raw": content,
+                "core": [core.lo, core.hi],
+                "chunk": self.grid_model.chunk,
+                "features": [
+                    f.model_dump() for f in self.classifier.features_for(self.volume.shape)
+                ],
+                "classifier": self.classifier.digest,
+                "engine": [self.spec.engine, self.engine_version],
+                "output": self.spec.output,
+                "probabilities": self.probability_labels,
+                "probability_dtype": self.spec.probability_dtype,
+            }
+        )
+
+
+def slab_chunk(shape: Index, slab: Slab) -> Index:
+    """Chunk of a slab's file: small enough that a tile's box reads little that it does not need."""
+    return (min(slab.z1 - slab.z0, 32), min(shape[1], 128), min(shape[2], 128))
+
+
+def slabs_of(info: VolumeInfo, itemsize: int) -> tuple[Slab, ...]:
+    """The volume cut in z into slabs of at most 256 MiB, or of one slice if that is larger."""
+    plane = info.shape[1] * info.shape[2] * info.channels * itemsize
+    depth = max(1, min(64, (256 << 20) // plane))
+    n = info.shape[0]
+    count = ceil(n / depth)
+    return tuple(
+        Slab(name=f"slab_{i:05d}", z0=i * depth, z1=min((i + 1) * depth, n)) for i in range(count)
+    )
+
+
+def seam_boxes(grid: Grid, side: int, count: int) -> list[Box]:
+    """Up to ``count`` boxes of about ``side`` voxels that straddle tile seams, spread evenly.
+
+    They are centred on inner corners and on the middles of inner faces of tiles' cores, and
+    clipped to the volume. An axis with one tile only has its middle taken.
+    """
+    total = len(grid)
+    some = sorted({i * total // min(count, total) for i in range(min(count, total))})
+    centres: dict[Index, None] = {}
+    for core in (grid[i].core for i in some):
+        middle = [(lo + hi) // 2 for lo, hi in zip(core.lo, core.hi, strict=True)]
+        corner = [
+            hi if hi < n else lo if lo > 0 else m
+            for lo, hi, n, m in zip(core.lo, core.hi, grid.volume, middle, strict=True)
+        ]
+        centres[(corner[0], corner[1], corner[2])] = None
+        for axis in range(3):
+            face = [corner[a] if a == axis else middle[a] for a in range(3)]
+            centres[(face[0], face[1], face[2])] = None
+    points = list(centres)
+    n = min(count, len(points))
+    chosen = [points[i * len(points) // n] for i in range(n)]
+    return [_around(point, side, grid.volume) for point in chosen]
+
+
+def _around(centre: Index, side: int, volume: Index) -> Box:
+    z, y, x = centre
+    half = side // 2
+    return Box((z, y, x), (z + 1, y + 1, x + 1)).grown((half, half, half), volume)

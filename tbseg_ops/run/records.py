@@ -1,0 +1,102 @@
+"""The ledger: one small file per finished piece of work, kept in the run folder.
+
+*Finished* means: a record with the wanted key, whose file is there with the recorded size and
+digest (contract 3). A record is never trusted without its file, nor a file without its record.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from tbseg_ops.run.commit import commit_over, set_aside
+from tbseg_ops.run.model import Stored
+
+Step = Literal["ingest", "split", "classify", "merge", "verify", "publish"]
+
+
+class Record(Stored):
+    """What one step did for one piece: a slab, a tile, or the whole volume.
+
+    ``content`` is the digest of the decoded arrays: equal for equal results, whatever compressed
+    them. ``sha256`` is that of the file's bytes; None where the file is too large to be read
+    before each use and carries checksums of its own (slabs, the merged file).
+    """
+
+    schema_version: Literal[1] = 1
+    step: Step
+    name: str
+    key: str
+    file: str
+    size: int
+    sha256: str | None
+    content: str
+    chunks: str = ""
+    counts: tuple[int, ...] = ()
+    not_finite: int = 0
+    problems: tuple[str, ...] = ()
+    seconds: float = Field(ge=0)
+    attempts: int = 1
+    host: str
+    version: str
+
+
+class Records:
+    """The records of one step below ``folder`` (the run folder)."""
+
+    def __init__(self, folder: Path, step: Step) -> None:
+        self.run = folder
+        self.folder = folder / "records" / step
+
+    def path(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+    def get(self, name: str) -> Record | None:
+        """The record of that name; a damaged one is set aside and counts as none."""
+        path = self.path(name)
+        try:
+            return Record.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError:
+            set_aside(path)
+            return None
+
+    def put(self, record: Record) -> None:
+        commit_over(self.path(record.name), record.to_bytes())
+
+    def drop(self, name: str) -> None:
+        """Forget a piece, so that it is done again."""
+        self.path(name).unlink(missing_ok=True)
+
+    def current(self, name: str, key: str) -> Record | None:
+        """The record, if the piece is finished under ``key`` and its file is as recorded."""
+        record = self.get(name)
+        if record is None or record.key != key or not intact(self.run / record.file, record):
+            return None
+        return record
+
+    def names(self) -> set[str]:
+        """The names of all pieces that have a record, current or not."""
+        try:
+            return {e.name[:-5] for e in os.scandir(self.folder) if e.name.endswith(".json")}
+        except FileNotFoundError:
+            return set()
+
+
+def intact(path: Path, record: Record) -> bool:
+    """Whether the file is there with the recorded size and, where recorded, digest."""
+    try:
+        if path.stat().st_size != record.size:
+            return False
+        return record.sha256 is None or sha256_of(path) == record.sha256
+    except OSError:
+        return False
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

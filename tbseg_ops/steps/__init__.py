@@ -1,0 +1,27 @@
+"""The steps of a run, each one typed, keyword-only function."""
+
+from tbseg_ops.steps.audit import audit
+from tbseg_ops.steps.classify import classify
+from tbseg_ops.steps.ingest import ingest
+from tbseg_ops.steps.merge import merge
+from tbseg_ops.steps.plan import disk_needed, plan
+from tbseg_ops.steps.publish import publish
+from tbseg_ops.steps.result import Progress, StepResult
+from tbseg_ops.steps.split import split
+from tbseg_ops.steps.status import status
+from tbseg_ops.steps.verify import verify
+
+__all__ = [
+    "Progress",
+    "StepResult",
+    "audit",
+    "classify",
+    "disk_needed",
+    "ingest",
+    "merge",
+    "plan",
+    "publish",
+    "split",
+    "status",
+    "verify",
+]

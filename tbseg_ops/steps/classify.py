@@ -1,0 +1,167 @@
+"""classify: K class arrays per tile by the classifier's own forest; each tile done exactly once."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from tbseg_ops.classifier import Engine, hard_labels
+from tbseg_ops.errors import IntegrityError
+from tbseg_ops.geometry import Box, Tile
+from tbseg_ops.run import Alone, Plan, RunFolder, Team
+from tbseg_ops.run.commit import sweep
+from tbseg_ops.run.files import (
+    LABELS,
+    chunks_digest,
+    content_of_arrays,
+    create_outputs,
+    encoded,
+    image_of,
+    raw_chunks,
+)
+from tbseg_ops.run.finish import Done, Made, finish
+from tbseg_ops.steps.result import Progress, StepResult, silent, told
+from tbseg_ops.steps.split import read_tile
+from tbseg_ops.steps.work import Workplace
+
+_PERCENT_TOLERANCE = 1e-3  # of a percent; float32 rounding is below 1e-5
+
+
+def classify(
+    *,
+    run: Path,
+    batch: int | None = None,
+    tiles: tuple[str, ...] | None = None,
+    threads: int = 1,
+    team: Team | None = None,
+    progress: Progress = silent,
+) -> StepResult:
+    """Classify what is missing of a batch or of all tiles; the named ``tiles`` are done anew.
+
+    The result is the same bytes for any number of workers and ``threads`` (of the engine).
+    """
+    start, team = time.perf_counter(), team or Alone()
+    folder = RunFolder(run)
+    wanted = [tile.index for tile in folder.tiles(batch, tiles)]
+    if team.is_root:
+        sweep(folder.path / "classes")
+    work = _Classify(Workplace.of(folder), threads, force=tiles is not None)
+    computed = number = 0
+    for done in team.map(work, wanted):
+        computed, number = computed + done.computed, number + 1
+        progress(done.record.name, told(done), number, len(wanted))
+    return StepResult(
+        step="classify",
+        computed=computed,
+        reused=number - computed,
+        seconds=round(time.perf_counter() - start, 3),
+    )
+
+
+def wanted_key(folder: RunFolder, tile: Tile) -> str | None:
+    """The key that a tile's class file must have now; None if its raw voxels are not known yet."""
+    record = folder.records("split").get(tile.name)
+    if record is None or record.key != folder.plan.split_key(folder.inputs, tile):
+        return None
+    return folder.plan.classify_key(record.content, tile)
+
+
+@dataclass(frozen=True)
+class _Classify:
+    place: Workplace
+    threads: int
+    force: bool
+
+    def __call__(self, index: int) -> Done:
+        folder = self.place.folder
+        tile = folder.plan.grid[index]
+        raw: NDArray[np.generic] | None = None
+        key = wanted_key(folder, tile)
+        if key is None:
+            raw, content = read_tile(folder, tile)
+            key = folder.plan.classify_key(content, tile)
+        return finish(
+            folder,
+            "classify",
+            tile.name,
+            key,
+            folder.classes_file(tile.name, key),
+            lambda: self._make(tile, key, read_tile(folder, tile)[0] if raw is None else raw),
+            force=self.force,
+        )
+
+    def _make(self, tile: Tile, key: str, raw: NDArray[np.generic]) -> Made:
+        plan = self.place.folder.plan
+        core = tile.core.relative_to(tile.box.lo)
+        engine = self.place.engine(self.threads)
+        arrays, counts = classified(plan, engine, raw, core, tile.name)
+        content = content_of_arrays(arrays)
+        chunks = ""
+        not_finite = _not_finite(raw[core.slices])
+
+        def fill(file: h5py.File) -> None:
+            nonlocal chunks
+            create_outputs(file, plan, tile.core.shape)
+            for name, array in arrays.items():
+                file[name][...] = array
+            file.flush()
+            chunks = chunks_digest(raw_chunks(file, plan, tile.core, (0, 0, 0)))
+            file.attrs["key"] = key
+            file.attrs["content"] = content
+            file.attrs["chunks"] = chunks
+            file.attrs["counts"] = counts
+            file.attrs["not_finite"] = not_finite
+            file.attrs["core"] = [tile.core.lo, tile.core.hi]
+
+        return Made(image_of(fill), content, chunks, counts, not_finite)
+
+
+def classified(
+    plan: Plan, engine: Engine, raw: NDArray[np.generic], core: Box, tile: str
+) -> tuple[dict[str, NDArray[np.generic]], tuple[int, ...]]:
+    """The output datasets of a core (name: array z, y, x) and the voxel count of each class.
+
+    ``raw`` (z, y, x, c) is the halo box, ``core`` relative to it.
+    """
+    probabilities = engine.predict(raw, core)
+    labels = hard_labels(probabilities)
+    names = encoded(plan.classifier.labels)
+    arrays: dict[str, NDArray[np.generic]] = {LABELS: labels}
+    counts = []
+    for number, name in enumerate(names, start=1):
+        mask = labels == number
+        counts.append(int(np.count_nonzero(mask)))
+        if plan.spec.output == "mask":
+            arrays[f"classes/{name}"] = mask.astype(np.uint8)
+        else:
+            inside = np.where(mask[..., None], raw[core.slices], np.zeros((), raw.dtype))
+            arrays[f"classes/{name}"] = inside[..., 0] if raw.shape[3] == 1 else inside
+    for index in plan.probability_labels:
+        array = probabilities[index]
+        if plan.spec.probability_dtype == "uint8":
+            array = _percent(array, tile)
+        arrays[f"probabilities/{names[index]}"] = array
+    return arrays, tuple(counts)
+
+
+def _percent(probabilities: NDArray[np.float32], tile: str) -> NDArray[np.uint8]:
+    """Whole percents; IntegrityError if that would lose anything."""
+    percents = probabilities * np.float32(100)
+    whole = np.rint(percents)
+    worst = float(np.abs(percents - whole).max(initial=0.0))
+    if not worst <= _PERCENT_TOLERANCE:
+        raise IntegrityError(
+            "a probability is not a whole percent: uint8 would lose some of it",
+            tile=tile,
+            expected="k/100",
+            found=f"{worst:.4f} percent off",
+            mend="use --probability-dtype float32",
+        )
+    return whole.astype(np.uint8)
+
+
+def _not_finite(raw: NDArray[np.generic]) -> int:
+    return int(raw.size - np.isfinite(raw).sum()) if raw.dtype.kind == "f" else 0

@@ -1,0 +1,216 @@
+"""merge: the tiles' class files become K arrays of the volume in one HDF5 file.
+
+Cores lie on the chunk grid of the merged file, so compressed chunks are checked and copied as they
+are. Workers read and check tiles; the root alone writes, so each chunk has exactly one writer and
+no parallel HDF5 library is needed.
+"""
+
+import hashlib
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+
+from tbseg_ops import __version__
+from tbseg_ops.errors import IntegrityError, ResourceError
+from tbseg_ops.geometry import Index
+from tbseg_ops.run import Alone, RunFolder, Team
+from tbseg_ops.run.commit import free_bytes, publish_file, set_aside, sweep, temporary
+from tbseg_ops.run.files import (
+    LIBVER,
+    create_outputs,
+    opened,
+    output_names,
+    raw_chunks,
+    update_chunks,
+)
+from tbseg_ops.run.model import digest_of
+from tbseg_ops.run.records import Record
+from tbseg_ops.steps.classify import wanted_key
+from tbseg_ops.steps.result import Progress, StepResult, silent
+from tbseg_ops.steps.work import Workplace
+
+WHOLE = "volume"  # the name of the records that stand for the whole volume
+_NAMED = 12  # tiles that a message names before it only counts
+
+
+def merge(*, run: Path, team: Team | None = None, progress: Progress = silent) -> StepResult:
+    """Write ``segmentation.h5`` from the class files of all tiles, unless it is up to date.
+
+    IntegrityError naming the tiles if any is missing, of another key, or damaged (those are set
+    aside, so that classify makes exactly them anew); the earlier merged file stays as it was.
+    """
+    start, team = time.perf_counter(), team or Alone()
+    folder = RunFolder(run)
+    final, computed = folder.segmentation_file, 0
+    if not team.is_root:
+        _follow(folder, team)
+    else:
+        records = current_records(folder)
+        key = merge_key(folder, records)
+        if folder.records("merge").current(WHOLE, key) is None:
+            computed = 1
+            _write(folder, records, key, team, progress)
+        else:
+            for _ in team.map(_Read(Workplace.of(folder)), []):
+                pass
+    return StepResult(
+        step="merge",
+        computed=computed,
+        reused=1 - computed,
+        seconds=round(time.perf_counter() - start, 3),
+        file=str(final),
+    )
+
+
+def current_records(folder: RunFolder) -> list[Record]:
+    """The classify records of all tiles in grid order; IntegrityError names those that lack one."""
+    records, missing = [], []
+    ledger = folder.records("classify")
+    for tile in folder.plan.grid:
+        record = ledger.get(tile.name)
+        key = wanted_key(folder, tile)
+        if record is None or key is None or record.key != key:
+            missing.append(tile.name)
+        else:
+            records.append(record)
+    if missing:
+        raise IntegrityError(
+            f"{len(missing)} of {len(folder.plan.grid)} tiles are not classified yet, "
+            "or from other input or parameters",
+            file=folder.path / "classes",
+            tile=named(missing),
+            mend=f"tbseg classify --run {folder.path}",
+        )
+    return records
+
+
+def merge_key(folder: RunFolder, records: list[Record]) -> str:
+    """Identity of the merged file: every tile's chunks, and how they are put together."""
+    return digest_of(
+        {
+            "step": "merge",
+            "tiles": [[r.name, r.key, r.chunks] for r in records],
+            "grid": folder.plan.grid_model.model_dump(),
+            "names": output_names(folder.plan),
+            "labels": [ascii(label) for label in folder.plan.classifier.labels],
+        }
+    )
+
+
+def named(tiles: list[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(tiles) - _NAMED} more" if len(tiles) > _NAMED else ""
+    return ", ".join(tiles[:_NAMED]) + more
+
+
+@dataclass(frozen=True)
+class _Chunks:
+    """The compressed chunks of one tile, ready to be written; None if the tile is damaged."""
+
+    tile: int
+    chunks: list[tuple[str, Index, int, bytes]] | None
+
+
+@dataclass(frozen=True)
+class _Read:
+    place: Workplace
+
+    def __call__(self, index: int) -> _Chunks:
+        folder = self.place.folder
+        tile = folder.plan.grid[index]
+        record = folder.records("classify").get(tile.name)
+        digest, chunks = hashlib.sha256(), []
+        try:
+            if record is None:
+                return _Chunks(index, None)
+            with opened(folder.path / record.file) as file:
+                for chunk in raw_chunks(file, folder.plan, tile.core, (0, 0, 0)):
+                    update_chunks(digest, *chunk)
+                    chunks.append(chunk)
+        except (IntegrityError, KeyError, OSError):
+            return _Chunks(index, None)
+        return _Chunks(index, chunks if digest.hexdigest() == record.chunks else None)
+
+
+def _follow(folder: RunFolder, team: Team) -> None:
+    """What the other ranks of an MPI job do: read and check tiles for the root."""
+    for _ in team.map(_Read(Workplace.of(folder)), range(len(folder.plan.grid))):
+        pass
+
+
+def _write(
+    folder: RunFolder, records: list[Record], key: str, team: Team, progress: Progress
+) -> None:
+    start = time.perf_counter()
+    plan, grid, final = folder.plan, folder.plan.grid, folder.segmentation_file
+    sweep(folder.path)
+    _check_room(folder, records)
+    damaged: list[str] = []
+    with temporary(final) as tmp:
+        with h5py.File(tmp, "w", libver=LIBVER) as file:
+            create_outputs(file, plan, plan.volume.shape)
+            datasets = {name: file[name] for name in output_names(plan)}
+            parts = team.map(_Read(Workplace.of(folder)), range(len(grid)))
+            for number, part in enumerate(parts, start=1):
+                tile = grid[part.tile]
+                if part.chunks is None:
+                    damaged.append(tile.name)
+                    continue
+                for name, offset, mask, data in part.chunks:
+                    at = tuple(a + b for a, b in zip(tile.core.lo, offset, strict=True))
+                    dataset = datasets[name]
+                    dataset.id.write_direct_chunk(at + (0,) * (dataset.ndim - 3), data, mask)
+                progress(tile.name, "copied", number, len(grid))
+            file.attrs["key"] = key
+            file.attrs["tbseg_version"] = __version__
+        if damaged:
+            _refuse(folder, damaged)
+        publish_file(tmp, final)
+    folder.records("merge").put(
+        Record(
+            step="merge",
+            name=WHOLE,
+            key=key,
+            file=folder.relative(final),
+            size=final.stat().st_size,
+            sha256=None,
+            content=digest_of([r.content for r in records]),
+            counts=tuple(sum(n) for n in zip(*(r.counts for r in records), strict=True)),
+            not_finite=sum(r.not_finite for r in records),
+            seconds=round(time.perf_counter() - start, 3),
+            host=socket.gethostname(),
+            version=__version__,
+        )
+    )
+
+
+def _refuse(folder: RunFolder, damaged: list[str]) -> None:
+    """Set damaged class files aside, so that classify makes exactly these anew."""
+    ledger = folder.records("classify")
+    for name in damaged:
+        record = ledger.get(name)
+        if record is not None:
+            set_aside(folder.path / record.file)
+            ledger.drop(name)
+    raise IntegrityError(
+        f"{len(damaged)} class files are missing or damaged; they were set aside",
+        file=folder.path / "classes",
+        tile=named(sorted(damaged)),
+        mend=f"tbseg classify --run {folder.path} makes exactly these tiles anew; then merge again",
+    )
+
+
+def _check_room(folder: RunFolder, records: list[Record]) -> None:
+    needed = sum(record.size for record in records)
+    free = free_bytes(folder.path)
+    if needed > free:
+        raise ResourceError(
+            "the disk is too small for the merged file",
+            file=folder.segmentation_file,
+            expected=f"{needed:,} bytes free",
+            found=f"{free:,} bytes free",
+            mend="free some space and merge again: the tiles are kept",
+        )

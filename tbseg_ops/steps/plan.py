@@ -1,0 +1,177 @@
+"""plan: read every slice once for its fingerprint, cut the volume into tiles, check the room."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from math import ceil, prod
+from pathlib import Path
+
+import numpy as np
+
+from tbseg_ops.classifier import Passport, check_engine, read_passport
+from tbseg_ops.errors import ConfigError, InputError, ResourceError
+from tbseg_ops.geometry import Grid, Index, Tile
+from tbseg_ops.run import Inputs, Plan, RunFolder, RunSpec
+from tbseg_ops.run.commit import free_bytes, storage_errors
+from tbseg_ops.run.model import digest_of
+from tbseg_ops.run.plan import GridModel, slabs_of
+from tbseg_ops.run.spec import check_roots
+from tbseg_ops.steps.result import Progress, silent
+from tbseg_ops.volume import Source, open_source
+
+# Compressed size of a class or probability map as a share of its raw size; deliberately high.
+_MASK_SHARE, _INTENSITY_SHARE, _PROBABILITY_SHARE = 0.1, 0.7, 0.4
+
+
+def plan(*, spec: RunSpec, run: Path, update: bool = False, progress: Progress = silent) -> Plan:
+    """Make (or make again) the plan of the run folder ``run``.
+
+    The same spec and input give the same bytes. A folder of another spec is refused unless
+    ``update``; what is already done and still right is recognised in either case.
+
+    InputError: volume or classifier are unusable. ConfigError: the parameters are, or the folder
+    belongs to another spec. ResourceError: the disk is too small.
+    """
+    check_roots(spec.volume, spec.classifier, str(run))
+    folder = RunFolder(run)
+    if not update:
+        _refuse_other_spec(folder, spec)
+    passport = read_passport(spec.classifier)
+    with open_source(spec.volume) as source:
+        passport.check_volume(source.info.shape, source.info.channels)
+        engine_version = check_engine(spec.engine, passport)
+        _check_probabilities(spec, passport)
+        _check_writable(folder)
+        inputs = Inputs(slices=tuple(source.slices), fingerprints=_fingerprints(source, progress))
+        made = _plan(spec, source, passport, engine_version, inputs)
+    _check_room(folder, made)
+    with folder.planning():
+        folder.store(made, inputs)
+    return made
+
+
+def _plan(
+    spec: RunSpec, source: Source, passport: Passport, engine_version: str, inputs: Inputs
+) -> Plan:
+    info = source.info
+    grid = Grid.balanced(info.shape, spec.tile, passport.halo_for(info.shape))
+    size = ceil(len(grid) / spec.max_batches)
+    return Plan(
+        spec=spec,
+        volume=info,
+        classifier=passport,
+        engine_version=engine_version,
+        inputs_digest=digest_of(inputs.fingerprints),
+        grid_model=GridModel(volume=grid.volume, core=grid.core, chunk=grid.chunk, halo=grid.halo),
+        slabs=slabs_of(info, np.dtype(info.dtype).itemsize),
+        batch_size=size,
+        batches=ceil(len(grid) / size),
+        notes=(*source.warnings, *_grid_notes(spec.tile, grid)),
+    )
+
+
+def _grid_notes(tile: Index, grid: Grid) -> list[str]:
+    notes = []
+    for axis, wanted, core, n, count in zip(
+        "zyx", tile, grid.core, grid.volume, grid.counts, strict=True
+    ):
+        last = n - (count - 1) * core
+        if core != min(wanted, n) or last != core:
+            cores = f"{last}" if count == 1 else f"{count - 1} x {core} and {last}"
+            notes.append(f"{axis}: tiles of {wanted} over {n} voxels are balanced to {cores}")
+    return notes
+
+
+def _fingerprints(source: Source, progress: Progress) -> tuple[str, ...]:
+    """The digest of each slice, several at a time: reading is what takes the time."""
+    n = source.info.shape[0]
+    step = max(1, min(16, ceil(n / 64)))
+    found: list[str] = []
+    with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:
+        parts = pool.map(lambda z: source.fingerprints(z, min(z + step, n)), range(0, n, step))
+        for part in parts:
+            found.extend(part)
+            progress("slices", "read", len(found), n)
+    return tuple(found)
+
+
+def _refuse_other_spec(folder: RunFolder, spec: RunSpec) -> None:
+    stored = folder.stored_spec()
+    if stored is None or stored == spec:
+        return
+    old, new = stored.model_dump(), spec.model_dump()
+    differing = [name for name in new if new[name] != old[name]]
+    raise ConfigError(
+        "the run folder belongs to a run with other parameters",
+        file=folder.spec_file,
+        expected="; ".join(f"{name} = {old[name]}" for name in differing),
+        found="; ".join(f"{name} = {new[name]}" for name in differing),
+        mend="choose a new run folder, or give --update to change this run: "
+        "what does not depend on the change is kept",
+    )
+
+
+def _check_probabilities(spec: RunSpec, passport: Passport) -> None:
+    wanted = spec.wanted_probabilities(passport.labels)
+    if wanted and spec.probability_dtype == "uint8" and not passport.percent_exact:
+        raise InputError(
+            "the probabilities of this classifier are not whole percents: uint8 would lose some",
+            file=spec.classifier,
+            expected="every probability k/100",
+            found=f"{passport.trees} trees, or leaves with several classes",
+            mend="use --probability-dtype float32",
+        )
+
+
+def _check_writable(folder: RunFolder) -> None:
+    with storage_errors(folder.path):
+        folder.path.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder.path, os.W_OK | os.X_OK):
+            raise PermissionError(13, "no permission to write", str(folder.path))
+        probe = folder.path / f".probe.{os.getpid()}.tmp"
+        probe.touch()
+        probe.unlink()
+
+
+def disk_needed(made: Plan) -> dict[str, int]:
+    """Bytes that a run will take on disk, by kind; the compressed ones are estimates from above."""
+    itemsize = np.dtype(made.volume.dtype).itemsize * made.volume.channels
+    voxels = prod(made.volume.shape)
+    halo = sum(tile.box.size for tile in _sample(made.grid)) / sum(
+        tile.core.size for tile in _sample(made.grid)
+    )
+    labels = len(made.classifier.labels)
+    classes = voxels * (labels + 1) * _MASK_SHARE
+    if made.spec.output == "intensity":
+        classes = voxels * (_MASK_SHARE + itemsize * _INTENSITY_SHARE)
+    maps = len(made.probability_labels) * np.dtype(made.spec.probability_dtype).itemsize
+    outputs = int(classes + voxels * maps * _PROBABILITY_SHARE)
+    return {
+        "volume": voxels * itemsize,
+        "tiles": int(voxels * itemsize * halo) if made.spec.split == "copy" else 0,
+        "classes": outputs,
+        "segmentation": outputs,
+    }
+
+
+def _sample(grid: Grid) -> list[Tile]:
+    return [grid[i] for i in range(0, len(grid), max(1, len(grid) // 1000))]
+
+
+def _check_room(folder: RunFolder, made: Plan) -> None:
+    needed = sum(disk_needed(made).values())
+    there = sum(
+        path.stat().st_size
+        for part in ("volume", "tiles", "classes", "segmentation.h5")
+        for path in ([folder.path / part] if "." in part else (folder.path / part).glob("*.h5"))
+        if path.is_file()
+    )
+    free = free_bytes(folder.path)
+    if needed - there > free:
+        raise ResourceError(
+            "the disk is too small for this run",
+            file=folder.path,
+            expected=f"{(needed - there) / 1e9:.2f} GB free",
+            found=f"{free / 1e9:.2f} GB free",
+            mend="free some space, choose another run folder, "
+            "or do without tile copies: --split virtual",
+        )

@@ -1,0 +1,161 @@
+"""A volume as one TIFF file of many pages: TIFF, BigTIFF, ImageJ hyperstack, OME-TIFF.
+
+Pages are read one by one; every page header is checked when the file is opened (tifffile itself
+takes all pages to be like the first). The fingerprint of a slice is that of its decoded pixels.
+
+Per case: one page is a volume with one slice. Channels as pages or as samples become c. Several
+time points, several images, thumbnails, files that are spread over others: refused by name.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from tifffile import TiffFile, TiffPage
+
+from tbseg_ops.errors import InputError
+from tbseg_ops.limits import check_expansion, check_slice_bytes
+from tbseg_ops.volume.chain import page_offsets
+from tbseg_ops.volume.digests import plane_digest
+from tbseg_ops.volume.files import open_regular, size_of
+from tbseg_ops.volume.info import Closing, Slab, VolumeInfo, check_range
+from tbseg_ops.volume.layout import Layout, find_layout
+from tbseg_ops.volume.strict import strict
+from tbseg_ops.volume.tiffpage import (
+    PageHeader,
+    check_page,
+    check_same,
+    decode,
+    header_warnings,
+    open_tiff,
+    stored_bytes,
+)
+
+
+class PagesSource(Closing):
+    """One TIFF file, opened anew for each call, so threads may share it. Can be pickled."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        with open_regular(path) as file, strict(path):
+            self._size = size_of(file)
+            self._offsets = np.array(page_offsets(file, self._size, path), np.uint64)
+            tiff = open_tiff(file, path)
+            self._header, stored = self._audit(tiff)
+            first = tiff.pages.first
+            self._layout: Layout = find_layout(first, len(self._offsets), path)
+            self._first_pixel = int(first.dataoffsets[0])
+            self._page_dtype = np.dtype(self._header.dtype).newbyteorder(tiff.byteorder)
+            self._page_samples_last = first.planarconfig == 1
+        self._check_channels()
+        depth, planes = self._layout.pages.shape
+        name = Path(path).name
+        self.slices: Sequence[str] = tuple(
+            f"{name} page {page}" for page in self._layout.pages[:, 0]
+        )
+        self.warnings: Sequence[str] = (*self._layout.warnings, *header_warnings(self._header))
+        self.info = VolumeInfo(
+            shape=(depth, *self._header.shape),
+            channels=planes * self._header.channels,
+            dtype=self._header.dtype,
+            voxel_size=self._layout.voxels.size,
+            unit=self._layout.voxels.unit,
+            kind="tiff-file",
+        )
+        check_slice_bytes(self.info.slice_bytes, path)
+        check_expansion(self.info.nbytes, min(stored, self._size), path)
+
+    def read(self, z0: int, z1: int) -> Slab:
+        """See ``Source.read``. Only the pages of these slices are read."""
+        check_range(z0, z1, self.info.shape[0])
+        array = np.empty((z1 - z0, *self.info.shape[1:], self.info.channels), self.info.dtype)
+        with open_regular(self._path) as file, strict(self._path, "decoded"):
+            tiff = self._reopen(file)
+            for z in range(z0, z1):
+                self._read_slice(tiff, file, z, array[z - z0])
+        return Slab(array, tuple(plane_digest(plane) for plane in array))
+
+    def fingerprints(self, z0: int, z1: int) -> tuple[str, ...]:
+        """See ``Source.fingerprints``. Decodes slice by slice."""
+        check_range(z0, z1, self.info.shape[0])
+        return tuple(self.read(z, z + 1).fingerprints[0] for z in range(z0, z1))
+
+    def _audit(self, tiff: TiffFile) -> tuple[PageHeader, int]:
+        """The header that all pages share, and the bytes of pixels that are stored."""
+        header: PageHeader | None = None
+        stored = 0
+        for index in range(len(self._offsets)):
+            with strict(f"{self._path} page {index}"):
+                page = self._page(tiff, index)
+                found = check_page(page, self._size, f"{self._path} page {index}")
+            header = header or found
+            check_same(found, header, f"{self._path} page {index}", "page 0")
+            stored += stored_bytes(page)
+        assert header is not None  # page_offsets gives at least one
+        return header, stored
+
+    def _page(self, tiff: TiffFile, index: int) -> TiffPage:
+        tiff.filehandle.seek(int(self._offsets[index]))
+        return TiffPage(tiff, index)
+
+    def _check_channels(self) -> None:
+        if self._layout.pages.shape[1] > 1 and self._header.channels > 1:
+            raise InputError(
+                "the file has channels in two ways",
+                file=self._path,
+                expected="channels as pages, or as samples of a page",
+                found=f"{self._layout.pages.shape[1]} pages of {self._header.channels} samples",
+                mend="split the channels",
+            )
+
+    def _reopen(self, file: BinaryIO) -> TiffFile:
+        if size_of(file) != self._size:
+            raise InputError(
+                "the file has changed since the audit",
+                file=self._path,
+                expected=f"{self._size} bytes",
+                found=f"{size_of(file)} bytes",
+                mend="start again with 'tbseg plan'",
+            )
+        return open_tiff(file, self._path)
+
+    def _read_slice(self, tiff: TiffFile, file: BinaryIO, z: int, into: NDArray[Any]) -> None:
+        """Slice z into an array (y, x, c)."""
+        for c, index in enumerate(self._layout.pages[z]):
+            where = f"{self._path} page {index}"
+            if self._layout.contiguous:
+                pixels = self._raw_image(file, int(index), where)
+            else:
+                page = self._page(tiff, int(index))
+                header = check_page(page, self._size, where)
+                if header != self._header:
+                    raise InputError(
+                        "the page has changed since the audit",
+                        file=where,
+                        expected=self._header,
+                        found=header,
+                        mend="start again with 'tbseg plan'",
+                    )
+                pixels = decode(page, header, where)
+            samples = pixels.shape[2]
+            into[:, :, c * samples : (c + 1) * samples] = pixels
+
+    def _raw_image(self, file: BinaryIO, index: int, where: str) -> NDArray[Any]:
+        """Image ``index`` behind the only page, (y, x, c)."""
+        nbytes = self._header.nbytes
+        file.seek(self._first_pixel + index * nbytes)
+        content = file.read(nbytes)
+        if len(content) != nbytes:
+            raise InputError(
+                "the TIFF file is truncated",
+                file=where,
+                expected=f"{nbytes} bytes",
+                found=f"{len(content)} bytes",
+            )
+        pixels = np.frombuffer(content, self._page_dtype)
+        y, x = self._header.shape
+        if self._page_samples_last:
+            return pixels.reshape(y, x, self._header.channels)
+        return np.moveaxis(pixels.reshape(self._header.channels, y, x), 0, -1)

@@ -1,0 +1,195 @@
+"""A volume as a folder of TIFF files with one page each, or as a glob pattern.
+
+The fingerprint of a slice is the sha256 of its file's bytes; ``read`` decodes the same bytes that
+it digests, so that nothing can be swapped in between.
+
+Per case: RGB and other samples become channels. Byte order, compression and tiling may differ from
+slice to slice. Refused by name: other shape, dtype, channels, MINISWHITE or orientation than the
+first slice; several pages; gaps and duplicates; links to nowhere, folders, FIFOs; all that
+``tiffpage`` refuses. Links to regular files are followed. Other files in the folder are ignored,
+with a warning.
+"""
+
+import hashlib
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+from tifffile import TiffPage
+
+from tbseg_ops.errors import InputError
+from tbseg_ops.limits import check_expansion
+from tbseg_ops.volume.chain import page_offsets
+from tbseg_ops.volume.files import open_regular, size_of, system_errors
+from tbseg_ops.volume.info import Closing, Slab, VolumeInfo, check_range
+from tbseg_ops.volume.layout import declared_images, page_voxel_size
+from tbseg_ops.volume.names import order_slices, shortened
+from tbseg_ops.volume.strict import strict
+from tbseg_ops.volume.tiffpage import (
+    PageHeader,
+    check_page,
+    check_same,
+    decode,
+    header_warnings,
+    open_tiff,
+)
+from tbseg_ops.volume.voxels import VoxelSize
+
+_SUFFIXES = (".tif", ".tiff")
+_THREADS = 16  # header checks wait for the disk, or for a network
+
+
+@dataclass(frozen=True, slots=True)
+class _Audited:
+    header: PageHeader
+    size: int
+
+
+class StackSource(Closing):
+    """A stack of TIFF files. Keeps no file open; can be pickled."""
+
+    def __init__(self, folder: str, names: Sequence[str], shown: str) -> None:
+        """``names``: relative paths of what is in ``folder``; ``shown``: the folder in messages."""
+        tiffs, warnings = _choose(names, shown)
+        self._folder = folder
+        self.slices: Sequence[str]
+        self.slices, more = order_slices(tiffs, shown)
+        audited = self._audit()
+        first = audited[0].header
+        voxels = _voxel_size_of(self._path(self.slices[0]))
+        for name, slice_ in zip(self.slices, audited, strict=True):
+            check_same(slice_.header, first, self._path(name), self.slices[0])
+        self._header = first
+        self._sizes = tuple(slice_.size for slice_ in audited)
+        self.warnings: Sequence[str] = (*warnings, *more, *header_warnings(first))
+        self.info = VolumeInfo(
+            shape=(len(self.slices), *first.shape),
+            channels=first.channels,
+            dtype=first.dtype,
+            voxel_size=voxels.size,
+            unit=voxels.unit,
+            kind="tiff-stack",
+        )
+        check_expansion(self.info.nbytes, sum(self._sizes), shown)
+
+    def read(self, z0: int, z1: int) -> Slab:
+        """See ``Source.read``. Every file is read once."""
+        check_range(z0, z1, len(self.slices))
+        _, y, x = self.info.shape
+        array = np.empty((z1 - z0, y, x, self.info.channels), self.info.dtype)
+        digests = []
+        for z in range(z0, z1):
+            content = self._content(z)
+            digests.append(hashlib.sha256(content).hexdigest())
+            path = self._path(self.slices[z])
+            with strict(path, "decoded"):
+                offsets = page_offsets(io.BytesIO(content), len(content), path)
+                page = _only_page(io.BytesIO(content), offsets, path)
+                header = check_page(page, len(content), path)
+                if header != self._header:
+                    raise _changed(path, self._header, header)
+                array[z - z0] = decode(page, header, path)
+        return Slab(array, tuple(digests))
+
+    def fingerprints(self, z0: int, z1: int) -> tuple[str, ...]:
+        """See ``Source.fingerprints``. Decodes nothing."""
+        check_range(z0, z1, len(self.slices))
+        return tuple(self._digest(z) for z in range(z0, z1))
+
+    def _path(self, name: str) -> str:
+        return str(Path(self._folder) / name)
+
+    def _audit(self) -> list[_Audited]:
+        paths = [self._path(name) for name in self.slices]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            try:
+                return list(pool.map(_audit_slice, paths))  # raises for the first bad slice in z
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _open(self, z: int) -> BinaryIO:
+        path = self._path(self.slices[z])
+        file = open_regular(path)
+        if size_of(file) != self._sizes[z]:
+            found = size_of(file)
+            file.close()
+            raise _changed(path, f"{self._sizes[z]} bytes", f"{found} bytes")
+        return file
+
+    def _content(self, z: int) -> bytes:
+        path = self._path(self.slices[z])
+        with system_errors(path), self._open(z) as file:
+            content = file.read()
+        if len(content) != self._sizes[z]:
+            raise _changed(path, f"{self._sizes[z]} bytes", f"{len(content)} bytes")
+        return content
+
+    def _digest(self, z: int) -> str:
+        path = self._path(self.slices[z])
+        with system_errors(path), self._open(z) as file:
+            return hashlib.file_digest(cast(io.BufferedReader, file), "sha256").hexdigest()
+
+
+def _choose(names: Sequence[str], shown: str) -> tuple[list[str], tuple[str, ...]]:
+    """The names that are slices, and warnings about the others."""
+    hidden = sorted(name for name in names if Path(name).name.startswith("."))
+    visible = sorted(set(names) - set(hidden))
+    tiffs = [name for name in visible if name.lower().endswith(_SUFFIXES)]
+    others = [name for name in visible if not name.lower().endswith(_SUFFIXES)]
+    if not tiffs:
+        raise InputError(
+            "there are no TIFF slices",
+            file=shown,
+            expected="files named *.tif or *.tiff",
+            found=shortened(others) or "nothing",
+            mend="give the folder that holds the slices",
+        )
+    warnings = []
+    if hidden:
+        warnings.append(f"{len(hidden)} hidden files are ignored: {shortened(hidden)}")
+    if others:
+        warnings.append(
+            f"{len(others)} entries are no TIFF files and are ignored: {shortened(others)}"
+        )
+    return tiffs, tuple(warnings)
+
+
+def _audit_slice(path: str) -> _Audited:
+    with open_regular(path) as file, strict(path):
+        size = size_of(file)
+        offsets = page_offsets(file, size, path)
+        page = _only_page(file, offsets, path)
+        return _Audited(check_page(page, size, path), size)
+
+
+def _voxel_size_of(path: str) -> VoxelSize:
+    with open_regular(path) as file, strict(path):
+        return page_voxel_size(open_tiff(file, path).pages.first, path)
+
+
+def _only_page(file: BinaryIO, offsets: Sequence[int], path: str) -> TiffPage:
+    page = open_tiff(file, path).pages.first
+    images = max(len(offsets), declared_images(page, path))
+    if images != 1:
+        raise InputError(
+            "a slice file holds more than one image",
+            file=path,
+            expected="one page per file",
+            found=f"{images} images",
+            mend="give that file itself as the volume, or split it into slices",
+        )
+    return page
+
+
+def _changed(path: str, expected: object, found: object) -> InputError:
+    return InputError(
+        "the slice has changed since the audit",
+        file=path,
+        expected=expected,
+        found=found,
+        mend="start again with 'tbseg plan'",
+    )
