@@ -67,22 +67,29 @@ def up(home: Home, port: int | None = None) -> Service:
     if service is None:
         home.prepare()
         chosen = free_port(FIRST_PORT if port is None else port)
-        log = home.log("supervisor")
-        with log.open("ab") as output:
-            subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", "scripts.supervise", str(home.path), str(chosen)],
-                cwd=Path(__file__).parent.parent,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        time.sleep(0.5)
-        service = find(home)
-        if service is None:
-            raise ServiceError(f"Airflow did not start.\n{_tail(log)}")
+        service = _launch(home, chosen)
     _wait_until_ready(service)
     return service
+
+
+def _launch(home: Home, port: int) -> Service:
+    log = home.log("supervisor")
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "scripts.supervise", str(home.path), str(port)],
+            cwd=Path(__file__).parent.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    while process.poll() is None:
+        if service := find(home):
+            return service
+        time.sleep(0.1)
+    if service := find(home):  # somebody else was quicker
+        return service
+    raise ServiceError(f"Airflow did not start.\n{_tail(log)}")
 
 
 def down(home: Home) -> bool:

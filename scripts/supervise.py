@@ -43,6 +43,7 @@ def environment(home: Home, port: int, cores: int) -> dict[str, str]:
     url = f"http://127.0.0.1:{port}"
     env = dict(os.environ)
     env.pop("AIRFLOW_CONFIG", None)
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # each task would compile the DAGs and tbseg again
     env["AIRFLOW_HOME"] = str(home.path)
     env["AIRFLOW__API__PORT"] = str(port)
     env["AIRFLOW__API__BASE_URL"] = url
@@ -92,7 +93,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one thread only
+                preexec_fn=_die_with_parent,
             )
 
     def _mend(self) -> bool:
@@ -133,6 +134,18 @@ def _end_all(processes: Sequence[psutil.Process], grace: float) -> None:
     psutil.wait_procs(alive, timeout=2)
 
 
+def _lock(descriptor: int) -> bool:
+    """Take the lock; whoever only looks (``scripts.service``) holds it for an instant."""
+    for _ in range(20):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False
+
+
 def _die_with_parent() -> None:
     if _prctl is not None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
@@ -141,9 +154,7 @@ def _die_with_parent() -> None:
 def main(path: str, port: str) -> int:
     home = Home(Path(path))
     descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _lock(descriptor):
         print("another supervisor runs already", flush=True)
         return 1
     os.ftruncate(descriptor, 0)

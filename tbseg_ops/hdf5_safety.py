@@ -56,7 +56,7 @@ def untrusted_dataset(file: h5py.File, path: str) -> h5py.Dataset:
     with hdf5_errors(where, "read"):
         found = _resolve(file, path, where)
         if not isinstance(found, h5py.Dataset):
-            raise _missing(file, where, "a group")
+            raise _missing(file, where, f"a {type(found).__name__.lower()}")
         _check_dataset(found, where)
         return found
 
@@ -71,7 +71,7 @@ def dataset_paths(file: h5py.File) -> list[str]:
 
 
 def text_attribute(owner: h5py.HLObject, name: str) -> str | None:
-    """A text attribute, None if there is none or it is no text. InputError above 1 MiB."""
+    """A text attribute, None if there is none. InputError if it is no text or above 1 MiB."""
     where = f"{owner.file.filename}:{owner.name}"
     with hdf5_errors(where, "read"):
         _check_attributes(owner, where)
@@ -86,7 +86,14 @@ def text_attribute(owner: h5py.HLObject, name: str) -> str | None:
         value = owner.attrs[name]
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
-    return value if isinstance(value, str) and len(value) <= _MAX_TEXT_BYTES else None
+    if not isinstance(value, str) or len(value) > _MAX_TEXT_BYTES:
+        raise InputError(
+            f"the attribute {name} is no text",
+            file=where,
+            expected=f"a text of at most {_MAX_TEXT_BYTES} bytes",
+            found=type(value).__name__,
+        )
+    return value
 
 
 @contextmanager
@@ -118,6 +125,8 @@ def hdf5_errors(where: str, doing: str) -> Iterator[None]:
 
 def _resolve(file: h5py.File, path: str, where: str) -> h5py.HLObject:
     """Walks ``path`` link by link; soft links are put in front of what is left to walk."""
+    if "\0" in path:  # HDF5 would take what is in front of it for the whole path
+        raise InputError("this is no path in an HDF5 file", file=where)
     todo = _components(path)
     at: list[h5py.Group] = [file["/"]]
     found: h5py.HLObject = at[0]

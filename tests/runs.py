@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,14 @@ def spec_of(volume: Path | str, **changes: Any) -> RunSpec:
 
 def planned(run: Path, volume: Path | str, **changes: Any) -> Plan:
     return steps.plan(spec=spec_of(volume, **changes), run=run)
+
+
+def copied(finished: Path, folder: Path) -> Path:
+    """A copy of the finished run and its slices (fixture ``finished``) that a test may change."""
+    shutil.copytree(finished, folder, dirs_exist_ok=True)
+    # Results do not depend on where the slices lie: everything is recognised under the new path.
+    steps.plan(spec=spec_of(folder / "slices"), run=folder / "run", update=True)
+    return folder / "run"
 
 
 def through(run: Path, team: Team | None = None, until: str = "publish") -> dict[str, Any]:

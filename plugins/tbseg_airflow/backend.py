@@ -23,7 +23,7 @@ class Backend(Protocol[JobT]):
     """
 
     def submit(self, arguments: Sequence[str]) -> JobT:
-        """Start a job; `ProgramMissing` if its program is not there."""
+        """Start a job; `ProgramMissingError` if its program is not there."""
 
     def check(self, job: JobT, seconds: float) -> tuple[list[Line], int | None]:
         """The output since the last call, and the exit code once the job has ended.
@@ -36,5 +36,5 @@ class Backend(Protocol[JobT]):
         """End a job and all that it started: SIGTERM, and SIGKILL after ``grace`` seconds."""
 
 
-class ProgramMissing(Exception):
+class ProgramMissingError(Exception):
     """The program of a job is not installed where it should run."""

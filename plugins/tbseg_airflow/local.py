@@ -17,7 +17,7 @@ from typing import IO, Literal
 
 import psutil
 
-from tbseg_airflow.backend import Line, ProgramMissing
+from tbseg_airflow.backend import Line, ProgramMissingError
 
 _PR_SET_PDEATHSIG = 1
 _prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux
@@ -27,8 +27,9 @@ _PIPE_SECONDS = 2.0  # a process left behind may keep a pipe open: do not wait f
 @dataclass
 class LocalJob:
     process: subprocess.Popen[bytes]
-    lines: SimpleQueue[Line] = field(default_factory=SimpleQueue)
+    output: SimpleQueue[Line | None] = field(default_factory=SimpleQueue)  # None: a pipe's end
     readers: list[threading.Thread] = field(default_factory=list)
+    open_pipes: int = 2
 
 
 class LocalBackend:
@@ -51,24 +52,34 @@ class LocalBackend:
             (process.stderr, "err"),
         )
         for pipe, stream in pipes:
-            reader = threading.Thread(target=_read, args=(pipe, stream, job.lines), daemon=True)
+            reader = threading.Thread(target=_read, args=(pipe, stream, job.output), daemon=True)
             reader.start()
             job.readers.append(reader)
         return job
 
     def check(self, job: LocalJob, seconds: float) -> tuple[list[Line], int | None]:
-        lines = []
+        lines: list[Line] = []
         with contextlib.suppress(Empty):
-            lines.append(job.lines.get(timeout=seconds))
+            self._take(job, lines, job.output.get(timeout=seconds))
         code = job.process.poll()
+        if job.open_pipes == 0 and code is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = job.process.wait(seconds)
         if code is not None:
             end = time.monotonic() + _PIPE_SECONDS
             for reader in job.readers:
                 reader.join(max(0.0, end - time.monotonic()))
         with contextlib.suppress(Empty):
             while True:
-                lines.append(job.lines.get_nowait())
+                self._take(job, lines, job.output.get_nowait())
         return lines, code
+
+    @staticmethod
+    def _take(job: LocalJob, lines: list[Line], item: Line | None) -> None:
+        if item is None:
+            job.open_pipes -= 1
+        else:
+            lines.append(item)
 
     def cancel(self, job: LocalJob, grace: float) -> None:
         group = job.process.pid
@@ -95,7 +106,7 @@ def find_program(name: str) -> str:
     beside = Path(sys.executable).parent / name
     found = str(beside) if os.access(beside, os.X_OK) else shutil.which(name)
     if found is None:
-        raise ProgramMissing(
+        raise ProgramMissingError(
             f"the program {name} is not installed on {os.uname().nodename}\n"
             f"  expected: {beside}, or on PATH\n"
             "  mend: install the project into the environment of this worker: make setup"
@@ -103,10 +114,11 @@ def find_program(name: str) -> str:
     return found
 
 
-def _read(pipe: IO[bytes], stream: Literal["out", "err"], lines: SimpleQueue[Line]) -> None:
-    with contextlib.suppress(ValueError), pipe:  # ValueError: closed under us
+def _read(pipe: IO[bytes], stream: Literal["out", "err"], output: SimpleQueue[Line | None]) -> None:
+    with pipe:
         for raw in pipe:
-            lines.put(Line(stream, raw.decode(errors="replace").rstrip("\r\n")))
+            output.put(Line(stream, raw.decode(errors="replace").rstrip("\r\n")))
+    output.put(None)
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

@@ -32,7 +32,7 @@ class TbsegPlan(TbsegStep):
     template_fields = ()
 
     def __init__(self, *, home: str, **kwargs: Any) -> None:
-        super().__init__(step="plan", run="", **kwargs)
+        super().__init__(step="plan", run_dir="", **kwargs)
         self.home = home
 
     def execute(self, context: Context) -> list[int] | list[str]:  # type: ignore[override]

@@ -2,8 +2,8 @@
 
 A person who clears one finished tile wants it computed again. Everybody else wants only what is
 missing: a retry, a run cleared as a whole, a task below one that ran again. Airflow tells none of
-this to the task, but it counts the clears of a run (``clear_number``) and raises ``max_tries`` of an
-instance that is cleared. Each instance leaves the count at which it ran in its XCom. So:
+this to the task, but it counts the clears of a run (``clear_number``) and raises ``max_tries`` of
+an instance that is cleared. Each instance leaves the count at which it ran in its XCom. So:
 
 - ``max_tries`` is what the DAG says: never cleared; a first run or its retry. Not chosen.
 - A task above it ran since the last clear: the instance only follows. Not chosen.

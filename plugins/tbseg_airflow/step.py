@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow.sdk import Asset, AssetAlias, BaseOperator, Context
 
-from tbseg_airflow.backend import Backend, Line, ProgramMissing
+from tbseg_airflow.backend import Backend, Line, ProgramMissingError
 from tbseg_airflow.local import LocalBackend
 from tbseg_airflow.outcome import StepFailed, StepRefused, failure
 from tbseg_airflow.redo import chosen_again
@@ -27,14 +27,14 @@ class TbsegStep(BaseOperator):
     are left out. The task's result is the command's, without its lists, and where it ran.
     """
 
-    template_fields = ("run", "options")
+    template_fields = ("run_dir", "options")
     ui_color = "#e8f1fa"
 
     def __init__(
         self,
         *,
         step: str,
-        run: str = "{{ ti.xcom_pull(task_ids='plan', key='plan')['run'] }}",
+        run_dir: str = "{{ ti.xcom_pull(task_ids='plan', key='plan')['run'] }}",
         what: int | str | None = None,
         options: Sequence[str] = (),
         backend: str = "local",
@@ -42,7 +42,7 @@ class TbsegStep(BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.step = step
-        self.run = run
+        self.run_dir = run_dir
         self.what = what
         self.options = options
         self.backend = backend
@@ -57,7 +57,7 @@ class TbsegStep(BaseOperator):
         with contextlib.suppress(Exception):
             from tbseg_ops.run import RunFolder
 
-            return RunFolder(Path(self.run)).plan.batch_name(int(str(self.what)))
+            return RunFolder(Path(self.run_dir)).plan.batch_name(int(str(self.what)))
         return f"batch {self.what}"
 
     def execute(self, context: Context) -> dict[str, Scalar]:
@@ -77,7 +77,7 @@ class TbsegStep(BaseOperator):
             chosen.append(f"--tiles={self.what}")
         elif self.what is not None:
             chosen.append(self._batch(context))
-        return ["tbseg", self.step, f"--run={self.run}", *chosen]
+        return ["tbseg", self.step, f"--run={self.run_dir}", *chosen]
 
     def _batch(self, context: Context) -> str:
         """The batch, or its tile by name if somebody chose to have this one done again."""
@@ -95,7 +95,7 @@ class TbsegStep(BaseOperator):
         runner = self._runner = BACKENDS[self.backend]()
         try:
             job = self._job = runner.submit(arguments)
-        except ProgramMissing as error:
+        except ProgramMissingError as error:
             raise StepRefused(str(error)) from None
         report: dict[str, Any] | None = None
         errors: list[str] = []
@@ -137,9 +137,9 @@ class TbsegStep(BaseOperator):
         """An asset event for what this step publishes, if the task declares an alias for it."""
         for outlet in self.outlets:
             if isinstance(outlet, AssetAlias):
-                name = Path(self.run).name
+                name = Path(self.run_dir).name
                 asset = Asset(name=f"{name}/segmentation", uri=f"tbseg://{name}/segmentation")
-                context["outlet_events"][outlet].add(asset, extra={"run": self.run, **result})
+                context["outlet_events"][outlet].add(asset, extra={"run": self.run_dir, **result})
 
 
 def _as_object(text: str) -> dict[str, Any] | None:

@@ -5,10 +5,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tbseg_ops.classifier.ilp import open_ilp
-from tbseg_ops.classifier.passport import Passport, read_passport
-from tbseg_ops.classifier.project import FORESTS
-from tbseg_ops.classifier.trees import read_forests
+from tbseg_ops.classifier.passport import Passport, read_classifier
 from tbseg_ops.errors import InputError
 from tbseg_ops.geometry import Box, Index
 
@@ -76,19 +73,18 @@ def load_engine(
         from tbseg_ops.classifier.ilastik import IlastikEngine
 
         return IlastikEngine(passport, volume_shape=volume_shape, threads=threads)
-    from tbseg_ops.classifier.native import NativeEngine
-
-    with open_ilp(passport.path) as ilp:
-        forests = read_forests(ilp, FORESTS)
-    now = read_passport(passport.path).digest
-    if now != passport.digest:
+    passport.check_volume(volume_shape, passport.channels)
+    now, forests = read_classifier(passport.path)
+    if now.digest != passport.digest:
         raise InputError(
             "the classifier changed since the plan was made",
             file=passport.path,
             expected=f"digest {passport.digest}",
-            found=now,
+            found=now.digest,
             mend="plan again with --update, or put the classifier back",
         )
+    from tbseg_ops.classifier.native import NativeEngine
+
     return NativeEngine(passport, forests, volume_shape, threads)
 
 

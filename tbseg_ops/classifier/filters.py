@@ -1,38 +1,80 @@
-"""One-dimensional passes of the Gaussian kernels over whole float32 arrays (z, y, x)."""
+"""One-dimensional passes of the Gaussian kernels, sixteen voxels at a time.
+
+Every pass is ``s = c0*v``, then ``s = fma(right + left, c_k, s)`` for k = 1..radius (``right -
+left`` for first derivatives), one rounding each. Kernels are the taps 0..radius of
+``kernels.taps``; those of the features reach two voxels at most and lie three floats apart in one
+flat array, so that one set of loads serves several of them.
+"""
+
+from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from tbseg_ops.classifier.simd import fma
+from tbseg_ops.classifier.simd import LANES, compiled, fma, inlined, load, splat, store
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+STRIDE_OF_TAPS = 3
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def convolve(src: NDArray[np.float32], c: NDArray[np.float32], odd: bool, axis: int) -> NDArray[np.float32]:
-    """One pass along ``axis``: ``s = v*c0``, then ``s = fma(right +- left, c_k, s)``."""
-    n = src.shape[axis]
-    dst = np.empty_like(src)
-    for z in range(src.shape[0]):
-        for y in range(src.shape[1]):
-            for x in range(src.shape[2]):
-                p = (z, y, x)[axis]
-                s = src[z, y, x] * c[0]
-                for k in range(1, len(c)):
-                    a, b = mirrored(p - k, n), mirrored(p + k, n)
-                    if axis == 0:
-                        left, right = src[a, y, x], src[b, y, x]
-                    elif axis == 1:
-                        left, right = src[z, a, x], src[z, b, x]
-                    else:
-                        left, right = src[z, y, a], src[z, y, b]
-                    s = fma(right - left if odd else right + left, c[k], s)
-                dst[z, y, x] = s
-    return dst
+@inlined
+def tapped(centre: Any, near: Any, far: Any, taps: Floats, at: int, radius: int) -> Any:
+    """One output of a pass of radius 0, 1 or 2; ``near`` and ``far`` are the sums (differences)."""
+    s = centre * splat(taps[at])
+    if radius > 0:
+        s = fma(near, splat(taps[at + 1]), s)
+    if radius > 1:
+        s = fma(far, splat(taps[at + 2]), s)
+    return s
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def mirrored(i: int, n: int) -> int:
-    """Index ``i`` reflected into 0..n-1 without repeating the edges."""
-    while i < 0 or i >= n:
-        i = -i if i < 0 else 2 * n - 2 - i
-    return i
+@compiled
+def long_pass(
+    source: Floats,
+    start: int,
+    rows: Ints,
+    row: int,
+    taps: Floats,
+    width: int,
+    target: Floats,
+    to: int,
+) -> None:
+    """An even kernel of any radius across whole rows.
+
+    The rows weighted begin at ``start + rows[row - radius ... row + radius]`` in ``source``;
+    ``width`` floats, a multiple of 16, are written to ``target[to:]``. A pass along the row itself
+    gives the "rows" 0, 1, 2 ... of a padded row.
+    """
+    radius = taps.size - 1
+    middle = start + rows[row]
+    first = splat(taps[0])
+    i = 0
+    # Four vectors at a time hide the latency of the additions, which must stay in order.
+    while i + 4 * LANES <= width:
+        s0 = load(source, middle + i) * first
+        s1 = load(source, middle + i + LANES) * first
+        s2 = load(source, middle + i + 2 * LANES) * first
+        s3 = load(source, middle + i + 3 * LANES) * first
+        for k in range(1, radius + 1):
+            tap = splat(taps[k])
+            a = start + rows[row + k] + i
+            b = start + rows[row - k] + i
+            s0 = fma(load(source, a) + load(source, b), tap, s0)
+            s1 = fma(load(source, a + LANES) + load(source, b + LANES), tap, s1)
+            s2 = fma(load(source, a + 2 * LANES) + load(source, b + 2 * LANES), tap, s2)
+            s3 = fma(load(source, a + 3 * LANES) + load(source, b + 3 * LANES), tap, s3)
+        store(target, to + i, s0)
+        store(target, to + i + LANES, s1)
+        store(target, to + i + 2 * LANES, s2)
+        store(target, to + i + 3 * LANES, s3)
+        i += 4 * LANES
+    while i < width:
+        s0 = load(source, middle + i) * first
+        for k in range(1, radius + 1):
+            a = start + rows[row + k] + i
+            b = start + rows[row - k] + i
+            s0 = fma(load(source, a) + load(source, b), splat(taps[k]), s0)
+        store(target, to + i, s0)
+        i += LANES

@@ -4,22 +4,20 @@ See docs/engine-ilastik.md for the command line, the settings and what guards th
 """
 
 import json
-import os
 import re
 import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from tbseg_ops.classifier.ilastik_limits import Limits
 from tbseg_ops.classifier.ilastik_output import check_end, read_probabilities
 from tbseg_ops.classifier.ilastik_program import Program, base_environment
 from tbseg_ops.classifier.ilastik_program import find_ilastik as _find_ilastik
@@ -27,7 +25,7 @@ from tbseg_ops.classifier.passport import Passport, read_passport
 from tbseg_ops.classifier.strip import image_of, safe_project
 from tbseg_ops.errors import ConfigError, InputError, ResourceError
 from tbseg_ops.geometry import Box, Index
-from tbseg_ops.subprocesses import Isolation, run_bounded
+from tbseg_ops.subprocesses import run_bounded
 
 # Part of every key: change it whenever what is handed to ilastik changes its result.
 _ADAPTER = "1"
@@ -51,32 +49,6 @@ def find_ilastik() -> Program:
     return Program(program.argv, f"{program.version} adapter-{_ADAPTER}")
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of one run of ilastik; None: derived from the tile or the host."""
-
-    seconds: float | None
-    memory_mb: int
-    isolation: Isolation
-    log_folder: Path | None
-
-    @classmethod
-    def from_environment(cls) -> "Limits":
-        """TBSEG_ILASTIK_TIMEOUT, _MEMORY_MB, _ISOLATION and _LOGS. ConfigError for other values."""
-        seconds = _number("TBSEG_ILASTIK_TIMEOUT")
-        host_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
-        memory_mb = _number("TBSEG_ILASTIK_MEMORY_MB") or max(host_mb, 8192)
-        isolation = os.environ.get("TBSEG_ILASTIK_ISOLATION") or "try"
-        if isolation not in get_args(Isolation):
-            raise _bad_setting("TBSEG_ILASTIK_ISOLATION", "try, require or off", isolation)
-        logs = os.environ.get("TBSEG_ILASTIK_LOGS")
-        return cls(seconds, int(memory_mb), isolation, Path(logs) if logs else None)
-
-    def seconds_for(self, voxels: int) -> float:
-        """Half an hour, and ten times what the slowest forests measured take per voxel."""
-        return self.seconds or 1800 + 300e-6 * voxels
-
-
 class IlastikEngine:
     """Probabilities of one classifier by ilastik's own hand. Safe to use from several threads.
 
@@ -93,12 +65,11 @@ class IlastikEngine:
         *,
         volume_shape: Index,
         threads: int = 1,
-        program: Program | None = None,
         limits: Limits | None = None,
         workdir: Path | None = None,
     ) -> None:
         passport.check_volume(volume_shape, passport.channels)
-        self._program = program or find_ilastik()
+        self._program = find_ilastik()
         self._limits = limits or Limits.from_environment()
         self._workdir = workdir
         self._passport = passport
@@ -262,26 +233,4 @@ def _no_room(folder: Path, expected: str, found: object) -> ResourceError:
         expected=expected,
         found=found,
         mend="free some space, or set TMPDIR to a folder with more",
-    )
-
-
-def _number(variable: str) -> float | None:
-    text = os.environ.get(variable, "").strip()
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not (isfinite(value) and value >= 1):
-        raise _bad_setting(variable, "a number >= 1", text)
-    return value
-
-
-def _bad_setting(variable: str, expected: str, found: str) -> ConfigError:
-    return ConfigError(
-        f"the setting {variable} makes no sense",
-        expected=expected,
-        found=found,
-        mend=f"correct the environment variable {variable}, or remove it",
     )

@@ -15,6 +15,7 @@ from tbseg_ops.subprocesses import NOT_ISOLATED, NOT_STARTED, Outcome
 _TAIL_LINES = 40
 _TAIL_BYTES = 1 << 14
 _SEARCH_BYTES = 1 << 26
+_LAST_WORDS = 6
 
 _ROUNDING = 1e-5  # of float32 sums over trees and forests
 _SUM = 1e-3
@@ -66,8 +67,6 @@ def check_end(outcome: Outcome, log: Path, file: str, seconds: float, memory_mb:
             found=tail(text),
             mend="if memory ran out, use smaller tiles or fewer workers on this host",
         )
-    if code != 0:
-        raise _failure(code, text, file, memory_mb)
     if match := _NOT_UNDERSTOOD.search(text):
         raise ConfigError(
             "this version of ilastik does not understand how it was called",
@@ -83,6 +82,9 @@ def check_end(outcome: Outcome, log: Path, file: str, seconds: float, memory_mb:
             mend="open the project in this version of ilastik, train it and save it",
         )
 
+    if code != 0:
+        raise _failure(code, text, file, memory_mb)
+
 
 def _failure(code: int, text: bytes, file: str, memory_mb: int) -> TbsegError:
     what = f"ilastik failed with exit code {code}"
@@ -93,7 +95,8 @@ def _failure(code: int, text: bytes, file: str, memory_mb: int) -> TbsegError:
             found=tail(text),
             mend=f"use smaller tiles, or raise TBSEG_ILASTIK_MEMORY_MB (now {memory_mb})",
         )
-    if _BROKEN.search(text):
+    # Only the end: ilastik warns of optional parts that it could not import, and works.
+    if _BROKEN.search(b"\n".join(text.splitlines()[-_LAST_WORDS:])):
         return ConfigError(
             f"{what}: its installation is broken or too old",
             found=tail(text),

@@ -5,11 +5,9 @@ checked before anything is allocated, and nothing is ever unpickled: a stored pi
 matched as text. Every defect is an InputError that names the path inside the file.
 """
 
-import stat
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from errno import EACCES, EAGAIN, EISDIR, ENOENT
 from functools import wraps
 from math import prod
 from pathlib import Path
@@ -19,21 +17,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from tbseg_ops.errors import InputError, ResourceError, TbsegError
+from tbseg_ops.errors import InputError
+from tbseg_ops.hdf5_safety import hdf5_errors, open_untrusted
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-
-# LookupError holds KeyError, ValueError holds UnicodeError.
-_H5PY_ERRORS = (
-    OSError,
-    RuntimeError,
-    LookupError,
-    ValueError,
-    TypeError,
-    OverflowError,
-    zlib.error,
-)
 
 _MEMBERS = 20_000
 _TEXT_BYTES = 1 << 20
@@ -49,18 +37,9 @@ def _guarded(
 
     @wraps(method)
     def call(self: "Ilp", /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        try:
+        where = f"{self.file}:{args[0]}" if args else self.file
+        with hdf5_errors(where, "read"):
             return method(self, *args, **kwargs)
-        except TbsegError:
-            raise
-        except _H5PY_ERRORS as error:
-            raise InputError(
-                "the project file is damaged",
-                file=self.file,
-                expected=f"a readable {args[0] if args else '/'}",
-                found=str(error),
-                mend="save it again in ilastik, or copy it again",
-            ) from error
 
     return call
 
@@ -272,36 +251,16 @@ class Ilp:
 @contextmanager
 def open_ilp(path: str | Path) -> Iterator[Ilp]:
     """Open a project file for reading. InputError if it is not a whole HDF5 file."""
-    file = str(path)
-    try:
-        if not stat.S_ISREG(Path(file).stat().st_mode):
-            raise InputError("the classifier is not a file", file=file, expected="an .ilp file")
-        root = h5py.File(file, "r")
-    except (OSError, ValueError, RuntimeError) as error:
-        if isinstance(error, TbsegError):
-            raise
-        raise _unopened(file, error) from error
-    with root:
-        yield Ilp(file, root)
-
-
-def _unopened(file: str, error: Exception) -> TbsegError:
-    code = getattr(error, "errno", None)
-    if code == ENOENT:
-        return InputError("there is no such classifier", file=file, expected="an .ilp file")
-    if code == EAGAIN:
-        return ResourceError(
-            "another program has the classifier open", file=file, mend="close it in ilastik"
+    if not Path(path).exists():
+        raise InputError(
+            "there is no such classifier",
+            file=path,
+            expected="an .ilp file",
+            found="no such file",
+            mend="correct the path",
         )
-    if code not in (None, EACCES, EISDIR):
-        return ResourceError("the classifier cannot be read", file=file, found=str(error))
-    return InputError(
-        "the classifier is not a whole HDF5 file",
-        file=file,
-        expected="a project saved by ilastik (.ilp)",
-        found=str(error),
-        mend="copy it again, or save it again in ilastik",
-    )
+    with open_untrusted(path) as root:
+        yield Ilp(str(path), root)
 
 
 def _decode(raw: bytes) -> str:

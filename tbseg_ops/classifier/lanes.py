@@ -1,10 +1,13 @@
-"""Vector compares that numba cannot spell: 64 voxels against a threshold, as one bit each.
+"""What numba cannot spell for a brick: 64 voxels compared, copied or counted at once.
 
-The compares are emitted as LLVM vectors, so the machine's widest instructions are used wherever
-the code is compiled; a compare has one right answer, so the width cannot change a result.
+LLVM vectors are emitted directly, so the widest instructions of the machine are used wherever the
+code is compiled. Compares, copies and whole numbers have one right answer, so the width cannot
+change a result; the float additions are lane by lane. Arrays are contiguous, offsets are in
+elements, nothing is checked: the caller owns the bounds.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from llvmlite import ir
 from numba import types
@@ -12,78 +15,116 @@ from numba.core import cgutils
 from numba.core.typing.templates import Signature
 from numba.extending import intrinsic
 
-_VOXELS = 64
-# More at once is split badly by LLVM where vectors have 8 lanes, and no gain where they have 16.
-_LANES = 8
+VOXELS = 64
+
+# A compare of 64 lanes at once is taken apart badly by LLVM where vectors are shorter.
+_PART = 8
 _FLOAT = ir.FloatType()
+_I8 = ir.IntType(8)
 _I64 = ir.IntType(64)
 
 
-def _bits(builder: ir.IRBuilder, pointer: ir.Value, compare: Any) -> ir.Value:
-    """OR of the lane masks of ``compare(vector)`` over 64 floats from ``pointer``."""
-    vector = ir.VectorType(_FLOAT, _LANES)
-    base = builder.bitcast(pointer, vector.as_pointer())
-    masks = []
-    for part in range(_VOXELS // _LANES):
-        place = builder.gep(base, [ir.Constant(_I64, part)])
-        bits = compare(builder.load(place, align=4))
-        narrow = builder.bitcast(bits, ir.IntType(_LANES))
-        masks.append(builder.shl(builder.zext(narrow, _I64), ir.Constant(_I64, part * _LANES)))
-    while len(masks) > 1:
-        masks = [builder.or_(a, b) for a, b in zip(masks[::2], masks[1::2], strict=True)]
-    return masks[0]
+def _emitted(function: Callable[..., Any]) -> Callable[..., Any]:
+    return cast(Callable[..., Any], intrinsic(function))
+
+
+def _place(
+    context: Any, builder: ir.IRBuilder, sig: Signature, args: Any, lanes: ir.VectorType, at: int
+) -> ir.Value:
+    """Pointer to ``lanes`` in the array args[at] from the element args[at + 1] on."""
+    proxy = cast(Any, cgutils).create_struct_proxy(sig.args[at])
+    array = proxy(context, builder, value=args[at])
+    return builder.bitcast(builder.gep(array.data, [args[at + 1]]), lanes.as_pointer())
+
+
+def _gathered(builder: ir.IRBuilder, masks: list[ir.Value]) -> ir.Value:
+    """The masks of the parts, side by side in one 64-bit number."""
+    wide = [
+        builder.shl(
+            builder.zext(builder.bitcast(mask, ir.IntType(_PART)), _I64),
+            ir.Constant(_I64, part * _PART),
+        )
+        for part, mask in enumerate(masks)
+    ]
+    while len(wide) > 1:
+        wide = [builder.or_(a, b) for a, b in zip(wide[::2], wide[1::2], strict=True)]
+    return wide[0]
 
 
 def _splat(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
     vector = ir.VectorType(value.type, lanes)
-    one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(_I64, 0))
-    return builder.shuffle_vector(
-        one,
-        ir.Constant(vector, ir.Undefined),
-        ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes),
-    )
+    nothing = ir.Constant(vector, ir.Undefined)
+    one = builder.insert_element(nothing, value, ir.Constant(_I64, 0))
+    order = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+    return builder.shuffle_vector(one, nothing, order)
 
 
-def _element(context: Any, builder: ir.IRBuilder, sig: Signature, args: Any) -> ir.Value:
-    """Pointer to the element args[1] of the contiguous array args[0]."""
-    array = cgutils.create_struct_proxy(sig.args[0])(context, builder, value=args[0])
-    return builder.gep(array.data, [args[1]])
+def _parts(builder: ir.IRBuilder, pointer: ir.Value) -> list[ir.Value]:
+    return [builder.gep(pointer, [ir.Constant(_I64, part)]) for part in range(VOXELS // _PART)]
 
 
-@intrinsic
-def below_mask(typingctx: Any, bricks: Any, offset: Any, threshold: Any) -> Any:
-    """Bit v: ``bricks[offset + v] < threshold``. bricks: contiguous float32; no bounds check."""
+@_emitted
+def below(typingctx: Any, values: Any, offset: Any, threshold: Any) -> Any:
+    """``below(values, offset, threshold)``: bit v is ``values[offset + v] < threshold``."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, args: Any) -> ir.Value:
-        pointer = _element(context, builder, sig, args)
-        splat = _splat(builder, args[2], _LANES)
-        return _bits(builder, pointer, lambda v: builder.fcmp_ordered("<", v, splat))
+        pointer = _place(context, builder, sig, args, ir.VectorType(_FLOAT, _PART), 0)
+        limit = _splat(builder, args[2], _PART)
+        return _gathered(
+            builder,
+            [
+                builder.fcmp_ordered("<", builder.load(part, align=4), limit)
+                for part in _parts(builder, pointer)
+            ],
+        )
 
-    return types.uint64(bricks, types.int64, types.float32), codegen
-
-
-@intrinsic
-def nan_mask(typingctx: Any, bricks: Any, offset: Any) -> Any:
-    """Bit v: ``bricks[offset + v]`` is NaN. bricks: contiguous float32; no bounds check."""
-
-    def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, args: Any) -> ir.Value:
-        pointer = _element(context, builder, sig, args)
-        return _bits(builder, pointer, lambda v: builder.fcmp_unordered("uno", v, v))
-
-    return types.uint64(bricks, types.int64), codegen
+    return types.uint64(values, types.int64, types.float32), codegen
 
 
-@intrinsic
-def count_bits(typingctx: Any, counts: Any, offset: Any, mask: Any) -> Any:
-    """``counts[offset + v] += bit v of mask`` for 64 bytes. No bounds check."""
+@_emitted
+def copied(typingctx: Any, target: Any, at: Any, source: Any, offset: Any) -> Any:
+    """``copied(target, at, source, offset)``: copy 64 floats; bit v is "value v is NaN"."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, args: Any) -> ir.Value:
-        pointer = _element(context, builder, sig, args)
-        vector = ir.VectorType(ir.IntType(8), _VOXELS)
-        place = builder.bitcast(pointer, vector.as_pointer())
-        bits = builder.bitcast(args[2], ir.VectorType(ir.IntType(1), _VOXELS))
-        total = builder.add(builder.load(place, align=1), builder.zext(bits, vector))
-        builder.store(total, place, align=1)
+        lanes = ir.VectorType(_FLOAT, _PART)
+        target, source = (_place(context, builder, sig, args, lanes, at) for at in (0, 2))
+        masks = []
+        for to, part in zip(_parts(builder, target), _parts(builder, source), strict=True):
+            value = builder.load(part, align=4)
+            builder.store(value, to, align=4)
+            masks.append(builder.fcmp_unordered("uno", value, value))
+        return _gathered(builder, masks)
+
+    return types.uint64(target, types.int64, source, types.int64), codegen
+
+
+@_emitted
+def count(typingctx: Any, counts: Any, offset: Any, mask: Any) -> Any:
+    """``count(counts, offset, mask)``: ``counts[offset + v] += bit v of mask``, bytes."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, args: Any) -> ir.Value:
+        pointer = _place(context, builder, sig, args, ir.VectorType(_I8, VOXELS), 0)
+        bits = builder.bitcast(args[2], ir.VectorType(ir.IntType(1), VOXELS))
+        total = builder.add(
+            builder.load(pointer, align=1), builder.zext(bits, ir.VectorType(_I8, VOXELS))
+        )
+        builder.store(total, pointer, align=1)
         return context.get_dummy_value()
 
     return types.void(counts, types.int64, types.uint64), codegen
+
+
+@_emitted
+def add_where(typingctx: Any, sums: Any, offset: Any, mask: Any, value: Any) -> Any:
+    """``add_where(sums, offset, mask, value)``: ``sums[offset + v] += value`` if bit v is set."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, args: Any) -> ir.Value:
+        lanes = ir.VectorType(_FLOAT, VOXELS)
+        pointer = _place(context, builder, sig, args, lanes, 0)
+        bits = builder.bitcast(args[2], ir.VectorType(ir.IntType(1), VOXELS))
+        old = builder.load(pointer, align=4)
+        new = builder.fadd(old, _splat(builder, args[3], VOXELS))
+        builder.store(builder.select(bits, new, old), pointer, align=4)
+        return context.get_dummy_value()
+
+    return types.void(sums, types.int64, types.uint64, types.float32), codegen

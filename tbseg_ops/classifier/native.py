@@ -40,6 +40,7 @@ class NativeEngine:
             BrickFeatures(features, passport.channels) for _ in range(max(1, threads))
         ]
         self._forest = BrickForest(forests)
+        self._of_constant: dict[bytes, NDArray[np.float32]] = {}
 
     def predict(self, raw: NDArray[Any], core: Box) -> NDArray[np.float32]:
         """Probabilities (K, z, y, x), float32, of ``core`` (in voxels of ``raw``).
@@ -84,16 +85,44 @@ class NativeEngine:
     ) -> None:
         z, y, x, _ = raw.shape
         box = piece.grown(self._halo, (z, y, x))
+        seen = raw[box.slices]
+        if _is_constant(seen):
+            out[:] = self._predict_constant(features, seen[0, 0, 0])[:, None, None, None]
+            return
         _, ny, nx = piece.shape
-        for z, planes, bricks in features.slabs(raw[box.slices], piece.relative_to(box.lo)):
+        for z, planes, bricks in features.slabs(seen, piece.relative_to(box.lo)):
             votes = self._forest.predict(bricks)
-            grid = (ceil(planes / 4), ceil(ny / 4), ceil(nx / 4))
-            raster = votes.reshape(*grid, self._forest.classes, 4, 4, 4)
+            layers, rows, line = ceil(planes / 4), ceil(ny / 4), ceil(nx / 4)
+            raster = votes.reshape(layers, rows, line, self._forest.classes, 4, 4, 4)
             raster = raster.transpose(3, 0, 4, 1, 5, 2, 6).reshape(
-                self._forest.classes, grid[0] * 4, grid[1] * 4, grid[2] * 4
+                self._forest.classes, layers * 4, rows * 4, line * 4
             )
             for channel, plane in zip(self._known, raster, strict=True):
                 out[channel, z : z + planes] = plane[:planes, :ny, :nx]
+
+    def _predict_constant(
+        self, features: BrickFeatures, value: NDArray[Any]
+    ) -> NDArray[np.float32]:
+        """Probabilities (K,) of a voxel that sees only ``value`` (one number per channel).
+
+        Filters do the same arithmetic everywhere, so one voxel speaks for all of an empty region.
+        """
+        key = value.tobytes()
+        if key not in self._of_constant:
+            z, y, x = self._halo
+            raw = np.empty((2 * z + 1, 2 * y + 1, 2 * x + 1, len(value)), value.dtype)
+            raw[:] = value
+            probabilities = np.zeros(len(self.labels), np.float32)
+            for _, _, bricks in features.slabs(raw, Box((z, y, x), (z + 1, y + 1, x + 1))):
+                probabilities[self._known] = self._forest.predict(bricks)[0, :, 0]
+            self._of_constant[key] = probabilities
+        return self._of_constant[key]
+
+
+def _is_constant(raw: NDArray[Any]) -> bool:
+    """Whether all voxels (z, y, x, c) hold the same numbers. NaN is never the same."""
+    first = raw[0, 0, 0]
+    return all(bool(np.all(plane == first)) for plane in raw)
 
 
 def _pieces(core: Box, threads: int) -> list[Box]:

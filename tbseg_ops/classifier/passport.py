@@ -143,6 +143,11 @@ class Passport(BaseModel):
 
 def read_passport(path: str | Path) -> Passport:
     """Read and check a classifier. InputError if no engine could use it."""
+    return read_classifier(path)[0]
+
+
+def read_classifier(path: str | Path) -> tuple[Passport, tuple[Forest, ...]]:
+    """The passport, and the forests if they are of the kind that the engine native knows."""
     with open_ilp(path) as ilp:
         version = check_workflow(ilp)
         if not ilp.has(FORESTS):
@@ -181,7 +186,7 @@ def read_passport(path: str | Path) -> Passport:
             for name, content in ilp.walk(FORESTS):
                 digest.update(f"{name} {len(content)} ".encode() + content)
     trees = sum(forest.trees for forest in forests)
-    return Passport(
+    passport = Passport(
         path=str(path),
         ilastik_version=version,
         digest=digest.hexdigest(),
@@ -199,6 +204,7 @@ def read_passport(path: str | Path) -> Passport:
         percent_exact=trees > 0 and 100 % trees == 0 and all(f.pure for f in forests),
         native_refusals=refusals,
     )
+    return passport, forests
 
 
 def _read_classifier(ilp: Ilp) -> tuple[str, tuple[Forest, ...], tuple[str, ...]]:

@@ -16,10 +16,9 @@ LIMIT_BYTES = 1 << 16
 _DAMAGED = (ValueError, IndexError, OverflowError)
 
 # Protocol 0 without INST, PERSID and stack acrobatics: values, memo, names, construction.
-_OPCODES = frozenset(
-    ("MARK", "STOP", "INT", "LONG", "FLOAT", "STRING", "UNICODE", "NONE", "DICT", "LIST", "TUPLE")
-    + ("APPEND", "SETITEM", "PUT", "GET", "GLOBAL", "REDUCE", "BUILD")
-)
+_VALUES = {"MARK", "STOP", "INT", "LONG", "FLOAT", "STRING", "UNICODE", "NONE", "PUT", "GET"}
+_CONTAINERS = {"DICT", "LIST", "TUPLE", "APPEND", "SETITEM"}
+_OPCODES = _VALUES | _CONTAINERS | {"GLOBAL", "REDUCE", "BUILD"}
 _MODULES = {
     "parallelVigraRfLazyflowClassifier": "ParallelVigraRfLazyflowClassifier",
     "vigraRfLazyflowClassifier": "VigraRfLazyflowClassifier",

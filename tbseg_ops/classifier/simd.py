@@ -11,9 +11,12 @@ give masks for ``select``. Loads and stores take a flat float32 array and an ele
 unaligned and unchecked: the caller owns the bounds.
 """
 
+# numba and llvmlite carry few annotations of their own.
+# mypy: disable-error-code="no-untyped-call, untyped-decorator, attr-defined"
+
 import operator
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 from llvmlite import ir
 from numba import njit, types
@@ -61,8 +64,8 @@ class _LanesModel(PrimitiveModel):
 
 def _binary(op: Any, result: _Lanes, emit: Any) -> None:
     @infer_global(op)
-    class _(ConcreteTemplate):
-        cases = [signature(result, vector, vector)]
+    class Operation(ConcreteTemplate):
+        cases: ClassVar[list[Signature]] = [signature(result, vector, vector)]
 
     @lower_builtin(op, vector, vector)
     def lower(context: Any, builder: ir.IRBuilder, sig: Signature, args: Any) -> ir.Value:
@@ -79,7 +82,7 @@ _binary(operator.eq, mask, lambda b, x, y: b.fcmp_ordered("==", x, y))
 
 @infer_global(operator.neg)
 class _Negation(ConcreteTemplate):
-    cases = [signature(vector, vector)]
+    cases: ClassVar[list[Signature]] = [signature(vector, vector)]
 
 
 @lower_builtin(operator.neg, vector)

@@ -6,8 +6,7 @@ shift, crop or rescale the output; the command line gives them all), saved comma
 The remaining pickles are looked at (``pickles``), never loaded.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ import h5py
 import numpy as np
 
 from tbseg_ops.classifier.pickles import LIMIT_BYTES, check_pickle
-from tbseg_ops.errors import InputError, TbsegError
+from tbseg_ops.errors import InputError
+from tbseg_ops.hdf5_safety import hdf5_errors, open_untrusted
 
 # Group -> the names taken from it. Without "Input Data" and its labels ilastik does not keep a
 # stored classifier, so these go along although nothing of them is used.
@@ -59,7 +59,7 @@ def safe_project(path: str | Path) -> bytes:
     own, and for projects of which more than 1 GiB would have to be copied.
     """
     file = str(path)
-    with _damage_named(file), h5py.File(file, "r") as source:
+    with hdf5_errors(file, "copied"), open_untrusted(file) as source:
         copy = _Copy(file)
         return image_of(lambda target: copy.project(source, target))
 
@@ -198,20 +198,3 @@ class _Copy:
             found=found,
             mend="save the project again in ilastik, or use engine native",
         )
-
-
-@contextmanager
-def _damage_named(file: str) -> Iterator[None]:
-    """What h5py raises for a damaged or hostile file, as an InputError."""
-    try:
-        yield
-    except TbsegError:
-        raise
-    except (OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
-        raise InputError(
-            "the project file cannot be copied for ilastik",
-            file=file,
-            expected="a whole project saved by ilastik",
-            found=str(error),
-            mend="copy it again, or save it again in ilastik",
-        ) from error

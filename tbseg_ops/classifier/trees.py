@@ -40,7 +40,8 @@ class Forest:
     one. In all three a value v >= 0 is an inner node, v < 0 the leaf -1 - v.
     column: int32 (nodes,), < columns. threshold: float32 (nodes,), rounded up, which decides
     ``x < threshold`` for every float32 x as the stored float64 does.
-    proportions: float32 (leaves, classes), each in [0, 1], rows of sum 1.
+    proportions: float32 (leaves, classes), each in [0, 1], rows of sum 1. leaf_tree: int32
+    (leaves,), the tree of each leaf.
     """
 
     columns: int
@@ -50,6 +51,7 @@ class Forest:
     below: NDArray[np.int32]
     above: NDArray[np.int32]
     proportions: NDArray[np.float32]
+    leaf_tree: NDArray[np.int32]
 
     @property
     def trees(self) -> int:
@@ -152,6 +154,7 @@ class _Walk:
         trees = len(self._names)
         nodes: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
         leaves: list[NDArray[np.float64]] = []
+        leaf_trees: list[NDArray[np.int64]] = []
         # References (to nodes >= 0, to leaves < 0) in the order in which they were met: first the
         # roots, then per level below, above of each node.
         references: list[NDArray[np.int64]] = []
@@ -167,6 +170,7 @@ class _Walk:
             known += int(inner.sum())
             known_leaves += int(leaf.sum())
             leaves.append(self._proportions(tree[leaf], at[leaf], classes))
+            leaf_trees.append(tree[leaf])
             tree, at = tree[inner], at[inner]
             fields, threshold = self._fields(tree, at, columns)
             nodes.append((fields[:, 2], threshold))
@@ -185,6 +189,7 @@ class _Walk:
             below=np.ascontiguousarray(children[0::2]),
             above=np.ascontiguousarray(children[1::2]),
             proportions=np.concatenate(leaves).astype(np.float32),
+            leaf_tree=np.concatenate(leaf_trees).astype(np.int32),
         )
 
     def _types(

@@ -7,13 +7,14 @@ the folder. Everything may run twice at once; nothing is decided by wall-clock.
 import contextlib
 import errno
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tbseg_ops.errors import ConfigError, ResourceError
+from tbseg_ops.errors import ConfigError, ResourceError, TbsegError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -118,31 +119,38 @@ def storage_errors(path: Path) -> Iterator[None]:
     """Turn the operating system's words about disks and rights into the project's own errors."""
     try:
         yield
-    except OSError as error:
-        if isinstance(error, ResourceError):
+    except (OSError, RuntimeError) as error:
+        code = _errno_of(error)
+        if isinstance(error, TbsegError) or code is None:
             raise
-        if error.errno in _FULL or "No space left" in str(error):
+        if code in _FULL:
             raise ResourceError(
                 "the disk is full",
                 file=path,
                 found=f"{free_bytes(path):,} bytes free",
                 mend="free some space and give the same command again: finished work is kept",
             ) from error
-        if error.errno in _FORBIDDEN:
+        if code in _FORBIDDEN:
             raise ConfigError(
                 "the folder cannot be written",
                 file=path,
-                found=error.strerror,
+                found=os.strerror(code),
                 mend="choose another run folder or have its rights changed",
             ) from error
-        if error.errno is None:
-            raise
         raise ResourceError(
             "the file system failed",
             file=path,
-            found=error.strerror,
+            found=os.strerror(code),
             mend="look after the disk or the mount and give the same command again",
         ) from error
+
+
+def _errno_of(error: OSError | RuntimeError) -> int | None:
+    """The system's error number; h5py has it in its text only, and not always as an OSError."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    match = re.search(r"errno = (\d+)", str(error))
+    return int(match[1]) if match else None
 
 
 def free_bytes(path: Path) -> int:

@@ -158,7 +158,7 @@ def create_outputs(file: h5py.File, plan: Plan, shape: Index) -> None:
         )
         describe(dataset, plan)
         if label is not None:
-            dataset.attrs["label"] = label.encode("utf-8", "surrogateescape")
+            dataset.attrs["label"] = label
 
     create(LABELS, "uint8", None)
     for name, label in zip(names, labels, strict=True):
@@ -168,7 +168,7 @@ def create_outputs(file: h5py.File, plan: Plan, shape: Index) -> None:
             create(f"classes/{name}", "uint8", label)
     for index in plan.probability_labels:
         create(f"probabilities/{names[index]}", plan.spec.probability_dtype, labels[index])
-    file.attrs["labels"] = [label.encode("utf-8", "surrogateescape") for label in labels]
+    file.attrs.create("labels", list(labels), dtype=h5py.string_dtype())
     file.attrs["label_colors"] = np.asarray(plan.classifier.colors, np.int64)
 
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from tbseg_ops.errors import ConfigError, IntegrityError
 from tbseg_ops.geometry import Tile
-from tbseg_ops.run.commit import commit_over, storage_errors
+from tbseg_ops.run.commit import commit_over, storage_errors, sweep
 from tbseg_ops.run.model import Stored
 from tbseg_ops.run.plan import Inputs, Plan
 from tbseg_ops.run.records import Records, Step
@@ -129,6 +129,24 @@ class RunFolder:
                 )
             return plan.batch(batch)
         return list(grid)
+
+    def sweep(self) -> None:
+        """Remove temporary files that dead processes of this host left in the folder."""
+        for part in ("", "volume", "tiles", "classes", "records/*"):
+            for folder in self.path.glob(part) if part else [self.path]:
+                sweep(folder)
+
+    @contextmanager
+    def swept(self, is_root: bool) -> Iterator[None]:
+        """Sweep before the work of a step, and after it if it fails; at the root only."""
+        if is_root:
+            self.sweep()
+        try:
+            yield
+        except BaseException:
+            if is_root:
+                self.sweep()
+            raise
 
     @contextmanager
     def planning(self) -> Iterator[None]:

@@ -12,7 +12,6 @@ from tbseg_ops.classifier import Engine, hard_labels
 from tbseg_ops.errors import IntegrityError
 from tbseg_ops.geometry import Box, Tile
 from tbseg_ops.run import Alone, Plan, RunFolder, Team
-from tbseg_ops.run.commit import sweep
 from tbseg_ops.run.files import (
     LABELS,
     chunks_digest,
@@ -46,13 +45,12 @@ def classify(
     start, team = time.perf_counter(), team or Alone()
     folder = RunFolder(run)
     wanted = [tile.index for tile in folder.tiles(batch, tiles)]
-    if team.is_root:
-        sweep(folder.path / "classes")
     work = _Classify(Workplace.of(folder), threads, force=tiles is not None)
     computed = number = 0
-    for done in team.map(work, wanted):
-        computed, number = computed + done.computed, number + 1
-        progress(done.record.name, told(done), number, len(wanted))
+    with folder.swept(team.is_root):
+        for done in team.map(work, wanted):
+            computed, number = computed + done.computed, number + 1
+            progress(done.record.name, told(done), number, len(wanted))
     return StepResult(
         step="classify",
         computed=computed,

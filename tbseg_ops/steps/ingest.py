@@ -14,7 +14,7 @@ import numpy as np
 from tbseg_ops.errors import InputError
 from tbseg_ops.geometry import Box
 from tbseg_ops.run import Alone, RunFolder, Team
-from tbseg_ops.run.commit import commit_over, sweep
+from tbseg_ops.run.commit import commit_over
 from tbseg_ops.run.files import RAW, content_of_arrays, describe, image_of, raw_shape
 from tbseg_ops.run.finish import Done, Made, finish
 from tbseg_ops.run.plan import Slab, slab_chunk
@@ -30,15 +30,14 @@ def ingest(*, run: Path, team: Team | None = None, progress: Progress = silent) 
     start, team = time.perf_counter(), team or Alone()
     folder = RunFolder(run)
     slabs = folder.plan.slabs
-    if team.is_root:
-        sweep(folder.path / "volume")
     computed, files = 0, {}
-    for done in team.map(_Ingest(Workplace.of(folder)), range(len(slabs))):
-        computed += done.computed
-        files[done.record.name] = done.record.file
-        progress(done.record.name, told(done), len(files), len(slabs))
-    if team.is_root:
-        _join(folder, [files[slab.name] for slab in slabs])
+    with folder.swept(team.is_root):
+        for done in team.map(_Ingest(Workplace.of(folder)), range(len(slabs))):
+            computed += done.computed
+            files[done.record.name] = done.record.file
+            progress(done.record.name, told(done), len(files), len(slabs))
+        if team.is_root:
+            _join(folder, [files[slab.name] for slab in slabs])
     return StepResult(
         step="ingest",
         computed=computed,

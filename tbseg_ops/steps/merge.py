@@ -17,7 +17,7 @@ from tbseg_ops import __version__
 from tbseg_ops.errors import IntegrityError, ResourceError
 from tbseg_ops.geometry import Index
 from tbseg_ops.run import Alone, RunFolder, Team
-from tbseg_ops.run.commit import free_bytes, publish_file, set_aside, sweep, temporary
+from tbseg_ops.run.commit import free_bytes, publish_file, set_aside, temporary
 from tbseg_ops.run.files import (
     LIBVER,
     create_outputs,
@@ -52,7 +52,8 @@ def merge(*, run: Path, team: Team | None = None, progress: Progress = silent) -
         key = merge_key(folder, records)
         if folder.records("merge").current(WHOLE, key) is None:
             computed = 1
-            _write(folder, records, key, team, progress)
+            with folder.swept(is_root=True):
+                _write(folder, records, key, team, progress)
         else:
             for _ in team.map(_Read(Workplace.of(folder)), []):
                 pass
@@ -146,7 +147,6 @@ def _write(
 ) -> None:
     start = time.perf_counter()
     plan, grid, final = folder.plan, folder.plan.grid, folder.segmentation_file
-    sweep(folder.path)
     _check_room(folder, records)
     damaged: list[str] = []
     with temporary(final) as tmp:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tbseg_ops.errors import IntegrityError
 from tbseg_ops.geometry import Box, Tile
 from tbseg_ops.run import Alone, RunFolder, Team
-from tbseg_ops.run.commit import set_aside, sweep
+from tbseg_ops.run.commit import set_aside
 from tbseg_ops.run.files import RAW, content_of_arrays, describe, image_of, opened, raw_shape
 from tbseg_ops.run.finish import Done, Made, finish
 from tbseg_ops.steps.result import Progress, StepResult, silent, told
@@ -36,12 +36,11 @@ def split(
     start, team = time.perf_counter(), team or Alone()
     folder = RunFolder(run)
     wanted = [tile.index for tile in folder.tiles(batch, tiles)]
-    if team.is_root:
-        sweep(folder.path / "tiles")
     computed = number = 0
-    for done in team.map(_Split(Workplace.of(folder), force=tiles is not None), wanted):
-        computed, number = computed + done.computed, number + 1
-        progress(done.record.name, told(done), number, len(wanted))
+    with folder.swept(team.is_root):
+        for done in team.map(_Split(Workplace.of(folder), force=tiles is not None), wanted):
+            computed, number = computed + done.computed, number + 1
+            progress(done.record.name, told(done), number, len(wanted))
     return StepResult(
         step="split",
         computed=computed,

@@ -23,6 +23,8 @@ def open_source(volume: str) -> Source:
     InputError for every defect: it names the file or page, what was expected and found, the mend.
     ResourceError when the disk fails.
     """
+    if not volume or "\0" in volume:
+        raise InputError("this is not a path", file=volume, expected="a path", found=repr(volume))
     with system_errors(volume):
         path = Path(volume)
         is_folder = path.is_dir()

@@ -22,6 +22,7 @@ from tbseg_ops.volume.digests import plane_digest
 from tbseg_ops.volume.files import open_regular, size_of
 from tbseg_ops.volume.info import Closing, Slab, VolumeInfo, check_range
 from tbseg_ops.volume.layout import Layout, find_layout
+from tbseg_ops.volume.segments import check_unused, stored_bytes, used_bytes
 from tbseg_ops.volume.strict import strict
 from tbseg_ops.volume.tiffpage import (
     PageHeader,
@@ -30,7 +31,6 @@ from tbseg_ops.volume.tiffpage import (
     decode,
     header_warnings,
     open_tiff,
-    stored_bytes,
 )
 
 
@@ -43,9 +43,13 @@ class PagesSource(Closing):
             self._size = size_of(file)
             self._offsets = np.array(page_offsets(file, self._size, path), np.uint64)
             tiff = open_tiff(file, path)
-            self._header, stored = self._audit(tiff)
+            self._header, stored, used = self._audit(tiff)
             first = tiff.pages.first
             self._layout: Layout = find_layout(first, len(self._offsets), path)
+            images = self._layout.pages.size
+            if self._layout.contiguous:
+                stored, used = stored * images, used + stored * (images - 1)
+            check_unused(first, used, stored // images, self._size, path)
             self._first_pixel = int(first.dataoffsets[0])
             self._page_dtype = np.dtype(self._header.dtype).newbyteorder(tiff.byteorder)
             self._page_samples_last = first.planarconfig == 1
@@ -82,10 +86,13 @@ class PagesSource(Closing):
         check_range(z0, z1, self.info.shape[0])
         return tuple(self.read(z, z + 1).fingerprints[0] for z in range(z0, z1))
 
-    def _audit(self, tiff: TiffFile) -> tuple[PageHeader, int]:
-        """The header that all pages share, and the bytes of pixels that are stored."""
+    def _audit(self, tiff: TiffFile) -> tuple[PageHeader, int, int]:
+        """The header that all pages share, their bytes of pixels, and all their bytes.
+
+        A page with further pages below it (a pyramid) counts as the whole file.
+        """
         header: PageHeader | None = None
-        stored = 0
+        stored = used = 0
         for index in range(len(self._offsets)):
             with strict(f"{self._path} page {index}"):
                 page = self._page(tiff, index)
@@ -93,8 +100,9 @@ class PagesSource(Closing):
             header = header or found
             check_same(found, header, f"{self._path} page {index}", "page 0")
             stored += stored_bytes(page)
+            used += used_bytes(page) if page.subifds is None else self._size
         assert header is not None  # page_offsets gives at least one
-        return header, stored
+        return header, stored, used
 
     def _page(self, tiff: TiffFile, index: int) -> TiffPage:
         tiff.filehandle.seek(int(self._offsets[index]))
@@ -128,19 +136,24 @@ class PagesSource(Closing):
             if self._layout.contiguous:
                 pixels = self._raw_image(file, int(index), where)
             else:
-                page = self._page(tiff, int(index))
-                header = check_page(page, self._size, where)
-                if header != self._header:
-                    raise InputError(
-                        "the page has changed since the audit",
-                        file=where,
-                        expected=self._header,
-                        found=header,
-                        mend="start again with 'tbseg plan'",
-                    )
-                pixels = decode(page, header, where)
+                pixels = self._page_pixels(tiff, int(index), where)
             samples = pixels.shape[2]
             into[:, :, c * samples : (c + 1) * samples] = pixels
+
+    def _page_pixels(self, tiff: TiffFile, index: int, where: str) -> NDArray[Any]:
+        """The pixels of a page, (y, x, c)."""
+        with strict(where, "decoded"):
+            page = self._page(tiff, index)
+            header = check_page(page, self._size, where)
+            if header != self._header:
+                raise InputError(
+                    "the page has changed since the audit",
+                    file=where,
+                    expected=self._header,
+                    found=header,
+                    mend="start again with 'tbseg plan'",
+                )
+            return decode(page, header, where)
 
     def _raw_image(self, file: BinaryIO, index: int, where: str) -> NDArray[Any]:
         """Image ``index`` behind the only page, (y, x, c)."""

@@ -28,6 +28,7 @@ from tbseg_ops.volume.files import open_regular, size_of, system_errors
 from tbseg_ops.volume.info import Closing, Slab, VolumeInfo, check_range
 from tbseg_ops.volume.layout import declared_images, page_voxel_size
 from tbseg_ops.volume.names import order_slices, shortened
+from tbseg_ops.volume.segments import check_unused, stored_bytes, used_bytes
 from tbseg_ops.volume.strict import strict
 from tbseg_ops.volume.tiffpage import (
     PageHeader,
@@ -163,7 +164,10 @@ def _audit_slice(path: str) -> _Audited:
         size = size_of(file)
         offsets = page_offsets(file, size, path)
         page = _only_page(file, offsets, path)
-        return _Audited(check_page(page, size, path), size)
+        header = check_page(page, size, path)
+        if page.subifds is None:  # else a pyramid, whose lower levels are not counted
+            check_unused(page, used_bytes(page), stored_bytes(page), size, path)
+        return _Audited(header, size)
 
 
 def _voxel_size_of(path: str) -> VoxelSize:

@@ -6,9 +6,7 @@ MINISWHITE pixels are taken as stored (ilastik and ImageJ's raw values do the sa
 """
 
 from dataclasses import dataclass
-from itertools import chain
-from math import ceil, prod
-from operator import add
+from math import prod
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -18,6 +16,7 @@ from tifffile import TiffFile, TiffPage
 from tbseg_ops.errors import InputError
 from tbseg_ops.limits import check_slice_bytes
 from tbseg_ops.volume.info import VOXEL_TYPES, VoxelType
+from tbseg_ops.volume.segments import check_segments
 
 _COMPRESSIONS = {
     1: "none",
@@ -31,6 +30,7 @@ _COMPRESSIONS = {
 }
 _PHOTOMETRICS = {0: "MINISWHITE", 1: "MINISBLACK", 2: "RGB"}
 _PREDICTORS = (1, 2, 3)
+_MEANINGFUL = (b"ImageJ=", b"SCIFIO=", b'{"shape"', b"shape=", b"<?xml", b"<OME")
 _VENDORS = (
     "lsm",
     "stk",
@@ -91,7 +91,7 @@ def check_page(page: TiffPage, size: int, where: str) -> PageHeader:
         raise InputError("a page has no pixels", file=where, expected="at least 1 x 1", found=found)
     header = PageHeader((y, x), samples, dtype, int(page.photometric) == 0, _orientation(page))
     check_slice_bytes(header.nbytes, where)
-    _check_segments(page, header, size, where)
+    check_segments(page, header.nbytes, size, where)
     return header
 
 
@@ -105,11 +105,6 @@ def check_same(header: PageHeader, expected: PageHeader, where: str, first: str)
             found=str(header),
             mend="choose the slices with a glob pattern, or convert those that differ",
         )
-
-
-def stored_bytes(page: TiffPage) -> int:
-    """Bytes of the (compressed) pixels in the file."""
-    return sum(page.databytecounts)
 
 
 def header_warnings(header: PageHeader) -> tuple[str, ...]:
@@ -181,6 +176,16 @@ def _check_kind(page: TiffPage, where: str) -> None:
             getattr(page.compression, "name", page.compression),
             "convert the slices, for example to deflate",
         )
+    description = page.tags.valueof(270)
+    if isinstance(description, bytes) and description.startswith(_MEANINGFUL):
+        # Undecodable text; elsewhere harmless, but here it says how many images there are.
+        raise _refused(
+            "the description of the images is damaged",
+            where,
+            "a text",
+            description[:40],
+            "export the file again",
+        )
     if page.imagedepth != 1 or page.fillorder != 1:
         raise _refused(
             "the page is of a rare kind",
@@ -219,43 +224,6 @@ def _voxel_type(page: TiffPage, where: str) -> VoxelType:
 def _orientation(page: TiffPage) -> int:
     value = page.tags.valueof(274, 1)
     return int(value) if isinstance(value, int) else 0
-
-
-def _check_segments(page: TiffPage, header: PageHeader, size: int, where: str) -> None:
-    """All strips or tiles are there, inside the file, and not shorter than they can be."""
-    y, x = header.shape
-    planes = header.channels if page.planarconfig == 2 else 1
-    rows = page.tilelength if page.is_tiled else page.rowsperstrip
-    columns = page.tilewidth if page.is_tiled else x
-    if min(rows, columns) < 1 or (page.is_tiled and page.tiledepth != 1):
-        raise _cut(where, "strips or tiles of at least 1 x 1", f"{rows} x {columns}")
-    wanted = planes * ceil(y / rows) * ceil(x / columns)
-    offsets, counts = page.dataoffsets, page.databytecounts
-    if not len(offsets) == len(counts) == wanted:
-        found = f"{len(offsets)} offsets, {len(counts)} sizes"
-        raise _cut(where, f"{wanted} strips or tiles", found)
-    if not set(map(type, chain(offsets, counts))) <= {int}:
-        raise _cut(where, "whole numbers for offsets and sizes", "other numbers")
-    if min(counts) < 1 or min(offsets) < 8:
-        raise _cut(where, f"{wanted} strips or tiles", "some are not stored and read as zeros")
-    end = max(map(add, offsets, counts))
-    if end > size:
-        raise _cut(where, f"at least {end} bytes (the end of the last strip or tile)", size)
-    # Tiles are stored whole, strips are cut at the last row.
-    pixels = wanted * rows * columns if page.is_tiled else planes * y * x
-    least = pixels * (header.nbytes // (y * x * planes))
-    if int(page.compression) == 1 and sum(counts) < least:
-        raise _cut(where, f"{least} bytes of pixels", sum(counts))
-
-
-def _cut(where: str, expected: object, found: object) -> InputError:
-    return InputError(
-        "the TIFF file is truncated",
-        file=where,
-        expected=expected,
-        found=found,
-        mend="copy or export the file again",
-    )
 
 
 def _refused(what: str, where: str, expected: object, found: object, mend: str) -> InputError:

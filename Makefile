@@ -1,0 +1,56 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PY := .venv/bin/python
+READY := .venv/.tbseg-ready
+
+.PHONY: help
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+
+.PHONY: setup
+setup: $(READY) ## Install everything into .venv (Python 3.11 to 3.13)
+
+$(READY): requirements.lock pyproject.toml scripts/setup.sh
+	@scripts/setup.sh
+
+.PHONY: demo
+demo: setup ## Start Airflow and segment a real volume of nuclei
+	@$(PY) -m scripts.demo
+
+.PHONY: up
+up: setup ## Start Airflow
+	@$(PY) -m scripts.service up
+
+.PHONY: down demo-stop
+down demo-stop: ## Stop Airflow
+	@if [[ -x $(PY) ]]; then $(PY) -m scripts.service down; fi
+
+.PHONY: status
+status: setup ## Is Airflow running, and where
+	@$(PY) -m scripts.service status
+
+.PHONY: lint
+lint: setup ## Style, types and layers
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	.venv/bin/lint-imports
+
+.PHONY: test
+test: lint ## What CI runs: lint and all tests but the slow ones
+	$(PY) -m pytest -n 2 -m "not slow"
+
+.PHONY: test-slow
+test-slow: setup ## The slow tests: failures on purpose, large volumes
+	$(PY) -m pytest -m slow
+
+.PHONY: lock
+lock: ## Resolve requirements.lock anew (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header --all-extras pyproject.toml -o requirements.lock
+
+.PHONY: clean
+clean: down ## Remove what is made: environment, caches, demo, Airflow's state
+	rm -rf .venv .airflow .demo build ./*.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,220 @@
+"""
+Classify a whole volume with a classifier that was trained in **ilastik** (pixel classification).
+
+### What it needs
+* **Volume**: a folder of TIFF slices, a multi-page TIFF, or a dataset in an HDF5 file.
+* **Classifier**: the `.ilp` project in which you drew labels and trained.
+
+Paths are those of the machine on which Airflow runs. Press **Trigger** (top right), fill in the two
+and press **Trigger** again. Everything else has a sensible value.
+
+### What it does
+| task | |
+| --- | --- |
+| `plan` | Checks volume and classifier against each other, cuts the volume into tiles, checks the disk. |
+| `ingest` | Reads the slices into one 3D HDF5 volume. |
+| `split` | Cuts out each tile, with as much of its surroundings as the classifier's features see. |
+| `classify` | Runs the classifier on each tile: one array per class. |
+| `merge` | Puts the tiles together into `segmentation.h5`. |
+| `verify` | Checks that nothing is missing or stale, and that the seams cannot be seen. |
+| `publish` | Writes `report.html`. |
+
+The result is the same, voxel by voxel, as if ilastik had done the volume in one piece.
+
+### What you get
+`segmentation.h5` in the run folder: one array per class, named as in ilastik, and `report.html`.
+
+### When something goes wrong
+Click the red task, then **Logs**: the last lines say what was found, what was expected and what to do.
+Wrong input is not tried again; a full disk or a lost machine is, twice. Finished tiles are kept: after the
+cause is gone, **Clear** the failed tasks (or trigger again with the same run folder) and only what is
+missing is done.
+
+### Do a tile again
+**Clear** its instance of `classify` (with *downstream*): that tile is computed again, the result is put
+together and checked anew. Or trigger with the same values and the tile's name under **Redo**.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+
+from airflow.sdk import DAG, AssetAlias, Param
+from tbseg_airflow.plan import TbsegPlan
+from tbseg_airflow.step import TbsegStep
+
+HOME = Path(__file__).resolve().parent.parent
+TILE = r"z\d{3,9}_y\d{3,9}_x\d{3,9}"
+
+PARAMS = {
+    "volume": Param(
+        f"{HOME}/tests/reference/nuclei/volume.h5:/data",
+        type="string",
+        pattern="^/.",
+        maxLength=4096,
+        title="Volume",
+        description_md="One of:\n"
+        "- a folder of TIFF slices: **/data/brain7/slices**\n"
+        "- some files of a folder: **/data/brain7/ch1_\\*.tif**\n"
+        "- a TIFF file with many pages: **/data/brain7.tif**\n"
+        "- a dataset in an HDF5 file: **/data/brain7.h5:/data**",
+    ),
+    "classifier": Param(
+        f"{HOME}/tests/reference/nuclei/classifier.ilp",
+        type="string",
+        pattern="^/.",
+        maxLength=4096,
+        title="Classifier",
+        description_md="The project file (.ilp) of an ilastik pixel classification, with its training.",
+    ),
+    "run": Param(
+        None,
+        type=["null", "string"],
+        pattern="^/.",
+        maxLength=4096,
+        title="Run folder",
+        description_md="Where results and everything in between are kept. Empty: a folder beside"
+        " the volume, named after volume and classifier. Give the folder of an earlier run to"
+        " continue it: what is finished is kept.",
+    ),
+    "tile": Param(
+        "256,256,256",
+        type="string",
+        pattern=r"^\s*\d{1,5}(\s*,\s*\d{1,5}\s*,\s*\d{1,5})?\s*$",
+        section="Tiles",
+        title="Tile size: z,y,x",
+        description_md="In voxels, without the surroundings (halo) that are added. Smaller tiles need"
+        " less memory; much smaller ones waste time on the surroundings.",
+    ),
+    "split": Param(
+        "copy",
+        type="string",
+        enum=["copy", "virtual"],
+        values_display={
+            "copy": "copy: each tile is a file of its own, which ilastik can open",
+            "virtual": "virtual: each tile refers to the volume, no disk space",
+        },
+        section="Tiles",
+        title="Tile files",
+    ),
+    "engine": Param(
+        "native",
+        type="string",
+        enum=["native", "ilastik"],
+        values_display={
+            "native": "native: built in, fast, the same result",
+            "ilastik": "ilastik: the original program (it must be installed)",
+        },
+        section="Engine",
+        title="Engine",
+        description_md="If a classifier uses something that *native* lacks, the run says so at once.",
+    ),
+    "output": Param(
+        "mask",
+        type="string",
+        enum=["mask", "intensity"],
+        values_display={
+            "mask": "mask: 1 inside of the class, 0 outside",
+            "intensity": "intensity: the volume's own values inside of the class, 0 outside",
+        },
+        section="Output",
+        title="Arrays of the classes",
+    ),
+    "probabilities": Param(
+        "none",
+        type="string",
+        minLength=1,
+        maxLength=10_000,
+        section="Output",
+        title="Probability maps",
+        description_md="**none**, **all**, or names of classes: **vessel,axon**. They need much space.",
+    ),
+    "probability_dtype": Param(
+        "float32",
+        type="string",
+        enum=["float32", "uint8"],
+        values_display={
+            "float32": "float32: 0 to 1, as ilastik gives them",
+            "uint8": "uint8: 0 to 255, a quarter of the space",
+        },
+        section="Output",
+        title="Type of the probability maps",
+    ),
+    "only_tiles": Param(
+        None,
+        type=["null", "string"],
+        pattern=rf"^(\s*{TILE}\s*(,\s*{TILE}\s*)*)?$",
+        maxLength=100_000,
+        section="Redo",
+        title="Only these tiles, computed anew",
+        description_md="Names of tiles of a run that was finished before, such as"
+        " **z000_y001_x002, z003_y000_x001**. Empty: all that is missing.",
+    ),
+    "update": Param(
+        False,
+        type="boolean",
+        section="Redo",
+        title="Replace the plan",
+        description_md="When volume, classifier or settings differ from those that the run folder"
+        " was made for. What is still right is kept. Off: such a difference is an error.",
+    ),
+    "threads": Param(
+        1,
+        type="integer",
+        minimum=1,
+        maximum=256,
+        section="Resources",
+        title="Threads for each tile",
+        description_md="Airflow works on several tiles side by side: one thread each is best,"
+        " unless tiles are few.",
+    ),
+    "workers": Param(
+        None,
+        type=["null", "integer"],
+        minimum=1,
+        maximum=1024,
+        section="Resources",
+        title="Processes for ingest, merge and verify",
+        description_md="They run alone. Empty: as many as there are cores.",
+    ),
+}
+
+TOGETHER = "{{ '--workers=%d' % params.workers if params.workers else '' }}"
+PER_TILE = "--workers=1"
+
+with DAG(
+    dag_id="tbseg_segment",
+    description="Classify a whole volume with an ilastik classifier",
+    doc_md=__doc__,
+    schedule=None,
+    params=PARAMS,
+    is_paused_upon_creation=False,
+    max_active_runs=4,
+    tags=["tbseg"],
+    default_args={
+        "retries": 2,
+        "retry_delay": timedelta(seconds=10),
+        "retry_exponential_backoff": 3,
+        "max_retry_delay": timedelta(minutes=5),
+    },
+) as dag:
+    plan = TbsegPlan(task_id="plan", home=str(HOME))
+    ingest = TbsegStep(task_id="ingest", step="ingest", options=[TOGETHER])
+    # Over batches of tiles, or over the tiles that the form names.
+    split = TbsegStep.partial(
+        task_id="split",
+        step="split",
+        options=[PER_TILE],
+        map_index_template="{{ task.title }}",
+    ).expand(what=plan.output)
+    classify = TbsegStep.partial(
+        task_id="classify",
+        step="classify",
+        options=[PER_TILE, "--threads={{ params.threads }}"],
+        map_index_template="{{ task.title }}",
+    ).expand(what=plan.output)
+    merge = TbsegStep(task_id="merge", step="merge", options=[TOGETHER])
+    verify = TbsegStep(task_id="verify", step="verify", options=[TOGETHER])
+    # The last task, and only if all went well: the state of the run is the state of this task.
+    publish = TbsegStep(task_id="publish", step="publish", outlets=[AssetAlias("tbseg")])
+
+    plan >> ingest >> split >> classify >> merge >> verify >> publish

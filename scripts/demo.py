@@ -1,0 +1,107 @@
+"""``make demo``: a real volume of nuclei through the whole DAG, compared with ilastik's own answer."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+import h5py
+import numpy as np
+import tifffile
+
+from scripts.follow import Follower
+from scripts.home import Home
+from scripts.service import DAG, Service, ServiceError, find, up
+
+TASKS = ("plan", "ingest", "split", "classify", "merge", "verify", "publish")
+LIMIT_SECONDS = 3600
+
+
+def write_slices(volume: Path, folder: Path) -> None:
+    """The dataset /data of an HDF5 file, (z, y, x), as one TIFF file per slice, unless done."""
+    if folder.exists():
+        return
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}")
+    partial.mkdir(parents=True)
+    with h5py.File(volume) as file:
+        for z, plane in enumerate(file["data"][()]):
+            tifffile.imwrite(partial / f"nuclei_{z:03d}.tif", plane)
+    partial.rename(folder)
+
+
+def differing_voxels(segmentation: Path, labels: Path) -> tuple[int, int]:
+    """How many voxels have another label than in ilastik's own segmentation, and of how many."""
+    with h5py.File(segmentation) as ours, h5py.File(labels) as theirs:
+        different = ours["labels"][()] != theirs["exported_data"][..., 0]
+    return int(np.count_nonzero(different)), int(different.size)
+
+
+def demo(home: Home) -> int:
+    """Run it; the exit code of the program."""
+    reference = home.path / "tests" / "reference" / "nuclei"
+    folder = home.path / ".demo" / "nuclei"
+    run, slices = folder / "run", folder / "slices"
+    write_slices(reference / "volume.h5", slices)
+
+    print("starting Airflow" if find(home) is None else "Airflow is running already", flush=True)
+    service = up(home)
+    print(f"  {service.url}  (user admin, password {home.password()})")
+
+    conf = {
+        "volume": str(slices),
+        "classifier": str(reference / "classifier.ilp"),
+        "run": str(run),
+        "tile": "32,128,128",
+        "update": True,  # what an older version of tbseg has left is brought up to date
+    }
+    api = service.login()
+    started = api.post(f"dags/{DAG}/dagRuns", {"logical_date": None, "conf": conf})
+    follower = Follower(api, DAG, str(started["dag_run_id"]), TASKS)
+    print(f"segmenting {slices.relative_to(home.path)} (60 slices of 256 x 256, three classes)")
+    if follower.until_end(LIMIT_SECONDS) != "success":
+        _report_failure(follower)
+        return 1
+    different, size = differing_voxels(run / "segmentation.h5", reference / "labels.h5")
+    print(_closing(service, follower.run, run, different, size))
+    return 0 if different == 0 else 1
+
+
+def _report_failure(follower: Follower) -> None:
+    failed = [i for i in follower.instances() if i["state"] == "failed"]
+    for instance in failed[:1]:
+        name = instance["rendered_map_index"] or ""
+        print(f"\nerror: the task {instance['task_id']} {name} failed; its log ends with:")
+        print("\n".join(f"  {line}" for line in follower.log(instance)))
+
+
+def _closing(service: Service, run_id: str, run: Path, different: int, size: int) -> str:
+    result = run / "segmentation.h5"
+    look = (
+        f"import h5py, napari; napari.imshow(h5py.File({str(result)!r})['labels'][:]); napari.run()"
+    )
+    return f"""
+result     {result}
+report     {run / "report.html"}
+score      {different} of {size:,} voxels differ from ilastik's own labels
+
+look       in Airflow   {service.url}/dags/{DAG}/runs/{quote(run_id)}
+                        user admin, password {service.home.password()}
+           in Fiji      Plugins > ilastik > Import HDF5 (update site "ilastik"), dataset /labels
+           in napari    python -c "{look}"
+again      make demo    (finished tiles are recognised)
+to stop    make demo-stop"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m scripts.demo")
+    parser.add_argument("--home", type=Path, default=Path.cwd(), help="the deployment's folder")
+    try:
+        return demo(Home(parser.parse_args().home.absolute()))
+    except (ServiceError, TimeoutError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
