@@ -91,7 +91,7 @@ def _become(argv: list[str], memory: int) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         _, ceiling = resource.getrlimit(resource.RLIMIT_AS)
         limit = memory if ceiling == resource.RLIM_INFINITY else min(memory, ceiling)
-        pass
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
         os.execvp(argv[0], argv)  # noqa: S606 - a list of arguments, no shell
     except OSError as error:

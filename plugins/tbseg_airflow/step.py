@@ -108,7 +108,7 @@ class TbsegStep(BaseOperator):
                 elif (found := _as_object(line.text)) is not None:
                     report = found
                     continue
-                self._show(line)
+                self._show(line, errors)
         self._job = None
         if code != 0:
             raise failure(f"tbseg {self.step}", code, errors)
@@ -119,14 +119,15 @@ class TbsegStep(BaseOperator):
         )
         return report
 
-    def _show(self, line: Line) -> None:
-        text = line.text
-        if line.stream == "err" and text.startswith("error: "):
-            self.log.error("%s", text)
-        elif line.stream == "err" and text.startswith(("warning: ", "note: ")):
-            self.log.warning("%s", text)
-        elif text:
-            self.log.info("%s", text)
+    def _show(self, line: Line, errors: Sequence[str]) -> None:
+        """Into the task's log; all of an error's message as errors."""
+        message_began = any(text.startswith("error: ") for text in errors)
+        if line.stream == "err" and message_began:
+            self.log.error("%s", line.text)
+        elif line.stream == "err" and line.text.startswith(("warning: ", "note: ")):
+            self.log.warning("%s", line.text)
+        elif line.text:
+            self.log.info("%s", line.text)
 
     def on_kill(self) -> None:
         if self._runner is not None and self._job is not None:

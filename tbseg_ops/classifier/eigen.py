@@ -9,18 +9,13 @@ from math import pi, sqrt
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tbseg_ops.classifier.simd import (
-    LANES,
-    compiled,
     inlined,
-    load,
     magnitude,
     root,
     select,
     splat,
-    store,
 )
 
 _f = np.float32
@@ -128,31 +123,3 @@ def eigenvalues_2x2(yy: Any, xy: Any, xx: Any) -> Any:
     mean, difference = half * (yy + xx), half * (yy - xx)
     spread = root(difference * difference + xy * xy)
     return mean + spread, mean - spread
-
-
-@compiled
-def eig3_all(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Eigenvalues (3, n) of matrices (6, n): zz, yz, xz, yy, xy, xx."""
-    n = matrix.shape[1]
-    flat = np.zeros(6 * n + LANES, np.float32)
-    for k in range(6):
-        for i in range(n):
-            flat[k * n + i] = matrix[k, i]
-    out = np.empty((3, n), np.float32)
-    e = np.empty(3 * LANES, np.float32)
-    for i in range(0, n, LANES):
-        a, b, c = eigenvalues_3x3(
-            load(flat, i),
-            load(flat, n + i),
-            load(flat, 2 * n + i),
-            load(flat, 3 * n + i),
-            load(flat, 4 * n + i),
-            load(flat, 5 * n + i),
-        )
-        store(e, 0, a)
-        store(e, LANES, b)
-        store(e, 2 * LANES, c)
-        for k in range(3):
-            for j in range(min(LANES, n - i)):
-                out[k, i + j] = e[k * LANES + j]
-    return out

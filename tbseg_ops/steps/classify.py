@@ -158,7 +158,8 @@ def _percent(probabilities: NDArray[np.float32], tile: str) -> NDArray[np.uint8]
             found=f"{worst:.4f} percent off",
             mend="use --probability-dtype float32",
         )
-    return whole.astype(np.uint8)
+    percent: NDArray[np.uint8] = whole.astype(np.uint8)
+    return percent
 
 
 def _not_finite(raw: NDArray[np.generic]) -> int:

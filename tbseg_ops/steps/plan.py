@@ -76,7 +76,7 @@ def _grid_notes(tile: Index, grid: Grid) -> list[str]:
     ):
         last = n - (count - 1) * core
         if core != min(wanted, n) or last != core:
-            cores = f"{last}" if count == 1 else f"{count - 1} x {core} and {last}"
+            cores = f"{count} x {core}" if last == core else f"{count - 1} x {core} and {last}"
             notes.append(f"{axis}: tiles of {wanted} over {n} voxels are balanced to {cores}")
     return notes
 

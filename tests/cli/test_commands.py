@@ -1,0 +1,72 @@
+"""The commands as scripts use them: one JSON object as the last line."""
+
+import json
+
+from tests.runs import VESSELS, last_json, tbseg
+
+
+def test_audit_inspect_plan_and_status(finished, tmp_path):
+    audit = last_json(tbseg("audit", finished / "slices", VESSELS.classifier, "--json"))
+    assert audit["volume"]["shape"] == [37, 45, 53]
+    passport = last_json(tbseg("inspect", VESSELS.classifier, "--json"))
+    assert passport["digest"] == audit["classifier"]["digest"]
+    plan = last_json(
+        tbseg(
+            *("plan", finished / "slices", VESSELS.classifier, tmp_path / "run"),
+            *("--tile", "20,24,30", "--max-batches", 3, "--json"),
+        )
+    )
+    assert (plan["tiles"], plan["batches"]) == (8, 3)
+    assert sum(plan["bytes"].values()) > VESSELS.raw().nbytes
+    status = last_json(tbseg("status", tmp_path / "run", "--json"))
+    assert [s["done"] for s in status["steps"]] == [0, 0, 0, 0, 0]
+    status = last_json(tbseg("status", finished / "run", "--json"))
+    assert status["verified"] is True
+    assert [s["missing"] for s in status["steps"]] == [[]] * 5
+
+
+def test_batches_do_what_they_hold(finished, tmp_path):
+    run = tmp_path / "run"
+    tbseg(
+        *("plan", finished / "slices", VESSELS.classifier, run),
+        *("--tile", "20,24,30", "--max-batches", 3),
+    )
+    last_json(tbseg("ingest", "--run", run, "--json"))
+    done = [
+        last_json(tbseg("classify", "--run", run, "--batch", n, "--workers", 1, "--json"))
+        for n in range(3)
+    ]
+    assert [d["computed"] for d in done] == [3, 3, 2]
+    again = last_json(tbseg("classify", "--run", run, "--batch", 1, "--workers", 1, "--json"))
+    assert (again["computed"], again["reused"]) == (0, 3)
+    assert again["seconds"] < 0.5
+
+
+def test_people_get_text(finished):
+    for arguments in (
+        ("audit", finished / "slices", VESSELS.classifier),
+        ("inspect", VESSELS.classifier),
+        ("status", finished / "run"),
+    ):
+        result = tbseg(*arguments)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.strip()
+        assert not result.stdout.startswith("{")
+
+
+def test_help_lists_the_exit_codes():
+    text = " ".join(tbseg("--help").stdout.split())
+    for code in ("65 input unusable", "74 something is damaged", "75 disk", "78 settings wrong"):
+        assert code in text
+
+
+def test_json_of_run_has_what_scripts_need(finished, tmp_path):
+    result = last_json(
+        tbseg(
+            *("run", finished / "slices", VESSELS.classifier, tmp_path / "run", "--json"),
+            *("--tile", "20,24,30", "--output", "intensity", "--probabilities", "all"),
+            *("--probability-dtype", "uint8"),
+        )
+    )
+    assert {"segmentation", "labels", "tiles", "computed", "reused", "seconds"} <= result.keys()
+    assert json.dumps(result)
