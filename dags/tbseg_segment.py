@@ -11,12 +11,12 @@ and press **Trigger** again. Everything else has a sensible value.
 ### What it does
 | task | |
 | --- | --- |
-| `plan` | Checks volume and classifier against each other, cuts the volume into tiles, checks the disk. |
+| `plan` | Checks volume and classifier, cuts the volume into tiles, checks the disk. |
 | `ingest` | Reads the slices into one 3D HDF5 volume. |
-| `split` | Cuts out each tile, with as much of its surroundings as the classifier's features see. |
+| `split` | Cuts out each tile, with as much around it as the classifier's features see. |
 | `classify` | Runs the classifier on each tile: one array per class. |
 | `merge` | Puts the tiles together into `segmentation.h5`. |
-| `verify` | Checks that nothing is missing or stale, and that the seams cannot be seen. |
+| `verify` | Checks that nothing is missing or stale, and that no seam can be seen. |
 | `publish` | Writes `report.html`. |
 
 The result is the same, voxel by voxel, as if ilastik had done the volume in one piece.
@@ -25,14 +25,14 @@ The result is the same, voxel by voxel, as if ilastik had done the volume in one
 `segmentation.h5` in the run folder: one array per class, named as in ilastik, and `report.html`.
 
 ### When something goes wrong
-Click the red task, then **Logs**: the last lines say what was found, what was expected and what to do.
-Wrong input is not tried again; a full disk or a lost machine is, twice. Finished tiles are kept: after the
-cause is gone, **Clear** the failed tasks (or trigger again with the same run folder) and only what is
-missing is done.
+Click the red task, then **Logs**: the last lines say what was found, what was expected and what
+mends it. Wrong input is not tried again; a full disk or a lost machine is, twice. Finished tiles
+are kept: after the cause is gone, **Clear** the failed tasks (or trigger again with the same run
+folder), and only what is missing is done.
 
 ### Do a tile again
-**Clear** its instance of `classify` (with *downstream*): that tile is computed again, the result is put
-together and checked anew. Or trigger with the same values and the tile's name under **Redo**.
+**Clear** its instance of `classify`, with *downstream*: that tile is computed again, and the result
+is put together and checked anew. Or trigger with the same values and its name under **Redo**.
 """
 
 from datetime import timedelta
@@ -64,7 +64,7 @@ PARAMS = {
         pattern="^/.",
         maxLength=4096,
         title="Classifier",
-        description_md="The project file (.ilp) of an ilastik pixel classification, with its training.",
+        description_md="The project file (.ilp) of a pixel classification, trained in ilastik.",
     ),
     "run": Param(
         None,
@@ -80,10 +80,11 @@ PARAMS = {
         "256,256,256",
         type="string",
         pattern=r"^\s*\d{1,5}(\s*,\s*\d{1,5}\s*,\s*\d{1,5})?\s*$",
+        maxLength=100,
         section="Tiles",
         title="Tile size: z,y,x",
-        description_md="In voxels, without the surroundings (halo) that are added. Smaller tiles need"
-        " less memory; much smaller ones waste time on the surroundings.",
+        description_md="In voxels, without the surroundings (halo) that are added. Smaller tiles"
+        " need less memory; much smaller ones waste time on the surroundings.",
     ),
     "split": Param(
         "copy",
@@ -106,7 +107,7 @@ PARAMS = {
         },
         section="Engine",
         title="Engine",
-        description_md="If a classifier uses something that *native* lacks, the run says so at once.",
+        description_md="If a classifier uses what *native* lacks, the run says so at once.",
     ),
     "output": Param(
         "mask",
@@ -126,7 +127,8 @@ PARAMS = {
         maxLength=10_000,
         section="Output",
         title="Probability maps",
-        description_md="**none**, **all**, or names of classes: **vessel,axon**. They need much space.",
+        description_md="**none**, **all**, or names of classes: **vessel,axon**."
+        " They need much space.",
     ),
     "probability_dtype": Param(
         "float32",

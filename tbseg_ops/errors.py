@@ -6,7 +6,7 @@
     +-- ResourceError   75  disk, memory, a host or a child process failed; worth another try
     +-- IntegrityError  74  something that was written is damaged or contradicts itself
 
-The codes are those of BSD's sysexits.h, so that a shell, an SSH client and a pod carry them unchanged.
+The codes are those of BSD's sysexits.h: shells, SSH clients and pods carry them unchanged.
 """
 
 from pathlib import Path
@@ -82,7 +82,7 @@ class IntegrityError(TbsegError, RuntimeError):
 
 
 def printable(text: str) -> str:
-    """``text`` with control characters and lone surrogates escaped: names from files are hostile."""
+    """``text`` with control characters and lone surrogates escaped: names are hostile."""
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 

@@ -37,7 +37,7 @@ class Box:
         return z, y, x
 
     def grown(self, halo: Index, within: Index) -> "Box":
-        """This box with ``halo`` more voxels on each side, clipped to a volume of shape ``within``."""
+        """This box with ``halo`` more voxels on each side, clipped to a volume of ``within``."""
         return Box(
             _index(max(0, low - h) for low, h in zip(self.lo, halo, strict=True)),
             _index(min(n, hi + h) for hi, h, n in zip(self.hi, halo, within, strict=True)),

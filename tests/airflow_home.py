@@ -1,8 +1,11 @@
-"""A home for an Airflow of the tests' own: this repository's configuration, DAGs and plugins."""
+"""Homes for Airflows of the tests' own: this repository's configuration, DAGs and plugins."""
 
+import atexit
 import os
 import shutil
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
 from scripts.home import Home
@@ -23,11 +26,16 @@ def make_home(folder: Path) -> Home:
     return home
 
 
-def use_home_here(home: Home) -> None:
-    """Have this process' Airflow use it: before the first import of airflow, and once only."""
+@cache
+def airflow_here() -> Home:
+    """The home of this process' own Airflow; to be called before the first import of airflow."""
     if "airflow" in sys.modules:
         raise RuntimeError("airflow was imported before its home was set")
+    folder = Path(tempfile.mkdtemp(prefix="tbseg-airflow-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    home = make_home(folder / "home")
     for name in [name for name in os.environ if name.startswith("AIRFLOW")]:
         del os.environ[name]
     os.environ["AIRFLOW_HOME"] = str(home.path)
     sys.path.insert(0, str(home.path / "plugins"))
+    return home

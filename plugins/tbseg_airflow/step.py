@@ -64,7 +64,7 @@ class TbsegStep(BaseOperator):
         report = self.call(self.command(context))
         ti = context["ti"]
         mapped = ti.map_index is not None and ti.map_index >= 0
-        result = {k: v for k, v in report.items() if v is None or isinstance(v, str | int | float)}
+        result = _scalars(report)
         result["instance"] = f"{ti.task_id}_{ti.map_index}" if mapped else ti.task_id
         result["clear_number"] = context["dag_run"].clear_number or 0
         self._announce(context, result)
@@ -114,9 +114,10 @@ class TbsegStep(BaseOperator):
             raise failure(f"tbseg {self.step}", code, errors)
         if report is None:
             raise StepFailed(f"tbseg {self.step} ended well but printed no result")
-        self.log.info(
-            "done: %s", ", ".join(f"{k} {v}" for k, v in report.items() if v not in (None, [], ""))
-        )
+        for note in report.get("notes", []):
+            self.log.warning("note: %s", note)
+        counts = {key: value for key, value in _scalars(report).items() if value not in (None, "")}
+        self.log.info("done: %s", ", ".join(f"{key} {value}" for key, value in counts.items()))
         return report
 
     def _show(self, line: Line, errors: Sequence[str]) -> None:
@@ -141,6 +142,11 @@ class TbsegStep(BaseOperator):
                 name = Path(self.run_dir).name
                 asset = Asset(name=f"{name}/segmentation", uri=f"tbseg://{name}/segmentation")
                 context["outlet_events"][outlet].add(asset, extra={"run": self.run_dir, **result})
+
+
+def _scalars(report: dict[str, Any]) -> dict[str, Scalar]:
+    """What of a report is small: XCom carries paths and counts, and no lists of tiles."""
+    return {k: v for k, v in report.items() if v is None or isinstance(v, str | int | float)}
 
 
 def _as_object(text: str) -> dict[str, Any] | None:

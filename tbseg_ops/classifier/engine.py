@@ -43,7 +43,9 @@ def check_engine(name: EngineName, passport: Passport) -> str:
     """
     if name == "ilastik":
         from tbseg_ops.classifier.ilastik import find_ilastik
+        from tbseg_ops.classifier.strip import safe_project
 
+        safe_project(passport.path)  # refuses now what it would refuse at the first tile
         return find_ilastik().version
     if passport.native_refusals:
         raise InputError(
@@ -54,6 +56,14 @@ def check_engine(name: EngineName, passport: Passport) -> str:
             mend="use --engine ilastik",
         )
     return NATIVE_VERSION
+
+
+def bit_stable(name: EngineName) -> bool:
+    """Whether an engine gives the same bits for every tile shape and machine.
+
+    ilastik does not: the last bits of its features depend on how it cuts a volume into blocks.
+    """
+    return name == "native"
 
 
 def load_engine(

@@ -31,7 +31,7 @@ from tbseg_ops.subprocesses import run_bounded
 _ADAPTER = "1"
 
 # ilastik cuts a volume into blocks by memory / threads, and the last bit of a feature depends on
-# the block: with a fixed amount per thread, the result does not depend on the host or the threads.
+# the block: with a fixed amount per thread, the blocks are the same for any host and threads.
 _RAM_PER_THREAD_MB = 2048
 
 _DATASET = "exported_data"
@@ -177,16 +177,13 @@ class IlastikEngine:
         free = shutil.disk_usage(folder).free
         if free < wanted:
             raise _no_room(folder, f"{wanted} bytes", f"{free} bytes free")
-        try:
-            (folder / "raw.h5").write_bytes(tile)
-            (folder / "project.ilp").write_bytes(self._project)
-        except OSError as error:
-            raise _no_room(folder, f"{wanted} bytes", error.strerror) from error
+        _put(folder / "raw.h5", tile)
+        _put(folder / "project.ilp", self._project)
 
     def _check_digest(self) -> None:
         with self._folder() as folder:
             copy = folder / "project.ilp"
-            copy.write_bytes(self._project)
+            _put(copy, self._project)
             now = read_passport(copy).digest
         if now != self._passport.digest:
             raise InputError(
@@ -226,9 +223,16 @@ def _tile_image(raw: NDArray[Any]) -> bytes:
     return image_of(fill)
 
 
+def _put(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise _no_room(path.parent, f"{len(data)} bytes", error.strerror) from error
+
+
 def _no_room(folder: Path, expected: str, found: object) -> ResourceError:
     return ResourceError(
-        "no room for a tile on the disk of the temporary folder",
+        "no room on the disk of the temporary folder",
         file=folder.parent,
         expected=expected,
         found=found,

@@ -123,7 +123,7 @@ def read_probabilities(
         return IntegrityError(
             f"ilastik's output is wrong: {what}",
             expected=expected,
-            found=f"{found}\n{tail(_read(log))}",
+            found=f"{found}\n  {tail(_read(log))}",
             mend="the tile is computed again; if that does not help, try ilastik by hand",
         )
 

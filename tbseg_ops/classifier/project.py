@@ -8,10 +8,8 @@ or variable length.
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tbseg_ops.classifier.ilp import Ilp
 from tbseg_ops.classifier.kernels import (
@@ -103,13 +101,11 @@ def read_labels(ilp: Ilp) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], 
     names = () if ilp.is_empty(_LABELS) else tuple(ilp.texts(_LABELS, _MOST_LABELS))
     if not names:
         raise ilp.refusal("the project has no labels", _LABELS, "label names", "none")
-    colors: NDArray[Any] = np.full((len(names), 3), 128)
+    colors = np.full((len(names), 3), 128)
     if ilp.has(_COLORS) and not ilp.is_empty(_COLORS):
-        colors = ilp.array(_COLORS, "iu", (None, 3))
-    if len(colors) < len(names):
-        raise ilp.refusal("labels lack a colour", _COLORS, f"{len(names)} colours", len(colors))
-    rgb = np.clip(colors[: len(names)], 0, 255).tolist()
-    return names, tuple((r, g, b) for r, g, b in rgb)
+        stored = ilp.array(_COLORS, "iu", (None, 3))[: len(names)]
+        colors[: len(stored)] = np.clip(stored, 0, 255)
+    return names, tuple((r, g, b) for r, g, b in colors.tolist())
 
 
 def read_known_labels(ilp: Ilp, labels: int, classes: int | None) -> tuple[int, ...]:

@@ -70,7 +70,8 @@ def summary(made: Plan) -> list[str]:
     info, grid = made.volume, made.grid
     needed = disk_needed(made)
     return [
-        f"volume   {_by(info.shape)} (z, y, x) {info.dtype}, {info.channels} channel(s), {info.kind}",
+        f"volume   {_by(info.shape)} (z, y, x) {info.dtype},"
+        f" {info.channels} channel(s), {info.kind}",
         f"classes  {', '.join(made.classifier.labels)}",
         f"tiles    {len(grid)} of at most {_by(grid.core)}, halo {_by(grid.halo)},"
         f" in {made.batches} batch(es); chunks {_by(grid.chunk)}",

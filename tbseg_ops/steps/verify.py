@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tbseg_ops import __version__
+from tbseg_ops.classifier import bit_stable
 from tbseg_ops.errors import IntegrityError
 from tbseg_ops.geometry import Box, Tile
 from tbseg_ops.run import Alone, RunFolder, Team
@@ -26,6 +27,9 @@ from tbseg_ops.steps.split import read_volume
 from tbseg_ops.steps.work import Workplace
 
 SEAM_BOXES, SEAM_SIDE = 8, 24
+# What an engine that is not bit-stable may differ by: ilastik's own builds differ in up to 0.1 % of
+# the probabilities; in a small box that is some voxels.
+_UNSTABLE_SHARE = 0.01
 
 
 def verify(
@@ -38,9 +42,9 @@ def verify(
 ) -> StepResult:
     """Check the merged file against the plan, the records and the classifier itself.
 
-    ``boxes`` of about 24 voxels a side are predicted in one piece and compared: 0 labels may
-    differ. IntegrityError names the tiles or boxes; a damaged merged file loses its record, so that
-    merge writes it anew.
+    ``boxes`` of about 24 voxels a side are predicted in one piece and compared: 0 voxels may
+    differ (1 % with the engine ilastik, which is not bit-stable). IntegrityError names the tiles
+    or boxes; a damaged merged file loses its record, so that merge writes it anew.
     """
     start, team = time.perf_counter(), team or Alone()
     folder = RunFolder(run)
@@ -160,11 +164,12 @@ class _Seam:
         halo_box = box.grown(plan.grid_model.halo, plan.volume.shape)
         raw = read_volume(folder, halo_box)
         engine = self.place.engine(self.threads)
+        allowed = 0 if bit_stable(plan.spec.engine) else int(box.size * _UNSTABLE_SHARE)
         arrays, _ = classified(plan, engine, raw, box.relative_to(halo_box.lo), str(box.lo))
         with opened(folder.segmentation_file) as file:
             for name, wanted in arrays.items():
                 differing = int(np.count_nonzero(file[name][box.slices] != wanted))
-                if differing:
+                if differing > allowed:
                     return box, f"{differing} of {box.size} voxels of {name} differ"
         return box, None
 

@@ -1,4 +1,4 @@
-"""Project files (.ilp) for tests: real ones with one thing changed, and forests as vigra writes them.
+"""Project files (.ilp) for tests: real ones changed in one place, and forests as vigra writes them.
 
 A tree is a pair (topology, parameters) in vigra's layout: see tbseg_ops/classifier/trees.py.
 """

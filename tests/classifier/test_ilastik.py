@@ -1,5 +1,6 @@
 """The engine ``ilastik`` with a stand-in for the program (tests/fake_ilastik.py)."""
 
+import errno
 import hashlib
 import json
 import os
@@ -311,8 +312,18 @@ def test_full_disk(fake, monkeypatch):
     engine = engine_for()
     usage = shutil.disk_usage("/")._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(ResourceError, match=r"no room for a tile(.|\n)*1000 bytes free"):
+    with pytest.raises(ResourceError, match=r"no room(.|\n)*1000 bytes free"):
         engine.predict(tile(), CORE)
+
+
+def test_disk_that_fills_up_meanwhile(fake, monkeypatch):
+    def refuse(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    fake()
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(ResourceError, match=r"no room(.|\n)*No space left"):
+        engine_for()
 
 
 def test_no_temporary_folder(fake, monkeypatch, tmp_path):

@@ -1,0 +1,221 @@
+"""The DAGs load as deployed, follow the policies, and refuse wrong values in their forms."""
+
+import ast
+import importlib.resources
+import itertools
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of Airflow's own imports
+
+
+@pytest.fixture(scope="module")
+def bag(home):
+    from airflow.dag_processing.dagbag import DagBag
+
+    return DagBag(dag_folder=str(home.path / "dags"))
+
+
+@pytest.fixture(scope="module")
+def dag(bag):
+    return bag.dags["tbseg_segment"]
+
+
+def test_all_dags_load(bag):
+    assert bag.import_errors == {}
+    assert set(bag.dags) == {"tbseg_segment"}
+
+
+def test_parsing_is_quick(home):
+    """Once Airflow is imported: that is what each task process pays again."""
+    text = (
+        "import airflow.sdk, runpy, sys, time\n"
+        f"sys.path.insert(0, {str(home.path / 'plugins')!r})\n"
+        "begin = time.process_time()\n"
+        f"runpy.run_path({str(home.path / 'dags' / 'tbseg_segment.py')!r})\n"
+        "print(time.process_time() - begin)\n"
+        "print([name for name in sys.modules if name.partition('.')[0] in "
+        "('tbseg_ops', 'numpy', 'numba', 'h5py', 'tifffile')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, check=True, timeout=120
+    )
+    seconds, heavy = done.stdout.splitlines()[-2:]
+    assert float(seconds) < 1.0
+    assert heavy == "[]"
+
+
+def test_policies(bag):
+    for dag in bag.dags.values():
+        assert dag.doc_md, dag.dag_id
+        assert dag.tags, dag.dag_id
+        assert not dag.catchup, dag.dag_id
+        assert dag.is_paused_upon_creation is False, dag.dag_id
+        for task in dag.tasks:
+            name = f"{dag.dag_id}.{task.task_id}"
+            assert task.retries >= 2, name
+            assert 0 < task.retry_delay.total_seconds() <= 60, name
+            assert task.retry_exponential_backoff, name
+            assert task.trigger_rule == "all_success", name
+
+
+def test_the_last_task_decides_about_the_run(dag):
+    assert [task.task_id for task in dag.leaves] == ["publish"]
+    order = ["plan", "ingest", "split", "classify", "merge", "verify", "publish"]
+    for above, below in itertools.pairwise(order):
+        assert below in dag.get_task(above).downstream_task_ids
+
+
+def test_dags_are_thin(home):
+    """No functions and no loops: documentation, parameters and wiring."""
+    for path in (home.path / "dags").glob("*.py"):
+        kinds = {type(node) for node in ast.walk(ast.parse(path.read_text()))}
+        assert not kinds & {ast.FunctionDef, ast.ClassDef, ast.For, ast.While}, path.name
+
+
+def test_every_parameter_says_what_it_is(dag):
+    for name in dag.params:
+        schema = dag.params.get_param(name).schema
+        assert schema.get("title"), name
+        if "enum" in schema:
+            assert set(schema["values_display"]) == set(schema["enum"]), name
+        elif schema["type"] != "boolean":
+            assert schema.get("description_md"), name
+        if schema["type"] == "string" and "enum" not in schema:
+            assert "maxLength" in schema, name
+
+
+def test_the_essential_parameters_are_not_folded_away(dag):
+    without = [n for n in dag.params if "section" not in dag.params.get_param(n).schema]
+    assert without == ["volume", "classifier", "run"]
+
+
+def test_defaults_are_valid(dag):
+    dag.params.validate()
+
+
+TILES = "z000_y001_x002, z1000_y000_x000"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("volume", "/data/brain 7/img_*.tif"),
+        ("volume", "/data/\N{GREEK SMALL LETTER MU}.h5:/data"),
+        ("run", None),
+        ("run", "/data/run"),
+        ("tile", "128"),
+        ("tile", " 64, 128,128 "),
+        ("probabilities", "vessel,nerve fibre"),
+        ("only_tiles", None),
+        ("only_tiles", ""),
+        ("only_tiles", TILES),
+        ("workers", None),
+        ("workers", 1024),
+        ("threads", 256),
+        ("update", True),
+    ],
+)
+def test_values_that_are_taken(dag, name, value):
+    assert dag.params.get_param(name).resolve(value) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("volume", ""),
+        ("volume", "relative/path"),
+        ("volume", "--help"),
+        ("volume", None),
+        ("volume", "/" + "x" * 5000),
+        ("classifier", "../c.ilp"),
+        ("run", "-rf"),
+        ("tile", "64,64"),
+        ("tile", "0x40,1,1"),
+        ("tile", "64,64,64,64"),
+        ("tile", "64,64,64; rm"),
+        ("tile", "1000000,1,1"),
+        ("split", "link"),
+        ("engine", "other"),
+        ("output", ""),
+        ("probabilities", ""),
+        ("probability_dtype", "float64"),
+        ("only_tiles", "z0_y0_x0"),
+        ("only_tiles", "z000_y000_x000 z000_y000_x001"),
+        ("only_tiles", "--batch"),
+        ("threads", 0),
+        ("threads", 1.5),
+        ("workers", 0),
+        ("workers", "2"),
+        ("update", "yes"),
+    ],
+)
+def test_values_that_are_refused(dag, name, value):
+    from airflow.sdk.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError):
+        dag.params.get_param(name).resolve(value)
+
+
+def test_documentation_names_every_task(dag):
+    missing = [task.task_id for task in dag.tasks if f"`{task.task_id}`" not in dag.doc_md]
+    assert missing == []
+
+
+def test_airflow_cfg_has_no_unknown_or_deprecated_key(home):
+    """Against the list of options that comes with the installed Airflow."""
+    text = importlib.resources.files("airflow.config_templates").joinpath("config.yml").read_text()
+    known = yaml.safe_load(text)
+    section = ""
+    for line in (home.path / "airflow.cfg").read_text().splitlines():
+        if found := re.fullmatch(r"\[(.+)\]", line):
+            section = found[1]
+        elif found := re.match(r"(\w+) =", line):
+            name = found[1].removesuffix("_cmd")
+            assert name in known[section]["options"], f"[{section}] {name}"
+    lint = subprocess.run(
+        [sys.executable, "-m", "airflow", "config", "lint"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert "No issues found" in lint.stdout
+
+
+def test_state_stays_below_the_state_folder(home):
+    from airflow.configuration import conf
+
+    for section, name in [
+        ("database", "sql_alchemy_conn"),
+        ("logging", "base_log_folder"),
+        ("logging", "dag_processor_child_process_log_directory"),
+        ("core", "simple_auth_manager_passwords_file"),
+        ("api_auth", "jwt_private_key_path"),
+    ]:
+        assert str(home.state) in conf.get(section, name), name
+    assert conf.get("api", "host") == "127.0.0.1"
+
+
+def test_keys_are_read_from_files_that_only_the_owner_can_read(home):
+    from airflow.configuration import conf
+
+    for section, name, file in [
+        ("core", "fernet_key", "fernet.key"),
+        ("api", "secret_key", "session.key"),
+    ]:
+        assert conf.get(section, name) == (home.state / file).read_text()
+    files = [path for path in home.state.iterdir() if path.is_file()]
+    assert {"fernet.key", "session.key", "jwt.pem", "passwords.json"} <= {p.name for p in files}
+    assert {oct(path.stat().st_mode & 0o777) for path in files} == {"0o600"}
+    assert oct(home.state.stat().st_mode & 0o777) == "0o700"
+
+
+def test_keys_are_made_once(home):
+    before = (home.state / "jwt.pem").read_bytes()
+    home.prepare()
+    assert (home.state / "jwt.pem").read_bytes() == before

@@ -1,0 +1,322 @@
+"""The operator: what it runs, what it reports, and which failures are tried again."""
+
+import json
+import re
+import signal
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of Airflow's own imports
+
+
+@pytest.fixture
+def step(monkeypatch):
+    """Makes a step whose program is a Python text instead of tbseg."""
+    from tbseg_airflow import step as module
+    from tbseg_airflow.local import LocalBackend
+
+    texts = []
+
+    class Fake(LocalBackend):
+        def submit(self, arguments):
+            return super().submit([sys.executable, "-c", texts[-1], *arguments])
+
+    monkeypatch.setitem(module.BACKENDS, "local", Fake)
+
+    def make(text, **values):
+        texts.append(text)
+        return module.TbsegStep(**{"task_id": "t", "step": "classify", "run_dir": "/run"} | values)
+
+    return make
+
+
+def context(**ti):
+    """As much of Airflow's context as the operator looks at."""
+    ti = {"task_id": "t", "dag_id": "d", "run_id": "r", "map_index": -1, "max_tries": 0} | ti
+    return {"ti": SimpleNamespace(**ti), "dag_run": SimpleNamespace(clear_number=0, conf={})}
+
+
+REPORT = "import json\nprint(json.dumps({'computed': 2, 'tiles': ['a'], 'file': None, 'on': True}))"
+
+
+def test_the_result_is_small_and_says_where_it_ran(step):
+    result = step(REPORT).execute(context())
+    assert result == {
+        "computed": 2,
+        "file": None,
+        "on": True,
+        "instance": "t",
+        "clear_number": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "last"),
+    [
+        ({}, []),
+        ({"options": ["--threads=2", ""]}, ["--threads=2"]),
+        ({"what": 0}, ["--batch=0"]),
+        ({"what": 7, "options": ["--workers=1"]}, ["--workers=1", "--batch=7"]),
+        ({"what": "z0_y0_x0"}, ["--tiles=z0_y0_x0"]),
+    ],
+)
+def test_the_command(step, values, last):
+    expected = ["tbseg", "classify", "--run=/run", "--json", *last]
+    assert step(REPORT, **values).command(context(map_index=0)) == expected
+
+
+def test_a_tile_that_was_chosen_again_is_forced(step, monkeypatch):
+    from tbseg_airflow import step as module
+
+    made = step(REPORT, what=7)
+    monkeypatch.setattr(module, "chosen_again", lambda *arguments: True)
+    monkeypatch.setattr(module.TbsegStep, "title", "z000_y000_x007")
+    assert made.command(context())[-1] == "--tiles=z000_y000_x007"
+    monkeypatch.setattr(module.TbsegStep, "title", "batch 7: z000_y000_x007 to z000_y000_x009")
+    assert made.command(context())[-1] == "--batch=7"
+
+
+def test_title_of_a_plan_that_cannot_be_read(step):
+    assert step(REPORT, what=3).title == "batch 3"
+    assert step(REPORT, what="z000_y000_x001").title == "z000_y000_x001"
+
+
+MESSAGE = "slices are missing\n  file: /data\n  expected: 40\n  found: 39"
+FAILS = (
+    "import sys\n"
+    "print('warning: before', file=sys.stderr)\n"
+    f"print({'error: ' + MESSAGE!r}, file=sys.stderr)\n"
+    "sys.exit({code})"
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "again"),
+    [
+        (65, False),  # input
+        (78, False),  # settings
+        (70, False),  # a defect
+        (2, False),  # usage
+        (127, False),  # no such program
+        (75, True),  # disk, memory, a host
+        (74, True),  # something damaged
+        (1, True),  # the interpreter died
+        (143, True),  # SIGTERM
+    ],
+)
+def test_exit_codes(step, code, again):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    with pytest.raises(Exception, match="slices are missing") as caught:
+        step(FAILS.replace("{code}", str(code))).call(["tbseg"])
+    assert isinstance(caught.value, AirflowFailException) is not again
+    assert str(caught.value) == MESSAGE
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import os\nos.kill(os.getpid(), 9)", "tbseg classify was ended by SIGKILL without"),
+        ("import sys\nsys.exit(137)", "was ended by SIGKILL"),
+        ("import sys\nsys.exit(75)", "ended with exit code 75"),
+        ("import sys\nprint('a line', file=sys.stderr)\nsys.exit(3)", "ended with exit code 3"),
+        ("raise ZeroDivisionError('of all things')", "^ZeroDivisionError: of all things$"),
+        ("print('well')", "ended well but printed no result"),
+        ("print('[1]')\nprint('{broken')", "ended well but printed no result"),
+    ],
+)
+def test_failures_that_say_nothing_are_tried_again(step, text, message):
+    from tbseg_airflow.outcome import StepFailed
+
+    with pytest.raises(StepFailed, match=message):
+        step(text).call(["tbseg"])
+
+
+def test_a_missing_program_is_not_tried_again(monkeypatch):
+    from tbseg_airflow.outcome import StepRefused
+    from tbseg_airflow.step import TbsegStep
+
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(StepRefused, match="tbseg is not installed"):
+        TbsegStep(task_id="t", step="classify", run_dir="/run").call(["tbseg", "classify"])
+
+
+def logged(capsys):
+    """(level, text) of what went to the task's log."""
+    return re.findall(r"\[(\w+) *\] (.*?) +\[airflow\.task", capsys.readouterr().out)
+
+
+def test_output_is_logged_with_its_level(step, capsys):
+    lines = ["classify z000: done", "warning: nearly full", "error: full", "  mend: x"]
+    with pytest.raises(Exception, match="full"):
+        step(f"import sys\nfor line in {lines}: print(line, file=sys.stderr)\nsys.exit(75)").call(
+            ["tbseg", "a b"]
+        )
+    assert logged(capsys) == [
+        ("info", "$ tbseg 'a b'"),
+        ("info", "classify z000: done"),
+        ("warning", "warning: nearly full"),
+        ("error", "error: full"),
+        ("error", "  mend: x"),
+    ]
+
+
+def test_the_result_is_logged_for_people(step, capsys):
+    step("print('before')\n" + REPORT.replace("'on'", "'notes': ['mind'], 'on'")).call(["tbseg"])
+    assert logged(capsys) == [
+        ("info", "$ tbseg"),
+        ("info", "before"),
+        ("warning", "note: mind"),
+        ("info", "done: computed 2, on True"),
+    ]
+
+
+def test_on_kill_ends_the_command(step):
+    """As Airflow does it: on_kill is called from a signal handler while the command runs."""
+    from tbseg_airflow.outcome import StepFailed
+
+    made = step("import time, os\nprint(os.getpid(), flush=True)\ntime.sleep(60)")
+    pids = []
+    made._show = lambda line, errors: (
+        pids.append(int(line.text)) or signal.setitimer(signal.ITIMER_REAL, 0.05)
+    )
+    previous = signal.signal(signal.SIGALRM, lambda number, frame: made.on_kill())
+    try:
+        with pytest.raises(StepFailed, match="was ended by SIGTERM"):
+            made.call(["tbseg"])
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+    assert not psutil.pid_exists(pids[0])
+
+
+def test_on_kill_before_anything_runs(step):
+    step(REPORT).on_kill()
+
+
+def test_an_asset_event_is_announced(step):
+    from airflow.sdk import AssetAlias
+
+    added = []
+    events = SimpleNamespace(add=lambda asset, extra: added.append((asset, extra)))
+    alias = AssetAlias("tbseg")
+    made = step(REPORT, outlets=[alias], run_dir="/data/brain7-vessels")
+    made.execute(context() | {"outlet_events": {alias: events}})
+    ((asset, extra),) = added
+    assert asset.uri == "tbseg://brain7-vessels/segmentation"
+    assert extra["run"] == "/data/brain7-vessels"
+    assert extra["computed"] == 2
+    json.dumps(extra)
+
+
+def params(**changes):
+    """The form's values."""
+    return {
+        "volume": "/v",
+        "classifier": "/c.ilp",
+        "run": None,
+        "tile": "8,8,8",
+        "split": "copy",
+        "engine": "native",
+        "output": "mask",
+        "probabilities": "vessel,axon",
+        "probability_dtype": "uint8",
+        "only_tiles": None,
+        "update": False,
+    } | changes
+
+
+@pytest.fixture
+def plan(monkeypatch):
+    """Runs a plan step; gives its commands, its result and what it pushed."""
+    from tbseg_airflow import plan as module
+
+    variables = {}
+    monkeypatch.setattr(module.Variable, "get", lambda name, default: variables.get(name, default))
+    report = {"run": "/r", "tiles": 9, "batches": 3, "labels": ["a"], "notes": []}
+
+    def run(conf=(), **changes):
+        made = module.TbsegPlan(task_id="plan", home="/home")
+        commands, pushed = [], {}
+        made.call = lambda command: commands.append(command) or report
+        values = context(xcom_push=pushed.__setitem__) | {"params": params(**changes)}
+        values["dag_run"].conf = {key: params(**changes).get(key) for key in conf}
+        return made.execute(values), commands, pushed
+
+    run.variables = variables
+    return run
+
+
+def test_plan(plan):
+    result, (command,), pushed = plan(conf=["volume", "tile"])
+    assert result == [0, 1, 2]
+    assert command == [
+        "tbseg",
+        "plan",
+        "--json",
+        "--tile=8,8,8",
+        "--split=copy",
+        "--engine=native",
+        "--output=mask",
+        "--probabilities=vessel,axon",
+        "--probability-dtype=uint8",
+        "--",
+        "/v",
+        "/c.ilp",
+        "/v-c",
+    ]
+    assert pushed == {"plan": {"run": "/r", "tiles": 9, "batches": 3, "clear_number": 0}}
+
+
+def test_plan_over_chosen_tiles(plan):
+    result, (command,), _ = plan(
+        only_tiles=" z000_y000_x001,z000_y001_x000 , z000_y000_x001", update=True, run="/there"
+    )
+    assert result == ["z000_y000_x001", "z000_y001_x000"]
+    assert "--update" in command
+    assert command[-1] == "/there"
+
+
+def test_plan_refuses_unknown_values(plan):
+    from tbseg_airflow.outcome import StepRefused
+
+    with pytest.raises(StepRefused, match=r"expected: any of volume, (.|\n)*found: tiel, x"):
+        plan(conf=["x", "volume", "tiel"])
+
+
+@pytest.mark.parametrize(
+    ("volume", "runs", "expected"),
+    [
+        ("/data/brain7", None, "/data/brain7-c"),
+        ("/data/brain7/", None, "/data/brain7-c"),
+        ("/data/brain7/ch1_*.tif", None, "/data/brain7-c"),
+        ("/data/brain7.tif", None, "/data/brain7-c"),
+        ("/data/brain7.h5:/data", None, "/data/brain7-c"),
+        ("/data/a.b.hdf5:/x/y", None, "/data/a.b-c"),
+        ("/home/tests/volume.h5:/data", None, "/home/.demo/volume-c"),
+        ("/data/brain7", "/runs", "/runs/brain7-c"),
+        ("/home/tests/volume.h5:/data", "/runs", "/runs/volume-c"),
+    ],
+)
+def test_default_run(volume, runs, expected):
+    from tbseg_airflow.plan import default_run
+
+    assert default_run(volume, "/models/c.ilp", runs, Path("/home")) == expected
+
+
+def test_default_run_of_a_folder_with_a_dot(tmp_path):
+    from tbseg_airflow.plan import default_run
+
+    (tmp_path / "brain.7").mkdir()
+    found = default_run(str(tmp_path / "brain.7"), "/models/c.ilp", None, Path("/home"))
+    assert found == str(tmp_path / "brain.7-c")
+
+
+def test_the_runs_variable_is_used(plan):
+    plan.variables["tbseg_runs"] = "/scratch"
+    _, (command,), _ = plan()
+    assert command[-1] == "/scratch/v-c"
