@@ -1,10 +1,13 @@
 """The few calls of Airflow's REST API that the scripts need, on this machine, without proxies."""
 
 import json
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from typing import Any
+
+PATIENCE_SECONDS = 60.0
 
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
@@ -26,9 +29,20 @@ class Api:
         self._token = request(f"{self._url}/auth/token", "POST", body)["access_token"]
 
     def get(self, path: str, **query: object) -> Any:
-        """GET below /api/v2/; lists in ``query`` become repeated parameters."""
+        """GET below /api/v2/; lists in ``query`` become repeated parameters.
+
+        An API server that is being started again is waited for.
+        """
         text = urllib.parse.urlencode(query, doseq=True)
-        return request(self._address(path) + (f"?{text}" if text else ""), "GET", None, self._token)
+        address = self._address(path) + (f"?{text}" if text else "")
+        end = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return request(address, "GET", None, self._token)
+            except OSError:
+                if time.monotonic() > end:
+                    raise
+            time.sleep(0.5)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         return request(self._address(path), "POST", body, self._token)

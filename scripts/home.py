@@ -1,10 +1,12 @@
 """Where a local deployment keeps its state, and the keys that its components share."""
 
 import base64
+import fcntl
 import hashlib
 import json
 import os
 import secrets
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +59,18 @@ class Home:
                 serialization.NoEncryption(),
             ),
         )
+
+
+def take(descriptor: int) -> bool:
+    """Lock an open file; whoever only looks whether it is locked holds it for an instant."""
+    for _ in range(20):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False
 
 
 def _password() -> str:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.api import Api, ApiError, request
-from scripts.home import Home
+from scripts.home import Home, take
+from scripts.leftovers import end_leftovers
 
 DAG = "tbseg_segment"
 FIRST_PORT = 8080
@@ -96,6 +97,7 @@ def down(home: Home) -> bool:
     """End the deployment and everything that it runs; False if it did not run."""
     service = find(home)
     if service is None:
+        _tidy(home)
         return False
     os.kill(service.pid, signal.SIGTERM)
     end = time.monotonic() + STOP_SECONDS
@@ -106,6 +108,17 @@ def down(home: Home) -> bool:
             )
         time.sleep(0.1)
     return True
+
+
+def _tidy(home: Home) -> None:
+    """End what a supervisor that was killed has left behind."""
+    with contextlib.suppress(FileNotFoundError):
+        descriptor = os.open(home.lock, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            if take(descriptor):
+                end_leftovers(home)
+        finally:
+            os.close(descriptor)
 
 
 def free_port(first: int) -> int:

@@ -6,13 +6,15 @@ cd "$(dirname "$0")/.."
 
 find_python() {
     local candidate
-    for candidate in ${PYTHON:+"$PYTHON"} python3 python3.13 python3.12 python3.11; do
+    local candidates=(python3 python3.13 python3.12 python3.11)
+    [[ -z ${PYTHON:-} ]] || candidates=("$PYTHON")
+    for candidate in "${candidates[@]}"; do
         if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
             echo "$candidate"
             return
         fi
     done
-    echo "error: tbseg needs Python 3.11, 3.12 or 3.13; found $(python3 --version 2>&1 || true)" >&2
+    echo "error: tbseg needs Python 3.11, 3.12 or 3.13; found $("${candidates[0]}" --version 2>&1 || true)" >&2
     echo "  mend: install one of them, or name it: make setup PYTHON=/path/to/python3.12" >&2
     exit 1
 }

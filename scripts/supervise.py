@@ -7,7 +7,6 @@ guess from a process number that may belong to somebody else by now.
 
 import contextlib
 import ctypes
-import fcntl
 import json
 import os
 import signal
@@ -20,7 +19,8 @@ from types import FrameType
 
 import psutil
 
-from scripts.home import Home
+from scripts.home import Home, take
+from scripts.leftovers import end_all, end_leftovers
 
 COMPONENTS: dict[str, tuple[str, ...]] = {
     "api-server": ("api-server",),
@@ -77,6 +77,7 @@ class Supervisor:
             self.children[name] = self._airflow(name, COMPONENTS[name])
         while not self.stopping and not failed:
             time.sleep(0.2)
+            self._reap()
             failed = not self._mend()
         self._end()
         return int(failed)
@@ -96,6 +97,15 @@ class Supervisor:
                 preexec_fn=_die_with_parent,
             )
 
+    def _reap(self) -> None:
+        """Bury what a dead component has left to us; the components themselves are polled."""
+        own = {child.pid for child in self.children.values()}
+        with contextlib.suppress(ChildProcessError):
+            while dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if dead.si_pid in own:
+                    return
+                os.waitpid(dead.si_pid, 0)
+
     def _mend(self) -> bool:
         """Start what has died again; False when one has died too often."""
         for name, child in self.children.items():
@@ -114,36 +124,14 @@ class Supervisor:
         """End tasks and components; the API server last, so that the tasks can still report."""
         server = self.children.pop("api-server")
         tree = [p for p in _descendants() if p.pid != server.pid]
-        _end_all(tree, TASK_GRACE)
-        _end_all([psutil.Process(server.pid)] if server.poll() is None else [], COMPONENT_GRACE)
-        _end_all(_descendants(), 1.0)
+        end_all(tree, TASK_GRACE)
+        end_all([psutil.Process(server.pid)] if server.poll() is None else [], COMPONENT_GRACE)
+        end_all(_descendants(), 1.0)
 
 
 def _descendants() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
-
-
-def _end_all(processes: Sequence[psutil.Process], grace: float) -> None:
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.terminate()
-    _, alive = psutil.wait_procs(processes, timeout=grace)
-    for process in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive, timeout=2)
-
-
-def _lock(descriptor: int) -> bool:
-    """Take the lock; whoever only looks (``scripts.service``) holds it for an instant."""
-    for _ in range(20):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.05)
-        else:
-            return True
-    return False
+    found: list[psutil.Process] = psutil.Process().children(recursive=True)
+    return found
 
 
 def _die_with_parent() -> None:
@@ -154,9 +142,10 @@ def _die_with_parent() -> None:
 def main(path: str, port: str) -> int:
     home = Home(Path(path))
     descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    if not _lock(descriptor):
+    if not take(descriptor):
         print("another supervisor runs already", flush=True)
         return 1
+    end_leftovers(home)
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "port": int(port)}).encode(), 0)
     return Supervisor(home, int(port)).run()

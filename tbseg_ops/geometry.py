@@ -50,6 +50,13 @@ class Box:
             _index(h - o for h, o in zip(self.hi, origin, strict=True)),
         )
 
+    def shifted(self, by: Index) -> "Box":
+        """This box moved by ``by`` voxels: the inverse of ``relative_to``."""
+        return Box(
+            _index(low + b for low, b in zip(self.lo, by, strict=True)),
+            _index(h + b for h, b in zip(self.hi, by, strict=True)),
+        )
+
     def intersection(self, other: "Box") -> "Box | None":
         """What both boxes hold, or None."""
         lo = _index(max(a, b) for a, b in zip(self.lo, other.lo, strict=True))

@@ -1,7 +1,7 @@
 """The operator of the first step: checks the form and turns it into ``tbseg plan``."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ OPTIONS = {
     "probability_dtype": "--probability-dtype",
 }
 RUNS_VARIABLE = "tbseg_runs"
+MOST_INSTANCES = 1000  # of a mapped task: [core] max_map_length of airflow.cfg
 
 
 class TbsegPlan(TbsegStep):
@@ -37,12 +38,14 @@ class TbsegPlan(TbsegStep):
 
     def execute(self, context: Context) -> list[int] | list[str]:  # type: ignore[override]
         params = context["params"]
-        self._refuse_unknown(params, context["dag_run"].conf or {})
+        # The form's own names: Airflow adds whatever else the conf holds to context["params"].
+        self._refuse_unknown(context["dag"].params, context["dag_run"].conf or {})
+        chosen = self._chosen(params["only_tiles"])
         report = self.call(self.command(context))
         clear_number = context["dag_run"].clear_number or 0
         plan = {key: report[key] for key in ("run", "tiles", "batches")}
         context["ti"].xcom_push("plan", {**plan, "clear_number": clear_number})
-        return tile_names(params["only_tiles"]) or list(range(report["batches"]))
+        return chosen or list(range(report["batches"]))
 
     def command(self, context: Context) -> list[str]:
         params = context["params"]
@@ -56,13 +59,25 @@ class TbsegPlan(TbsegStep):
         return ["tbseg", "plan", "--json", *options, "--", volume, classifier, run]
 
     @staticmethod
-    def _refuse_unknown(params: Mapping[str, Any], conf: Mapping[str, Any]) -> None:
+    def _chosen(text: str | None) -> list[str]:
+        names = tile_names(text)
+        if len(names) > MOST_INSTANCES:
+            raise StepRefused(
+                "too many tiles are named\n"
+                f"  expected: at most {MOST_INSTANCES}\n"
+                f"  found: {len(names)}\n"
+                "  mend: name them in several runs, one after the other"
+            )
+        return names
+
+    @staticmethod
+    def _refuse_unknown(known: Iterable[str], conf: Iterable[str]) -> None:
         """Airflow itself accepts any key: a misspelt one would be silently without effect."""
-        unknown = sorted(set(conf) - set(params))
+        unknown = sorted(set(conf) - set(known))
         if unknown:
             raise StepRefused(
                 "the run has parameters that this DAG does not know\n"
-                f"  expected: any of {', '.join(params)}\n"
+                f"  expected: any of {', '.join(known)}\n"
                 f"  found: {', '.join(unknown)}\n"
                 "  mend: correct the names in the run's configuration"
             )

@@ -6,21 +6,24 @@ little. Between the y pass and the z pass a block is held as squares of 4 x 4 vo
 each), raster order, because that is how a plane of a brick lies in memory.
 """
 
-from typing import Any
+from typing import NamedTuple
 
-from tbseg_ops.classifier.filters import Floats, tapped
-from tbseg_ops.classifier.simd import LANES, compiled, inlined, load, store_squares
+import numpy as np
+from numpy.typing import NDArray
+
+from tbseg_ops.classifier.filters import tapped
+from tbseg_ops.classifier.jit import compiled, inlined
+from tbseg_ops.classifier.simd import LANES, Pointer, Vector, load, splat, store_squares
 
 ROWS, COLUMNS = 16, 64
-Planes = tuple[int, int, int, int, int]
-
 REACH = 2  # furthest neighbour of a feature kernel
 MARGIN = 3  # rows and planes around the core that features look at
 LEFT = 4  # floats before the core's first column in a row of a smoothed plane
 # Strides are odd multiples of 16 floats: powers of two would share a few sets of the cache.
 ROW = COLUMNS + LANES
 FIELD = ROWS * COLUMNS + LANES
-SQUARES = 4 * COLUMNS  # floats of four rows
+_SQUARES = 4 * COLUMNS  # floats of four rows
+BRICK = 64
 
 
 def padded_stride(width: int) -> int:
@@ -28,32 +31,82 @@ def padded_stride(width: int) -> int:
     return (-(-width // LANES) | 1) * LANES
 
 
-@inlined
-def sums(ring: Floats, planes: Planes, at: int, radius: int) -> Any:
-    """Centre, near sum and far sum of the vectors at ``at`` in five planes of a ring."""
-    centre = load(ring, planes[2] + at)
-    near, far = centre, centre
-    if radius > 0:
-        near = load(ring, planes[3] + at) + load(ring, planes[1] + at)
-    if radius > 1:
-        far = load(ring, planes[4] + at) + load(ring, planes[0] + at)
-    return centre, near, far
+class Slab(NamedTuple):
+    """Presmoothed planes around a slab of the core.
+
+    Plane z of the slab begins at ``smooth[planes[z + 3]]``, row y of the core ``(y + 3) * stride``
+    floats later, its column x another ``x + 4`` floats later. ``shape``: (z, y, x) of the slab.
+    """
+
+    smooth: NDArray[np.float32]
+    planes: NDArray[np.int64]
+    stride: int
+    shape: tuple[int, int, int]
+
+
+class Kernels(NamedTuple):
+    """Kernels of one scale in one flat array; the second radius is that of the smaller kernels.
+
+    ``flat``: 2D, no pass along z.
+    """
+
+    taps: NDArray[np.float32]
+    radius: int
+    small_radius: int
+    flat: bool
+
+
+class Block(NamedTuple):
+    """A block of a slab: its first row and column in the core and its size, there and rounded up.
+
+    ``rows`` is a multiple of 4 and ``width`` of 16; ``bricks_y`` by ``bricks_x`` bricks hold
+    voxels of the core. ``first`` is the first of them in a layer with ``line`` bricks along x.
+    """
+
+    y: int
+    x: int
+    rows: int
+    width: int
+    bricks_y: int
+    bricks_x: int
+    first: int
+    line: int
 
 
 @inlined
-def differences(ring: Floats, planes: Planes, at: int, radius: int) -> Any:
-    """Centre, near difference and far difference, as ``sums``."""
-    centre = load(ring, planes[2] + at)
-    near, far = centre, centre
-    if radius > 0:
-        near = load(ring, planes[3] + at) - load(ring, planes[1] + at)
-    if radius > 1:
-        far = load(ring, planes[4] + at) - load(ring, planes[0] + at)
-    return centre, near, far
+def block_at(y: int, x: int, shape: tuple[int, int, int]) -> Block:
+    """The block that begins at (y, x) of a slab."""
+    _, ny, nx = shape
+    bricks_y = (min(ROWS, ny - y) + 3) // 4
+    width = min(COLUMNS, nx - x)
+    line = (nx + 3) // 4
+    return Block(
+        y,
+        x,
+        bricks_y * 4,
+        (width + LANES - 1) // LANES * LANES,
+        bricks_y,
+        (width + 3) // 4,
+        y // 4 * line + x // 4,
+        line,
+    )
 
 
 @inlined
-def ring_planes(z: int, radius: int, slot: int) -> Planes:
+def brick_plane(block: Block, z: int, shape: tuple[int, int, int], columns: int) -> int:
+    """Where plane ``z`` of the block's first brick begins in flat bricks [brick][column][64]."""
+    layer = (shape[1] + 3) // 4 * block.line
+    return (z // 4 * layer + block.first) * columns * BRICK + z % 4 * LANES
+
+
+@inlined
+def square(y: int, x: int) -> int:
+    """Where the square of brick (y, x) of a block begins in a field of squares."""
+    return y * _SQUARES + x * LANES
+
+
+@inlined
+def ring_planes(z: int, radius: int, slot: int) -> tuple[int, int, int, int, int]:
     """Offsets of planes z-2 ... z+2 in a ring of 2*radius+1 slots, as far as radius reaches."""
     n = 2 * radius + 1
     base = z + n * REACH
@@ -67,58 +120,78 @@ def ring_planes(z: int, radius: int, slot: int) -> Planes:
     )
 
 
+@inlined
+def through_even(
+    ring: Pointer,
+    planes: tuple[int, int, int, int, int],
+    at: int,
+    taps: Pointer,
+    kernel: int,
+    radius: int,
+) -> Vector:
+    """The z pass of an even kernel for the vector at ``at`` of the middle plane."""
+    centre = load(ring, planes[2] + at)
+    near, far = centre, centre
+    if radius > 0:
+        near = load(ring, planes[3] + at) + load(ring, planes[1] + at)
+    if radius > 1:
+        far = load(ring, planes[4] + at) + load(ring, planes[0] + at)
+    return tapped(centre, near, far, taps, kernel, radius)
+
+
+@inlined
+def through_odd(
+    ring: Pointer,
+    planes: tuple[int, int, int, int, int],
+    at: int,
+    taps: Pointer,
+    kernel: int,
+    radius: int,
+) -> Vector:
+    """The z pass of an odd kernel, as ``through_even``."""
+    centre = load(ring, planes[2] + at)
+    near, far = centre, centre
+    if radius > 0:
+        near = load(ring, planes[3] + at) - load(ring, planes[1] + at)
+    if radius > 1:
+        far = load(ring, planes[4] + at) - load(ring, planes[0] + at)
+    return tapped(centre, near, far, taps, kernel, radius)
+
+
 @compiled
 def down(
-    source: Floats,
+    source: Pointer,
     at: int,
     stride: int,
-    rows: int,
-    columns: int,
-    taps: Floats,
+    block: Block,
+    taps: Pointer,
     kernel: int,
-    odd: bool,
+    sign: float,
     radius: int,
-    squares: Floats,
+    squares: Pointer,
     to: int,
 ) -> None:
     """The y pass of a block: rows of ``source`` from ``at`` into squares from ``to``.
 
-    ``rows`` is a multiple of 4, ``columns`` of 16. Four rows share their loads.
+    ``sign`` is 1 for even kernels and -1 for odd ones: below + sign * above is exact.
     """
-    for y in range(0, rows, 4):
-        for x in range(0, columns, LANES):
-            i = at + y * stride + x
+    turn = splat(sign)
+    for y in range(block.bricks_y):
+        for x in range(0, block.width, LANES):
+            # Four rows share their loads.
+            i = at + 4 * y * stride + x
             r2, r3 = load(source, i), load(source, i + stride)
             r4, r5 = load(source, i + 2 * stride), load(source, i + 3 * stride)
-            s0, s1, s2, s3 = r2, r3, r4, r5
-            if radius == 0:
-                s0 = tapped(r2, r2, r2, taps, kernel, 0)
-                s1 = tapped(r3, r3, r3, taps, kernel, 0)
-                s2 = tapped(r4, r4, r4, taps, kernel, 0)
-                s3 = tapped(r5, r5, r5, taps, kernel, 0)
-            else:
+            r0, r1, r6, r7 = r2, r2, r2, r2
+            if radius > 0:
                 r1, r6 = load(source, i - stride), load(source, i + 4 * stride)
-                if radius == 1:
-                    if odd:
-                        s0 = tapped(r2, r3 - r1, r2, taps, kernel, 1)
-                        s1 = tapped(r3, r4 - r2, r2, taps, kernel, 1)
-                        s2 = tapped(r4, r5 - r3, r2, taps, kernel, 1)
-                        s3 = tapped(r5, r6 - r4, r2, taps, kernel, 1)
-                    else:
-                        s0 = tapped(r2, r3 + r1, r2, taps, kernel, 1)
-                        s1 = tapped(r3, r4 + r2, r2, taps, kernel, 1)
-                        s2 = tapped(r4, r5 + r3, r2, taps, kernel, 1)
-                        s3 = tapped(r5, r6 + r4, r2, taps, kernel, 1)
-                else:
-                    r0, r7 = load(source, i - 2 * stride), load(source, i + 5 * stride)
-                    if odd:
-                        s0 = tapped(r2, r3 - r1, r4 - r0, taps, kernel, 2)
-                        s1 = tapped(r3, r4 - r2, r5 - r1, taps, kernel, 2)
-                        s2 = tapped(r4, r5 - r3, r6 - r2, taps, kernel, 2)
-                        s3 = tapped(r5, r6 - r4, r7 - r3, taps, kernel, 2)
-                    else:
-                        s0 = tapped(r2, r3 + r1, r4 + r0, taps, kernel, 2)
-                        s1 = tapped(r3, r4 + r2, r5 + r1, taps, kernel, 2)
-                        s2 = tapped(r4, r5 + r3, r6 + r2, taps, kernel, 2)
-                        s3 = tapped(r5, r6 + r4, r7 + r3, taps, kernel, 2)
-            store_squares(squares, to + (y // 4) * SQUARES + 4 * x, s0, s1, s2, s3)
+            if radius > 1:
+                r0, r7 = load(source, i - 2 * stride), load(source, i + 5 * stride)
+            store_squares(
+                squares,
+                to + square(y, x // 4),
+                tapped(r2, r3 + turn * r1, r4 + turn * r0, taps, kernel, radius),
+                tapped(r3, r4 + turn * r2, r5 + turn * r1, taps, kernel, radius),
+                tapped(r4, r5 + turn * r3, r6 + turn * r2, taps, kernel, radius),
+                tapped(r5, r6 + turn * r4, r7 + turn * r3, taps, kernel, radius),
+            )

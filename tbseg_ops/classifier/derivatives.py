@@ -6,6 +6,7 @@ straight into the bricks.
 """
 
 from tbseg_ops.classifier.blocks import (
+    BRICK,
     COLUMNS,
     FIELD,
     LEFT,
@@ -13,107 +14,78 @@ from tbseg_ops.classifier.blocks import (
     REACH,
     ROW,
     ROWS,
-    SQUARES,
-    differences,
+    Block,
+    Kernels,
+    Slab,
+    block_at,
+    brick_plane,
     down,
     ring_planes,
-    sums,
+    square,
+    through_even,
+    through_odd,
 )
 from tbseg_ops.classifier.eigen import eigenvalues_2x2, eigenvalues_3x3
 from tbseg_ops.classifier.filters import STRIDE_OF_TAPS, Floats, Ints, tapped
-from tbseg_ops.classifier.simd import LANES, compiled, load, root, store
+from tbseg_ops.classifier.jit import compiled
+from tbseg_ops.classifier.simd import LANES, Pointer, element, load, pointer, root, store
 
-# What is asked for: the columns of these features, -1 where a feature is not wanted.
+# What is asked for: the first columns of these features, -1 where a feature is not wanted.
 SMOOTHING, LAPLACIAN, GRADIENT, DIFFERENCE, HESSIAN = range(5)
-# Kernels in the flat array of taps.
+# Kernels in the flat array of taps; NARROW has the small radius.
 ORDER_0, ORDER_1, ORDER_2, NARROW = (STRIDE_OF_TAPS * k for k in range(4))
 # Fields of a block after the y pass: derivatives in x and y, then the narrow Gaussian.
 _XY, _DX, _DY, _DXX, _DXY, _DYY, _NARROW = (FIELD * k for k in range(7))
-SLOT = 7 * FIELD
+_SLOT = 7 * FIELD
+# Scratch: the ring of fields, then the four results of the x pass, in rows.
 _ROW_FIELD = (ROWS + 2 * REACH) * ROW
-SCRATCH = 5 * SLOT + 4 * _ROW_FIELD
+_AT_ROWS = 5 * _SLOT
+SCRATCH = _AT_ROWS + 4 * _ROW_FIELD
 
 
 @compiled
 def derivative_bricks(
-    smooth: Floats,
-    planes: Ints,
-    stride: int,
-    shape: tuple[int, int, int],
-    taps: Floats,
-    radius: int,
-    narrow_radius: int,
-    flat: bool,
-    wanted: Ints,
-    scratch: Floats,
-    bricks: Floats,
-    columns: int,
+    slab: Slab, kernels: Kernels, wanted: Ints, scratch: Floats, bricks: Floats, columns: int
 ) -> None:
-    """Write the wanted columns of one slab.
-
-    ``smooth`` holds the presmoothed planes; plane z of the slab begins at ``planes[z + 3]`` and its
-    voxel (0, 0) lies ``3 * stride + 4`` floats later. ``shape`` is that of the slab's core.
-    ``flat`` means 2D: no z pass. ``bricks`` is flat [brick][column][64].
-    """
-    depth, ny, nx = shape
-    reach = 0 if flat else radius
-    for y0 in range(0, ny, ROWS):
-        rows = min(ROWS, (ny - y0 + 3) // 4 * 4)
-        for x0 in range(0, nx, COLUMNS):
-            width = min(COLUMNS, (nx - x0 + LANES - 1) // LANES * LANES)
-            origin = (y0 + MARGIN) * stride + LEFT + x0
+    """Write the wanted columns of one slab into flat bricks [brick][column][64]."""
+    depth, ny, nx = slab.shape
+    asked, out = pointer(wanted), pointer(bricks)
+    taps = Kernels(pointer(kernels.taps), kernels.radius, kernels.small_radius, kernels.flat)
+    reach = 0 if kernels.flat else kernels.radius
+    for y in range(0, ny, ROWS):
+        for x in range(0, nx, COLUMNS):
+            block = block_at(y, x, slab.shape)
+            corner = (y + MARGIN) * slab.stride + x + LEFT
             for z in range(-reach, depth + reach):
-                slot = (z + reach) % (2 * reach + 1) * SLOT
-                _across(
-                    smooth,
-                    planes[z + MARGIN] + origin,
-                    stride,
-                    rows,
-                    width,
-                    taps,
-                    radius,
-                    narrow_radius,
-                    wanted,
-                    scratch,
-                )
-                _down(scratch, rows, width, taps, radius, narrow_radius, wanted, slot)
-                out = z - reach
-                if out >= 0:
-                    first = ((out // 4) * ((ny + 3) // 4) + y0 // 4) * ((nx + 3) // 4) + x0 // 4
-                    _through(
-                        scratch,
-                        out + reach,
-                        (ny - y0, nx - x0),
-                        (nx + 3) // 4,
-                        taps,
-                        radius,
-                        narrow_radius,
-                        flat,
-                        wanted,
-                        bricks,
-                        (first * columns * 4 + out % 4) * LANES,
-                        columns,
-                    )
+                at = slab.planes[z + MARGIN] + corner
+                slot = (z + reach) % (2 * reach + 1) * _SLOT
+                _across(pointer(slab.smooth), at, slab.stride, block, taps, asked, pointer(scratch))
+                _down(block, taps, asked, pointer(scratch), slot)
+                done = z - reach
+                if done >= 0:
+                    ring = ring_planes(done + reach, reach, _SLOT)
+                    to = brick_plane(block, done, slab.shape, columns)
+                    if kernels.flat:
+                        _features_2d(pointer(scratch), block, asked, out, to, columns)
+                    else:
+                        _features_3d(pointer(scratch), ring, block, taps, asked, out, to, columns)
 
 
 @compiled
 def _across(
-    smooth: Floats,
+    smooth: Pointer,
     origin: int,
     stride: int,
-    rows: int,
-    width: int,
-    taps: Floats,
-    radius: int,
-    narrow_radius: int,
-    wanted: Ints,
-    scratch: Floats,
+    block: Block,
+    kernels: Kernels,
+    wanted: Pointer,
+    scratch: Pointer,
 ) -> None:
-    """The x pass of a block and of the rows around it, into four row fields."""
-    to = 5 * SLOT
-    narrow = wanted[DIFFERENCE] >= 0
-    for y in range(-radius, rows + radius):
-        for x in range(0, width, LANES):
+    """The x pass of a block and of the rows around it, into four fields of rows."""
+    taps, radius = kernels.taps, kernels.radius
+    narrow = element(wanted, DIFFERENCE) >= 0
+    for y in range(-radius, block.rows + radius):
+        for x in range(0, block.width, LANES):
             at = origin + y * stride + x
             centre = load(smooth, at)
             near, far, rise, climb = centre, centre, centre, centre
@@ -123,122 +95,112 @@ def _across(
             if radius > 1:
                 right, left = load(smooth, at + 2), load(smooth, at - 2)
                 far, climb = right + left, right - left
-            i = to + (y + REACH) * ROW + x
-            store(scratch, i, tapped(centre, near, far, taps, ORDER_0, radius))
-            store(scratch, i + _ROW_FIELD, tapped(centre, rise, climb, taps, ORDER_1, radius))
-            store(scratch, i + 2 * _ROW_FIELD, tapped(centre, near, far, taps, ORDER_2, radius))
+            to = _AT_ROWS + (y + REACH) * ROW + x
+            store(scratch, to, tapped(centre, near, far, taps, ORDER_0, radius))
+            store(scratch, to + _ROW_FIELD, tapped(centre, rise, climb, taps, ORDER_1, radius))
+            store(scratch, to + 2 * _ROW_FIELD, tapped(centre, near, far, taps, ORDER_2, radius))
             if narrow:
-                s = tapped(centre, near, centre, taps, NARROW, narrow_radius)
-                store(scratch, i + 3 * _ROW_FIELD, s)
+                s = tapped(centre, near, centre, taps, NARROW, kernels.small_radius)
+                store(scratch, to + 3 * _ROW_FIELD, s)
 
 
 @compiled
-def _down(
-    scratch: Floats,
-    rows: int,
-    width: int,
-    taps: Floats,
-    radius: int,
-    narrow_radius: int,
-    wanted: Ints,
-    slot: int,
-) -> None:
+def _down(block: Block, kernels: Kernels, wanted: Pointer, scratch: Pointer, slot: int) -> None:
     """The y pass of a block into one slot of the ring."""
-    x_0 = 5 * SLOT + REACH * ROW
-    x_1, x_2, x_n = x_0 + _ROW_FIELD, x_0 + 2 * _ROW_FIELD, x_0 + 3 * _ROW_FIELD
-    second = wanted[LAPLACIAN] >= 0 or wanted[HESSIAN] >= 0
-    first = wanted[GRADIENT] >= 0 or wanted[HESSIAN] >= 0
-    s = scratch
-    down(s, x_0, ROW, rows, width, taps, ORDER_0, False, radius, s, slot + _XY)
-    if first:
-        down(s, x_1, ROW, rows, width, taps, ORDER_0, False, radius, s, slot + _DX)
-        down(s, x_0, ROW, rows, width, taps, ORDER_1, True, radius, s, slot + _DY)
-    if second:
-        down(s, x_2, ROW, rows, width, taps, ORDER_0, False, radius, s, slot + _DXX)
-        down(s, x_0, ROW, rows, width, taps, ORDER_2, False, radius, s, slot + _DYY)
-    if wanted[HESSIAN] >= 0:
-        down(s, x_1, ROW, rows, width, taps, ORDER_1, True, radius, s, slot + _DXY)
-    if wanted[DIFFERENCE] >= 0:
-        down(s, x_n, ROW, rows, width, taps, NARROW, False, narrow_radius, s, slot + _NARROW)
+    s, t, n = scratch, kernels.taps, kernels.radius
+    x_0 = _AT_ROWS + REACH * ROW
+    x_1, x_2, narrow = x_0 + _ROW_FIELD, x_0 + 2 * _ROW_FIELD, x_0 + 3 * _ROW_FIELD
+    laplacian, hessian = element(wanted, LAPLACIAN) >= 0, element(wanted, HESSIAN) >= 0
+    down(s, x_0, ROW, block, t, ORDER_0, 1.0, n, s, slot + _XY)
+    if hessian or element(wanted, GRADIENT) >= 0:
+        down(s, x_1, ROW, block, t, ORDER_0, 1.0, n, s, slot + _DX)
+        down(s, x_0, ROW, block, t, ORDER_1, -1.0, n, s, slot + _DY)
+    if hessian or laplacian:
+        down(s, x_2, ROW, block, t, ORDER_0, 1.0, n, s, slot + _DXX)
+        down(s, x_0, ROW, block, t, ORDER_2, 1.0, n, s, slot + _DYY)
+    if hessian:
+        down(s, x_1, ROW, block, t, ORDER_1, -1.0, n, s, slot + _DXY)
+    if element(wanted, DIFFERENCE) >= 0:
+        down(s, narrow, ROW, block, t, NARROW, 1.0, kernels.small_radius, s, slot + _NARROW)
 
 
 @compiled
-def _through(
-    ring: Floats,
-    z: int,
-    extent: tuple[int, int],
-    bricks_x: int,
-    taps: Floats,
-    radius: int,
-    narrow_radius: int,
-    flat: bool,
-    wanted: Ints,
-    bricks: Floats,
-    to: int,
+def _features_3d(
+    ring: Pointer,
+    planes: tuple[int, int, int, int, int],
+    block: Block,
+    kernels: Kernels,
+    wanted: Pointer,
+    bricks: Pointer,
+    first: int,
     columns: int,
 ) -> None:
     """The z pass of a block, its features, and their place in the bricks."""
-    smoothing, laplacian = wanted[SMOOTHING], wanted[LAPLACIAN]
-    gradient, difference = wanted[GRADIENT], wanted[DIFFERENCE]
-    hessian = wanted[HESSIAN]
-    planes = ring_planes(z, 0 if flat else radius, SLOT)
-    for y in range(0, min(ROWS, extent[0]), 4):
-        for x in range(0, min(COLUMNS, extent[1]), 4):
-            at = y // 4 * SQUARES + 4 * x
-            brick = to + (y // 4 * bricks_x + x // 4) * columns * 64
-            if flat:
-                here = planes[2] + at
-                if smoothing >= 0:
-                    store(bricks, brick + smoothing * 64, load(ring, here + _XY))
-                if difference >= 0:
-                    s = load(ring, here + _XY) - load(ring, here + _NARROW)
-                    store(bricks, brick + difference * 64, s)
-                if gradient >= 0:
-                    dx, dy = load(ring, here + _DX), load(ring, here + _DY)
-                    store(bricks, brick + gradient * 64, root(dx * dx + dy * dy))
-                if laplacian >= 0:
-                    s = load(ring, here + _DXX) + load(ring, here + _DYY)
-                    store(bricks, brick + laplacian * 64, s)
-                if hessian >= 0:
-                    e0, e1 = eigenvalues_2x2(
-                        load(ring, here + _DYY), load(ring, here + _DXY), load(ring, here + _DXX)
-                    )
-                    store(bricks, brick + hessian * 64, e0)
-                    store(bricks, brick + hessian * 64 + 64, e1)
-                continue
-            centre, near, far = sums(ring, planes, at + _XY, radius)
+    taps, n = kernels.taps, kernels.radius
+    smoothing, laplacian = element(wanted, SMOOTHING), element(wanted, LAPLACIAN)
+    gradient, difference = element(wanted, GRADIENT), element(wanted, DIFFERENCE)
+    hessian = element(wanted, HESSIAN)
+    for y in range(block.bricks_y):
+        for x in range(block.bricks_x):
+            at = square(y, x)
+            to = first + (y * block.line + x) * columns * BRICK
             if smoothing >= 0 or difference >= 0:
-                s = tapped(centre, near, far, taps, ORDER_0, radius)
+                s = through_even(ring, planes, at + _XY, taps, ORDER_0, n)
                 if smoothing >= 0:
-                    store(bricks, brick + smoothing * 64, s)
+                    store(bricks, to + smoothing * BRICK, s)
                 if difference >= 0:
-                    c, n, f = sums(ring, planes, at + _NARROW, narrow_radius)
-                    s = s - tapped(c, n, f, taps, NARROW, narrow_radius)
-                    store(bricks, brick + difference * 64, s)
+                    small = kernels.small_radius
+                    d = through_even(ring, planes, at + _NARROW, taps, NARROW, small)
+                    store(bricks, to + difference * BRICK, s - d)
             if gradient >= 0:
-                c, n, f = differences(ring, planes, at + _XY, radius)
-                dz = tapped(c, n, f, taps, ORDER_1, radius)
-                c, n, f = sums(ring, planes, at + _DY, radius)
-                dy = tapped(c, n, f, taps, ORDER_0, radius)
-                c, n, f = sums(ring, planes, at + _DX, radius)
-                dx = tapped(c, n, f, taps, ORDER_0, radius)
-                store(bricks, brick + gradient * 64, root((dx * dx + dy * dy) + dz * dz))
+                dx = through_even(ring, planes, at + _DX, taps, ORDER_0, n)
+                dy = through_even(ring, planes, at + _DY, taps, ORDER_0, n)
+                dz = through_odd(ring, planes, at + _XY, taps, ORDER_1, n)
+                store(bricks, to + gradient * BRICK, root((dx * dx + dy * dy) + dz * dz))
             if laplacian >= 0 or hessian >= 0:
-                zz = tapped(centre, near, far, taps, ORDER_2, radius)
-                c, n, f = sums(ring, planes, at + _DYY, radius)
-                yy = tapped(c, n, f, taps, ORDER_0, radius)
-                c, n, f = sums(ring, planes, at + _DXX, radius)
-                xx = tapped(c, n, f, taps, ORDER_0, radius)
+                xx = through_even(ring, planes, at + _DXX, taps, ORDER_0, n)
+                yy = through_even(ring, planes, at + _DYY, taps, ORDER_0, n)
+                zz = through_even(ring, planes, at + _XY, taps, ORDER_2, n)
                 if laplacian >= 0:
-                    store(bricks, brick + laplacian * 64, (xx + yy) + zz)
+                    store(bricks, to + laplacian * BRICK, (xx + yy) + zz)
                 if hessian >= 0:
-                    c, n, f = differences(ring, planes, at + _DY, radius)
-                    yz = tapped(c, n, f, taps, ORDER_1, radius)
-                    c, n, f = differences(ring, planes, at + _DX, radius)
-                    xz = tapped(c, n, f, taps, ORDER_1, radius)
-                    c, n, f = sums(ring, planes, at + _DXY, radius)
-                    xy = tapped(c, n, f, taps, ORDER_0, radius)
+                    yz = through_odd(ring, planes, at + _DY, taps, ORDER_1, n)
+                    xz = through_odd(ring, planes, at + _DX, taps, ORDER_1, n)
+                    xy = through_even(ring, planes, at + _DXY, taps, ORDER_0, n)
                     e0, e1, e2 = eigenvalues_3x3(zz, yz, xz, yy, xy, xx)
-                    store(bricks, brick + hessian * 64, e0)
-                    store(bricks, brick + hessian * 64 + 64, e1)
-                    store(bricks, brick + hessian * 64 + 128, e2)
+                    store(bricks, to + hessian * BRICK, e0)
+                    store(bricks, to + (hessian + 1) * BRICK, e1)
+                    store(bricks, to + (hessian + 2) * BRICK, e2)
+
+
+@compiled
+def _features_2d(
+    fields: Pointer, block: Block, wanted: Pointer, bricks: Pointer, first: int, columns: int
+) -> None:
+    """The features of a block of one slice, and their place in the bricks."""
+    smoothing, laplacian = element(wanted, SMOOTHING), element(wanted, LAPLACIAN)
+    gradient, difference = element(wanted, GRADIENT), element(wanted, DIFFERENCE)
+    hessian = element(wanted, HESSIAN)
+    for y in range(block.bricks_y):
+        for x in range(block.bricks_x):
+            at = square(y, x)
+            to = first + (y * block.line + x) * columns * BRICK
+            s = load(fields, at + _XY)
+            xx, xy, yy = (
+                load(fields, at + _DXX),
+                load(fields, at + _DXY),
+                load(fields, at + _DYY),
+            )
+            if smoothing >= 0:
+                store(bricks, to + smoothing * BRICK, s)
+            if difference >= 0:
+                store(bricks, to + difference * BRICK, s - load(fields, at + _NARROW))
+            if gradient >= 0:
+                dx, dy = load(fields, at + _DX), load(fields, at + _DY)
+                store(bricks, to + gradient * BRICK, root(dx * dx + dy * dy))
+            if laplacian >= 0:
+                store(bricks, to + laplacian * BRICK, xx + yy)
+            if hessian >= 0:
+                e0, e1 = eigenvalues_2x2(yy, xy, xx)
+                store(bricks, to + hessian * BRICK, e0)
+                store(bricks, to + (hessian + 1) * BRICK, e1)

@@ -10,13 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tbseg_ops.classifier.simd import (
-    inlined,
-    magnitude,
-    root,
-    select,
-    splat,
-)
+from tbseg_ops.classifier.jit import inlined
+from tbseg_ops.classifier.simd import magnitude, root, select, splat
 
 _f = np.float32
 _ZERO, _HALF, _ONE, _TWO = _f(0), _f(0.5), _f(1), _f(2)

@@ -35,6 +35,10 @@ class Engine(Protocol):
         """
         ...
 
+    def predict_labels(self, raw: NDArray[Any], core: Box) -> NDArray[np.uint8]:
+        """``hard_labels(predict(raw, core))``, uint8 (z, y, x), where possible in less time."""
+        ...
+
 
 def check_engine(name: EngineName, passport: Passport) -> str:
     """The version of the engine that would run this classifier; loads no numba.

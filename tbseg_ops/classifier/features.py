@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbseg_ops.classifier import derivatives, kernels, tensor
-from tbseg_ops.classifier.blocks import LEFT, MARGIN
+from tbseg_ops.classifier.blocks import Kernels, Slab
 from tbseg_ops.classifier.buffers import Buffers
+from tbseg_ops.classifier.derivatives import derivative_bricks
 from tbseg_ops.classifier.filters import STRIDE_OF_TAPS, Floats, Ints
 from tbseg_ops.classifier.passport import Feature
-from tbseg_ops.classifier.presmooth import Frame, SmoothedScale, mirrored
+from tbseg_ops.classifier.presmooth import Frame, SmoothedScale
+from tbseg_ops.classifier.tensor import Signs, tensor_bricks
 from tbseg_ops.geometry import Box
 
 _DERIVED = (
@@ -27,7 +29,7 @@ _DERIVED = (
     kernels.HESSIAN,
 )
 _SLAB = 16
-_BRICK_BYTES = 64 << 20  # of one slab, if four planes can keep to it
+_BRICK_BYTES = 32 << 20  # of one slab, if four planes can keep to it
 
 
 class BrickFeatures:
@@ -71,115 +73,62 @@ class BrickFeatures:
         bricks = self._buffers.take("bricks", -(-min(depth, nz) // 4) * layer)
         frame = Frame((raw.shape[0], raw.shape[1], raw.shape[2]), core)
         scales = [
-            SmoothedScale(
-                raw[..., channel], frame, scale, in_2d, depth, self._buffers, str(channel)
-            )
+            SmoothedScale(raw[..., channel], frame, scale, in_2d, depth, self._buffers, channel)
             for scale, in_2d, channel in self._groups
         ]
+        scratch = self._buffers.take("scratch", max(derivatives.SCRATCH, tensor.SCRATCH))
         for z in range(0, nz, depth):
             planes = min(depth, nz - z)
-            slab = bricks[: -(-planes // 4) * layer]
-            by_brick = slab.reshape(-1, self.columns, 64)
+            flat = bricks[: -(-planes // 4) * layer]
+            by_brick = flat.reshape(-1, self.columns, 64)
             if planes % 4:
                 by_brick[-layer // (self.columns * 64) :, :, planes % 4 * 16 :] = 0
+            signs = frame.signs(z, planes)
             for scale, group in zip(scales, self._groups.values(), strict=True):
-                group.fill(scale, frame, z, planes, self._buffers, slab, self.columns)
+                group.fill(scale.slab(z, planes), signs, scratch, flat, self.columns)
             yield z, planes, by_brick
 
 
 @dataclass
 class _Group:
-    """What is wanted of one scale and channel, with the taps of its kernels."""
+    """What is wanted of one scale and channel, and the kernels for it."""
 
-    in_2d: bool
-    radius: int
-    narrow_radius: int
-    inner_radius: int
-    derivative_taps: Floats
-    tensor_taps: Floats
-    derived: Ints
-    tensor: int = -1
+    derivatives: Kernels
+    tensor: Kernels
+    derivative_columns: Ints
+    tensor_column: int = -1
 
     @classmethod
     def of(cls, scale: float, in_2d: bool) -> "_Group":
         t, window = kernels.feature_sigma(scale), kernels.FEATURE_WINDOW
         radius = kernels.radius(t, window)
+        # A scale too small for second derivatives may still be smoothed.
         orders = [kernels.taps(t, order, window) for order in range(3 if radius else 2)]
         narrow = kernels.taps(0.66 * t, 0, window)
         inner = [kernels.taps(0.5 * t, order, window) for order in (0, 1)]
+        three = [*orders, orders[0]][:3]
         return cls(
-            in_2d,
-            radius,
-            len(narrow) - 1,
-            len(inner[0]) - 1,
-            _flat(*orders, *[orders[0]] * (3 - len(orders)), narrow),
-            _flat(*inner, orders[0]),
+            Kernels(_flat(*three, narrow), radius, len(narrow) - 1, in_2d),
+            Kernels(_flat(*inner, orders[0]), radius, len(inner[0]) - 1, in_2d),
             np.full(len(_DERIVED), -1),
         )
 
     def want(self, feature_id: str, column: int) -> None:
         if feature_id == kernels.STRUCTURE_TENSOR:
-            self.tensor = column
+            self.tensor_column = column
         else:
-            self.derived[_DERIVED.index(feature_id)] = column
+            self.derivative_columns[_DERIVED.index(feature_id)] = column
 
-    def fill(
-        self,
-        scale: SmoothedScale,
-        frame: Frame,
-        z: int,
-        depth: int,
-        buffers: Buffers,
-        bricks: Floats,
-        columns: int,
-    ) -> None:
-        """Write the wanted columns of the slab from ``z`` of the core on."""
-        z0, y0, x0 = frame.core.lo
-        planes = scale.slab(z0 + z, depth)
-        shape = depth, frame.core.shape[1], frame.core.shape[2]
-        scratch = buffers.take("scratch", max(derivatives.SCRATCH, tensor.SCRATCH))
-        if (self.derived >= 0).any():
-            derivatives.derivative_bricks(
-                scale.planes,
-                planes,
-                frame.stride,
-                shape,
-                self.derivative_taps,
-                self.radius,
-                self.narrow_radius,
-                self.in_2d,
-                self.derived,
-                scratch,
-                bricks,
-                columns,
+    def fill(self, slab: Slab, signs: Signs, scratch: Floats, bricks: Floats, columns: int) -> None:
+        """Write the wanted columns of a slab into flat bricks."""
+        if (self.derivative_columns >= 0).any():
+            derivative_bricks(
+                slab, self.derivatives, self.derivative_columns, scratch, bricks, columns
             )
-        if self.tensor >= 0:
-            nz, ny, nx = frame.raw
-            signs = [
-                mirrored(first, count, n)[1] if self.inner_radius else np.ones(count, np.float32)
-                for first, count, n in (
-                    (z0 + z - MARGIN, len(planes), nz),
-                    (y0 - MARGIN, frame.rows, ny),
-                    (x0 - LEFT, frame.stride, nx),
-                )
-            ]
-            tensor.tensor_bricks(
-                scale.planes,
-                planes,
-                frame.stride,
-                shape,
-                signs[0],
-                signs[1],
-                signs[2],
-                self.tensor_taps,
-                self.inner_radius,
-                self.radius,
-                self.in_2d,
-                self.tensor,
-                scratch,
-                bricks,
-                columns,
-            )
+        if self.tensor_column >= 0:
+            if self.tensor.small_radius == 0:  # the derivative is the input, which has no direction
+                signs = Signs(*(np.ones_like(axis) for axis in signs))
+            tensor_bricks(slab, self.tensor, signs, self.tensor_column, scratch, bricks, columns)
 
 
 def _flat(*kernels_: Floats) -> Floats:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tbseg_ops.classifier.simd import LANES, compiled, fma, inlined, load, splat, store
+from tbseg_ops.classifier.jit import compiled, inlined
+from tbseg_ops.classifier.simd import LANES, Pointer, element, fma, load, splat, store
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -20,25 +21,26 @@ STRIDE_OF_TAPS = 3
 
 
 @inlined
-def tapped(centre: Any, near: Any, far: Any, taps: Floats, at: int, radius: int) -> Any:
+def tapped(centre: Any, near: Any, far: Any, taps: Pointer, at: int, radius: int) -> Any:
     """One output of a pass of radius 0, 1 or 2; ``near`` and ``far`` are the sums (differences)."""
-    s = centre * splat(taps[at])
+    s = centre * splat(element(taps, at))
     if radius > 0:
-        s = fma(near, splat(taps[at + 1]), s)
+        s = fma(near, splat(element(taps, at + 1)), s)
     if radius > 1:
-        s = fma(far, splat(taps[at + 2]), s)
+        s = fma(far, splat(element(taps, at + 2)), s)
     return s
 
 
 @compiled
 def long_pass(
-    source: Floats,
+    source: Pointer,
     start: int,
-    rows: Ints,
+    rows: Pointer,
     row: int,
-    taps: Floats,
+    taps: Pointer,
+    radius: int,
     width: int,
-    target: Floats,
+    target: Pointer,
     to: int,
 ) -> None:
     """An even kernel of any radius across whole rows.
@@ -47,9 +49,8 @@ def long_pass(
     ``width`` floats, a multiple of 16, are written to ``target[to:]``. A pass along the row itself
     gives the "rows" 0, 1, 2 ... of a padded row.
     """
-    radius = taps.size - 1
-    middle = start + rows[row]
-    first = splat(taps[0])
+    middle = start + element(rows, row)
+    first = splat(element(taps, 0))
     i = 0
     # Four vectors at a time hide the latency of the additions, which must stay in order.
     while i + 4 * LANES <= width:
@@ -58,9 +59,9 @@ def long_pass(
         s2 = load(source, middle + i + 2 * LANES) * first
         s3 = load(source, middle + i + 3 * LANES) * first
         for k in range(1, radius + 1):
-            tap = splat(taps[k])
-            a = start + rows[row + k] + i
-            b = start + rows[row - k] + i
+            tap = splat(element(taps, k))
+            a = start + element(rows, row + k) + i
+            b = start + element(rows, row - k) + i
             s0 = fma(load(source, a) + load(source, b), tap, s0)
             s1 = fma(load(source, a + LANES) + load(source, b + LANES), tap, s1)
             s2 = fma(load(source, a + 2 * LANES) + load(source, b + 2 * LANES), tap, s2)
@@ -73,8 +74,8 @@ def long_pass(
     while i < width:
         s0 = load(source, middle + i) * first
         for k in range(1, radius + 1):
-            a = start + rows[row + k] + i
-            b = start + rows[row - k] + i
-            s0 = fma(load(source, a) + load(source, b), splat(taps[k]), s0)
+            a = start + element(rows, row + k) + i
+            b = start + element(rows, row - k) + i
+            s0 = fma(load(source, a) + load(source, b), splat(element(taps, k)), s0)
         store(target, to + i, s0)
         i += LANES

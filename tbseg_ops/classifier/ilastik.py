@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from tbseg_ops.classifier.engine import hard_labels
 from tbseg_ops.classifier.ilastik_limits import Limits
 from tbseg_ops.classifier.ilastik_output import check_end, read_probabilities
 from tbseg_ops.classifier.ilastik_program import Program, base_environment
@@ -78,6 +79,10 @@ class IlastikEngine:
         self._check_digest()
         self.version = self._program.version
         self.labels = passport.labels
+
+    def predict_labels(self, raw: NDArray[Any], core: Box) -> NDArray[np.uint8]:
+        """The label (1-based), uint8 (z, y, x), of highest probability; see ``predict``."""
+        return hard_labels(self.predict(raw, core))
 
     def predict(self, raw: NDArray[Any], core: Box) -> NDArray[np.float32]:
         """Probabilities (K, z, y, x), float32, C-contiguous, of ``core`` (in voxels of ``raw``).

@@ -94,6 +94,5 @@ def taps(sigma: float, order: int, window: float) -> NDArray[np.float32]:
 def _moment(c: NDArray[np.float32], order: int) -> float:
     """The ``order``-th moment of the whole kernel over order!, with the sign of a convolution."""
     sign = 1.0 if order == 2 else -1.0
-    return sum(
-        float(c[x]) * ((-x) ** order + sign * x**order) / factorial(order) for x in range(1, len(c))
-    )
+    both = [(-x) ** order + sign * x**order for x in range(1, len(c))]
+    return sum((float(t) * b / factorial(order) for t, b in zip(c[1:], both, strict=True)), 0.0)

@@ -99,19 +99,57 @@ def copied(typingctx: Any, target: Any, at: Any, source: Any, offset: Any) -> An
 
 
 @_emitted
-def count(typingctx: Any, counts: Any, offset: Any, mask: Any) -> Any:
-    """``count(counts, offset, mask)``: ``counts[offset + v] += bit v of mask``, bytes."""
+def count(typingctx: Any, counts: Any, offset: Any, mask: Any, votes: Any) -> Any:
+    """``count(counts, offset, mask, votes)``: ``counts[offset + v] += votes`` if bit v is set.
+
+    counts and votes: uint8.
+    """
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, args: Any) -> ir.Value:
-        pointer = _place(context, builder, sig, args, ir.VectorType(_I8, VOXELS), 0)
+        lanes = ir.VectorType(_I8, VOXELS)
+        pointer = _place(context, builder, sig, args, lanes, 0)
         bits = builder.bitcast(args[2], ir.VectorType(ir.IntType(1), VOXELS))
-        total = builder.add(
-            builder.load(pointer, align=1), builder.zext(bits, ir.VectorType(_I8, VOXELS))
+        more = builder.select(
+            bits, _splat(builder, args[3], VOXELS), ir.Constant(lanes, [0] * VOXELS)
         )
+        builder.store(builder.add(builder.load(pointer, align=1), more), pointer, align=1)
+        return context.get_dummy_value()
+
+    return types.void(counts, types.int64, types.uint64, types.uint8), codegen
+
+
+@_emitted
+def count_eight(typingctx: Any, counts: Any, offset: Any, masks: Any, first: Any) -> Any:
+    """``count_eight(counts, offset, masks, first)``: add bits v of masks[first : first + 8].
+
+    counts: uint8. masks: uint64.
+    """
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, args: Any) -> ir.Value:
+        lanes = ir.VectorType(_I8, VOXELS)
+        pointer = _place(context, builder, sig, args, lanes, 0)
+        mask = _place(context, builder, sig, args, ir.VectorType(ir.IntType(1), VOXELS), 2)
+        total = builder.load(pointer, align=1)
+        for i in range(8):
+            bits = builder.load(builder.gep(mask, [ir.Constant(_I64, i)]), align=8)
+            total = builder.add(total, builder.zext(bits, lanes))
         builder.store(total, pointer, align=1)
         return context.get_dummy_value()
 
-    return types.void(counts, types.int64, types.uint64), codegen
+    return types.void(counts, types.int64, masks, types.int64), codegen
+
+
+@_emitted
+def exceeding(typingctx: Any, counts: Any, offset: Any, limit: Any) -> Any:
+    """``exceeding(counts, offset, limit)``: bit v is ``counts[offset + v] > limit``, uint8."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, args: Any) -> ir.Value:
+        pointer = _place(context, builder, sig, args, ir.VectorType(_I8, VOXELS), 0)
+        limit = _splat(builder, args[2], VOXELS)
+        bits = builder.icmp_unsigned(">", builder.load(pointer, align=1), limit)
+        return builder.bitcast(bits, _I64)
+
+    return types.uint64(counts, types.int64, types.uint8), codegen
 
 
 @_emitted

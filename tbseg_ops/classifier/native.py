@@ -1,7 +1,8 @@
 """The engine ``native``: ilastik's features and random forest without ilastik."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from math import ceil
 from threading import Lock
 from typing import Any
@@ -19,11 +20,22 @@ from tbseg_ops.geometry import Box, Index
 _SIDE = 128
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What is asked of the forest: ``evaluate`` gives (n, m, 64) for bricks, its m rows are the
+    ``channels`` of ``array``, (channels, z, y, x) of the core, which starts as zeros."""
+
+    evaluate: Callable[[NDArray[np.float32]], NDArray[Any]]
+    channels: list[int]
+    array: NDArray[Any]
+    of_constant: dict[bytes, NDArray[Any]]
+
+
 class NativeEngine:
     """Probabilities of one classifier for volumes of one shape.
 
-    Buffers are kept between calls: one call of ``predict`` at a time per instance. The result is
-    the same, bit for bit, for every number of threads and every way of cutting the volume.
+    Buffers are kept between calls: one call at a time per instance. The result is the same, bit for
+    bit, for every number of threads and every way of cutting the volume.
     """
 
     name = "native"
@@ -40,7 +52,10 @@ class NativeEngine:
             BrickFeatures(features, passport.channels) for _ in range(max(1, threads))
         ]
         self._forest = BrickForest(forests)
-        self._of_constant: dict[bytes, NDArray[np.float32]] = {}
+        self._label_of = np.ones(256, np.uint8)
+        self._label_of[: len(self._known)] = passport.known_labels
+        self._constant_probabilities: dict[bytes, NDArray[Any]] = {}
+        self._constant_labels: dict[bytes, NDArray[Any]] = {}
 
     def predict(self, raw: NDArray[Any], core: Box) -> NDArray[np.float32]:
         """Probabilities (K, z, y, x), float32, of ``core`` (in voxels of ``raw``).
@@ -49,74 +64,77 @@ class NativeEngine:
         repeating the edge, so it must reach a halo around the core or the faces of the volume.
         """
         out = np.zeros((len(self.labels), *core.shape), np.float32)
-        pieces = iter(_pieces(core, len(self._features)))
-        if len(self._features) == 1:
-            self._work(self._features[0], pieces, Lock(), raw, core, out)
-            return out
-        lock = Lock()
-        with ThreadPoolExecutor(len(self._features)) as pool:
-            jobs = [
-                pool.submit(self._work, features, pieces, lock, raw, core, out)
-                for features in self._features
-            ]
-        for job in jobs:
-            job.result()
+        self._fill(
+            _Answer(self._forest.predict, self._known, out, self._constant_probabilities), raw, core
+        )
         return out
 
-    def _work(
-        self,
-        features: BrickFeatures,
-        pieces: Iterator[Box],
-        lock: Lock,
-        raw: NDArray[Any],
-        core: Box,
-        out: NDArray[np.float32],
-    ) -> None:
-        """Take pieces until none is left; each writes its own part of ``out``."""
-        while True:
-            with lock:
-                piece = next(pieces, None)
-            if piece is None:
-                return
-            self._predict_piece(features, raw, piece, out[:, *piece.relative_to(core.lo).slices])
+    def predict_labels(self, raw: NDArray[Any], core: Box) -> NDArray[np.uint8]:
+        """``hard_labels(predict(raw, core))``, (z, y, x), in less time."""
+        out = np.zeros((1, *core.shape), np.uint8)
+        self._fill(_Answer(self._label, [0], out, self._constant_labels), raw, core)
+        labels: NDArray[np.uint8] = out[0]
+        return labels
 
-    def _predict_piece(
-        self, features: BrickFeatures, raw: NDArray[Any], piece: Box, out: NDArray[np.float32]
+    def _label(self, bricks: NDArray[np.float32]) -> NDArray[np.uint8]:
+        labels: NDArray[np.uint8] = self._label_of[self._forest.winners(bricks)]
+        return labels[:, None]
+
+    def _fill(self, answer: _Answer, raw: NDArray[Any], core: Box) -> None:
+        lock = Lock()
+        pieces = iter(_pieces(core, len(self._features)))
+
+        def work(features: BrickFeatures) -> None:
+            while True:
+                with lock:
+                    piece = next(pieces, None)
+                if piece is None:
+                    return
+                part = answer.array[:, *piece.relative_to(core.lo).slices]
+                self._fill_piece(replace(answer, array=part), features, raw, piece)
+
+        if len(self._features) == 1:
+            work(self._features[0])
+            return
+        with ThreadPoolExecutor(len(self._features)) as pool:
+            for _ in pool.map(work, self._features):
+                pass
+
+    def _fill_piece(
+        self, answer: _Answer, features: BrickFeatures, raw: NDArray[Any], piece: Box
     ) -> None:
         z, y, x, _ = raw.shape
         box = piece.grown(self._halo, (z, y, x))
         seen = raw[box.slices]
         if _is_constant(seen):
-            out[:] = self._predict_constant(features, seen[0, 0, 0])[:, None, None, None]
+            value = self._of_constant(answer, features, seen[0, 0, 0])
+            answer.array[answer.channels] = value[:, None, None, None]
             return
         _, ny, nx = piece.shape
         for z, planes, bricks in features.slabs(seen, piece.relative_to(box.lo)):
-            votes = self._forest.predict(bricks)
-            layers, rows, line = ceil(planes / 4), ceil(ny / 4), ceil(nx / 4)
-            raster = votes.reshape(layers, rows, line, self._forest.classes, 4, 4, 4)
-            raster = raster.transpose(3, 0, 4, 1, 5, 2, 6).reshape(
-                self._forest.classes, layers * 4, rows * 4, line * 4
-            )
-            for channel, plane in zip(self._known, raster, strict=True):
-                out[channel, z : z + planes] = plane[:planes, :ny, :nx]
+            found = answer.evaluate(bricks)
+            layers, rows, line, m = ceil(planes / 4), ceil(ny / 4), ceil(nx / 4), found.shape[1]
+            raster = found.reshape(layers, rows, line, m, 4, 4, 4).transpose(3, 0, 4, 1, 5, 2, 6)
+            raster = raster.reshape(m, layers * 4, rows * 4, line * 4)
+            for channel, plane in zip(answer.channels, raster, strict=True):
+                answer.array[channel, z : z + planes] = plane[:planes, :ny, :nx]
 
-    def _predict_constant(
-        self, features: BrickFeatures, value: NDArray[Any]
-    ) -> NDArray[np.float32]:
-        """Probabilities (K,) of a voxel that sees only ``value`` (one number per channel).
+    def _of_constant(
+        self, answer: _Answer, features: BrickFeatures, value: NDArray[Any]
+    ) -> NDArray[Any]:
+        """The answer (m,) for a voxel that sees only ``value`` (one number per channel).
 
         Filters do the same arithmetic everywhere, so one voxel speaks for all of an empty region.
         """
         key = value.tobytes()
-        if key not in self._of_constant:
+        if key not in answer.of_constant:
             z, y, x = self._halo
             raw = np.empty((2 * z + 1, 2 * y + 1, 2 * x + 1, len(value)), value.dtype)
             raw[:] = value
-            probabilities = np.zeros(len(self.labels), np.float32)
-            for _, _, bricks in features.slabs(raw, Box((z, y, x), (z + 1, y + 1, x + 1))):
-                probabilities[self._known] = self._forest.predict(bricks)[0, :, 0]
-            self._of_constant[key] = probabilities
-        return self._of_constant[key]
+            centre = Box((z, y, x), (z + 1, y + 1, x + 1))
+            for _, _, bricks in features.slabs(raw, centre):
+                answer.of_constant[key] = answer.evaluate(bricks)[0, :, 0]
+        return answer.of_constant[key]
 
 
 def _is_constant(raw: NDArray[Any]) -> bool:

@@ -16,7 +16,8 @@ from tbseg_ops.classifier import kernels
 from tbseg_ops.classifier.blocks import LEFT, MARGIN, padded_stride
 from tbseg_ops.classifier.buffers import Buffers
 from tbseg_ops.classifier.filters import Floats, Ints, long_pass
-from tbseg_ops.classifier.simd import LANES, compiled
+from tbseg_ops.classifier.jit import compiled
+from tbseg_ops.classifier.simd import LANES, pointer
 from tbseg_ops.geometry import Box
 
 
@@ -195,5 +196,13 @@ def smooth_rows(
     """``count`` rows of ``long_pass``: start, row and target advance by their steps."""
     for j in range(count):
         long_pass(
-            source, j * start_step, rows, row + j * row_step, taps, width, target, to + j * step
+            pointer(source),
+            j * start_step,
+            pointer(rows),
+            row + j * row_step,
+            pointer(taps),
+            taps.size - 1,
+            width,
+            pointer(target),
+            to + j * step,
         )

@@ -2,293 +2,268 @@
 
 First derivatives at the inner scale, their six products, each smoothed at the outer scale. At a
 true face of the volume ilastik mirrors the products. Here the mirrored volume is differentiated
-beyond the face, which turns the sign of the derivative across it; ``signs`` turns it back.
+beyond the face, which turns the sign of the derivative across it; ``Signs`` turns it back.
 """
 
+from typing import NamedTuple
+
 from tbseg_ops.classifier.blocks import (
+    BRICK,
     COLUMNS,
     FIELD,
     LEFT,
     MARGIN,
     REACH,
     ROWS,
-    SQUARES,
+    Block,
+    Kernels,
+    Slab,
+    block_at,
+    brick_plane,
     down,
     ring_planes,
-    sums,
+    square,
+    through_even,
 )
 from tbseg_ops.classifier.eigen import eigenvalues_2x2, eigenvalues_3x3
-from tbseg_ops.classifier.filters import STRIDE_OF_TAPS, Floats, Ints, tapped
-from tbseg_ops.classifier.simd import LANES, compiled, load, splat, store
+from tbseg_ops.classifier.filters import STRIDE_OF_TAPS, Floats, tapped
+from tbseg_ops.classifier.jit import compiled
+from tbseg_ops.classifier.simd import LANES, Pointer, element, load, pointer, splat, store
 
-# Kernels in the flat array of taps.
+# Kernels in the flat array of taps; the inner ones have the small radius, 0 or 1.
 INNER_0, INNER_1, OUTER = (STRIDE_OF_TAPS * k for k in range(3))
-# Products of derivatives, as rows and as squares: zz, yz, xz, yy, xy, xx.
+# Products of derivatives; 2D has the last three.
+_ZZ, _YZ, _XZ, _YY, _XY, _XX = range(6)
 _PRODUCTS = 6
-SLOT = _PRODUCTS * FIELD
+_SLOT = _PRODUCTS * FIELD
 # Rows hold two more columns on each side than a block, in whole vectors.
 _WIDE = COLUMNS + LANES
 _TALL = ROWS + 2 * REACH
-_INNER_ROWS = (_TALL + 2) * _WIDE
+_ROW_FIELD = (_TALL + 2) * _WIDE
 _INNER_FIELD = _TALL * _WIDE
+_S, _DX, _DY = (_INNER_FIELD * k for k in range(3))
 _INNER_SLOT = 3 * _INNER_FIELD
-_XY, _DX, _DY = (_INNER_FIELD * k for k in range(3))
 _PRODUCT_ROW = _WIDE + LANES
-_OUTER_FIELD = _TALL * _WIDE
-# Scratch: ring of outer squares, ring of inner derivatives, x pass of the inner kernels, one row of
-# products, x pass of the outer kernel.
-_AT_INNER = 5 * SLOT
+# Scratch: the ring of smoothed products in squares; the ring of inner derivatives; the x pass of
+# the inner kernels; one row of products; the x pass of the outer kernel.
+_AT_INNER = 5 * _SLOT
 _AT_ROWS = _AT_INNER + 3 * _INNER_SLOT
-_AT_PRODUCTS = _AT_ROWS + 2 * _INNER_ROWS
+_AT_PRODUCTS = _AT_ROWS + 2 * _ROW_FIELD
 _AT_OUTER = _AT_PRODUCTS + _PRODUCTS * _PRODUCT_ROW
-SCRATCH = _AT_OUTER + _PRODUCTS * _OUTER_FIELD
+SCRATCH = _AT_OUTER + _PRODUCTS * _INNER_FIELD
+
+
+class Signs(NamedTuple):
+    """-1 beyond a face of the volume, where the axis runs backwards, else 1.
+
+    ``z`` and ``y`` begin 3 voxels before the slab's core, ``x`` 4 voxels; ``x`` is a row's stride
+    long.
+    """
+
+    z: Floats
+    y: Floats
+    x: Floats
 
 
 @compiled
 def tensor_bricks(
-    smooth: Floats,
-    planes: Ints,
-    stride: int,
-    shape: tuple[int, int, int],
-    signs_z: Floats,
-    signs_y: Floats,
-    signs_x: Floats,
-    taps: Floats,
-    inner_radius: int,
-    radius: int,
-    flat: bool,
+    slab: Slab,
+    kernels: Kernels,
+    signs: Signs,
     column: int,
     scratch: Floats,
     bricks: Floats,
     columns: int,
 ) -> None:
-    """Write the three (2D: two) columns from ``column`` on of one slab.
-
-    Arguments as in ``derivative_bricks``. ``signs_z`` and ``signs_y`` begin 3 voxels before the
-    slab's core, ``signs_x`` 4 voxels: -1 beyond a face of the volume, else 1.
-    """
-    depth, ny, nx = shape
-    inner_reach, reach = (0, 0) if flat else (inner_radius, radius)
-    for y0 in range(0, ny, ROWS):
-        rows = min(ROWS, (ny - y0 + 3) // 4 * 4)
-        for x0 in range(0, nx, COLUMNS):
-            width = min(COLUMNS, (nx - x0 + LANES - 1) // LANES * LANES)
-            origin = (y0 + MARGIN) * stride + LEFT + x0
+    """Write the three (2D: two) columns from ``column`` on into flat bricks [brick][column][64]."""
+    depth, ny, nx = slab.shape
+    work, out = pointer(scratch), pointer(bricks)
+    taps = Kernels(pointer(kernels.taps), kernels.radius, kernels.small_radius, kernels.flat)
+    inner_reach, reach = (0, 0) if kernels.flat else (kernels.small_radius, kernels.radius)
+    for y in range(0, ny, ROWS):
+        for x in range(0, nx, COLUMNS):
+            block = block_at(y, x, slab.shape)
+            corner = (y + MARGIN) * slab.stride + x + LEFT
             for z in range(-reach - inner_reach, depth + reach + inner_reach):
-                _inner(
-                    smooth,
-                    planes[z + MARGIN] + origin,
-                    stride,
-                    rows,
-                    width,
-                    taps,
-                    inner_radius,
-                    radius,
-                    (z + MARGIN) % 3 * _INNER_SLOT,
-                    scratch,
-                )
+                at = slab.planes[z + MARGIN] + corner
+                _inner(pointer(slab.smooth), at, slab.stride, block, taps, work, _inner_slot(z))
                 middle = z - inner_reach
                 if middle < -reach:
                     continue
-                _outer(
-                    middle,
-                    signs_z[middle + MARGIN],
-                    signs_y,
-                    y0 + MARGIN,
-                    signs_x,
-                    x0 + LEFT,
-                    rows,
-                    width,
-                    taps,
-                    inner_radius,
-                    radius,
-                    flat,
-                    (middle + reach) % (2 * reach + 1) * SLOT,
-                    scratch,
-                )
-                out = middle - reach
-                if out >= 0:
-                    first = ((out // 4) * ((ny + 3) // 4) + y0 // 4) * ((nx + 3) // 4) + x0 // 4
-                    _through(
-                        scratch,
-                        out + reach,
-                        (ny - y0, nx - x0),
-                        (nx + 3) // 4,
-                        taps,
-                        radius,
-                        flat,
-                        bricks,
-                        ((first * columns + column) * 4 + out % 4) * LANES,
-                        columns,
-                    )
+                sign = signs.z[middle + MARGIN]
+                slot = (middle + reach) % (2 * reach + 1) * _SLOT
+                _outer(middle, block, taps, sign, pointer(signs.y), pointer(signs.x), work, slot)
+                done = middle - reach
+                if done >= 0:
+                    ring = ring_planes(done + reach, reach, _SLOT)
+                    to = brick_plane(block, done, slab.shape, columns) + column * BRICK
+                    if kernels.flat:
+                        _features_2d(work, block, out, to, columns)
+                    else:
+                        _features_3d(work, ring, block, taps, out, to, columns)
+
+
+@compiled
+def _inner_slot(z: int) -> int:
+    """Where plane ``z`` (not before -3) lies in the ring of inner derivatives."""
+    return _AT_INNER + (z + MARGIN) % 3 * _INNER_SLOT
 
 
 @compiled
 def _inner(
-    smooth: Floats,
+    smooth: Pointer,
     origin: int,
     stride: int,
-    rows: int,
-    width: int,
-    taps: Floats,
-    inner_radius: int,
-    radius: int,
+    block: Block,
+    kernels: Kernels,
+    scratch: Pointer,
     slot: int,
-    scratch: Floats,
 ) -> None:
-    """x and y passes of the inner kernels: smoothed, d/dx and d/dy of a plane, two voxels wider."""
-    width += LANES
-    for y in range(-radius - inner_radius, rows + radius + inner_radius):
-        i = _AT_ROWS + (y + MARGIN) * _WIDE
-        for x in range(0, width, LANES):
+    """x and y passes of the inner kernels, REACH voxels beyond the block: smoothed, d/dx, d/dy."""
+    taps, radius, n = kernels.taps, kernels.radius, kernels.small_radius
+    for y in range(-radius - n, block.rows + radius + n):
+        for x in range(0, block.width + LANES, LANES):
             at = origin + y * stride + x - REACH
             centre = load(smooth, at)
             near, rise = centre, centre
-            if inner_radius > 0:
+            if n > 0:
                 right, left = load(smooth, at + 1), load(smooth, at - 1)
                 near, rise = right + left, right - left
-            s = tapped(centre, near, near, taps, INNER_0, inner_radius)
-            store(scratch, i + x, s)
-            s = tapped(centre, rise, rise, taps, INNER_1, inner_radius)
-            store(scratch, i + x + _INNER_ROWS, s)
-    for y in range(-radius, rows + radius):
-        i = _AT_ROWS + (y + MARGIN) * _WIDE
-        to = _AT_INNER + slot + (y + REACH) * _WIDE
-        for x in range(0, width, LANES):
-            centre = load(scratch, i + x)
-            slope = load(scratch, i + x + _INNER_ROWS)
-            near, rise, near_slope = centre, centre, slope
-            if inner_radius > 0:
-                below, above = load(scratch, i + x + _WIDE), load(scratch, i + x - _WIDE)
+            to = _AT_ROWS + (y + MARGIN) * _WIDE + x
+            store(scratch, to, tapped(centre, near, near, taps, INNER_0, n))
+            store(scratch, to + _ROW_FIELD, tapped(centre, rise, rise, taps, INNER_1, n))
+    for y in range(-radius, block.rows + radius):
+        for x in range(0, block.width + LANES, LANES):
+            at = _AT_ROWS + (y + MARGIN) * _WIDE + x
+            slopes = at + _ROW_FIELD
+            centre, slope = load(scratch, at), load(scratch, slopes)
+            near, rise, beside = centre, centre, slope
+            if n > 0:
+                below, above = load(scratch, at + _WIDE), load(scratch, at - _WIDE)
                 near, rise = below + above, below - above
-                near_slope = load(scratch, i + x + _INNER_ROWS + _WIDE) + load(
-                    scratch, i + x + _INNER_ROWS - _WIDE
-                )
-            s = tapped(centre, near, near, taps, INNER_0, inner_radius)
-            store(scratch, to + x + _XY, s)
-            s = tapped(centre, rise, rise, taps, INNER_1, inner_radius)
-            store(scratch, to + x + _DY, s)
-            s = tapped(slope, near_slope, near_slope, taps, INNER_0, inner_radius)
-            store(scratch, to + x + _DX, s)
+                beside = load(scratch, slopes + _WIDE) + load(scratch, slopes - _WIDE)
+            to = slot + (y + REACH) * _WIDE + x
+            store(scratch, to + _S, tapped(centre, near, near, taps, INNER_0, n))
+            store(scratch, to + _DX, tapped(slope, beside, beside, taps, INNER_0, n))
+            store(scratch, to + _DY, tapped(centre, rise, rise, taps, INNER_1, n))
 
 
 @compiled
 def _outer(
     z: int,
+    block: Block,
+    kernels: Kernels,
     sign_z: float,
-    signs_y: Floats,
-    at_y: int,
-    signs_x: Floats,
-    at_x: int,
-    rows: int,
-    width: int,
-    taps: Floats,
-    inner_radius: int,
-    radius: int,
-    flat: bool,
+    signs_y: Pointer,
+    signs_x: Pointer,
+    scratch: Pointer,
     slot: int,
-    scratch: Floats,
 ) -> None:
-    """z pass of the inner kernels, products, x and y passes of the outer kernel for plane ``z``."""
-    above = _AT_INNER + (z - 1 + MARGIN) % 3 * _INNER_SLOT
-    here = _AT_INNER + (z + MARGIN) % 3 * _INNER_SLOT
-    below = _AT_INNER + (z + 1 + MARGIN) % 3 * _INNER_SLOT
-    turn_z = splat(sign_z)
-    first = 3 if flat else 0
-    for y in range(-radius, rows + radius):
-        turn_y = splat(signs_y[at_y + y])
-        line = (y + REACH) * _WIDE
-        for x in range(0, width + LANES, LANES):
-            i = line + x
-            dx, dy = load(scratch, here + i + _DX), load(scratch, here + i + _DY)
-            if not flat:
-                dz = load(scratch, here + i + _XY)
-                near_x, near_y, rise = dx, dy, dz
-                if inner_radius > 0:
-                    near_x = load(scratch, below + i + _DX) + load(scratch, above + i + _DX)
-                    near_y = load(scratch, below + i + _DY) + load(scratch, above + i + _DY)
-                    rise = load(scratch, below + i + _XY) - load(scratch, above + i + _XY)
-                dx = tapped(dx, near_x, near_x, taps, INNER_0, inner_radius)
-                dy = tapped(dy, near_y, near_y, taps, INNER_0, inner_radius)
-                dz = tapped(dz, rise, rise, taps, INNER_1, inner_radius) * turn_z
-                dx, dy = dx * load(signs_x, at_x + x - REACH), dy * turn_y
-                store(scratch, _AT_PRODUCTS + x, dz * dz)
-                store(scratch, _AT_PRODUCTS + x + _PRODUCT_ROW, dy * dz)
-                store(scratch, _AT_PRODUCTS + x + 2 * _PRODUCT_ROW, dx * dz)
-            else:
-                dx, dy = dx * load(signs_x, at_x + x - REACH), dy * turn_y
-            store(scratch, _AT_PRODUCTS + x + 3 * _PRODUCT_ROW, dy * dy)
-            store(scratch, _AT_PRODUCTS + x + 4 * _PRODUCT_ROW, dx * dy)
-            store(scratch, _AT_PRODUCTS + x + 5 * _PRODUCT_ROW, dx * dx)
+    """Products of the derivatives of plane ``z``, and x and y passes of the outer kernel."""
+    radius = kernels.radius
+    first = _YY if kernels.flat else _ZZ
+    for y in range(-radius, block.rows + radius):
+        row = (y + REACH) * _WIDE
+        sign_y = element(signs_y, block.y + y + MARGIN)
+        _products(z, row, block, kernels, sign_z, sign_y, signs_x, scratch)
         for k in range(first, _PRODUCTS):
-            for x in range(0, width, LANES):
-                i = _AT_PRODUCTS + k * _PRODUCT_ROW + REACH + x
-                centre = load(scratch, i)
+            for x in range(0, block.width, LANES):
+                at = _AT_PRODUCTS + k * _PRODUCT_ROW + x + REACH
+                centre = load(scratch, at)
                 near, far = centre, centre
                 if radius > 0:
-                    near = load(scratch, i + 1) + load(scratch, i - 1)
+                    near = load(scratch, at + 1) + load(scratch, at - 1)
                 if radius > 1:
-                    far = load(scratch, i + 2) + load(scratch, i - 2)
-                s = tapped(centre, near, far, taps, OUTER, radius)
-                store(scratch, _AT_OUTER + k * _OUTER_FIELD + line + x, s)
+                    far = load(scratch, at + 2) + load(scratch, at - 2)
+                s = tapped(centre, near, far, kernels.taps, OUTER, radius)
+                store(scratch, _AT_OUTER + k * _INNER_FIELD + row + x, s)
     for k in range(first, _PRODUCTS):
-        down(
-            scratch,
-            _AT_OUTER + k * _OUTER_FIELD + REACH * _WIDE,
-            _WIDE,
-            rows,
-            width,
-            taps,
-            OUTER,
-            False,
-            radius,
-            scratch,
-            slot + k * FIELD,
-        )
+        at = _AT_OUTER + k * _INNER_FIELD + REACH * _WIDE
+        to = slot + k * FIELD
+        down(scratch, at, _WIDE, block, kernels.taps, OUTER, 1.0, radius, scratch, to)
 
 
 @compiled
-def _through(
-    ring: Floats,
+def _products(
     z: int,
-    extent: tuple[int, int],
-    bricks_x: int,
-    taps: Floats,
-    radius: int,
-    flat: bool,
-    bricks: Floats,
-    to: int,
+    row: int,
+    block: Block,
+    kernels: Kernels,
+    sign_z: float,
+    sign_y: float,
+    signs_x: Pointer,
+    scratch: Pointer,
+) -> None:
+    """z pass of the inner kernels for one row, and the products of its derivatives."""
+    taps, n, s = kernels.taps, kernels.small_radius, scratch
+    above, here, below = _inner_slot(z - n), _inner_slot(z), _inner_slot(z + n)
+    for x in range(0, block.width + LANES, LANES):
+        i = row + x
+        to = _AT_PRODUCTS + x
+        dx, dy = load(s, here + i + _DX), load(s, here + i + _DY)
+        if not kernels.flat:
+            dz = load(s, here + i + _S)
+            near_x, near_y, rise = dx, dy, dz
+            if n > 0:
+                near_x = load(s, below + i + _DX) + load(s, above + i + _DX)
+                near_y = load(s, below + i + _DY) + load(s, above + i + _DY)
+                rise = load(s, below + i + _S) - load(s, above + i + _S)
+            dx = tapped(dx, near_x, near_x, taps, INNER_0, n)
+            dy = tapped(dy, near_y, near_y, taps, INNER_0, n)
+            dz = tapped(dz, rise, rise, taps, INNER_1, n) * splat(sign_z)
+            dx = dx * load(signs_x, block.x + x + LEFT - REACH)
+            dy = dy * splat(sign_y)
+            store(s, to + _ZZ * _PRODUCT_ROW, dz * dz)
+            store(s, to + _YZ * _PRODUCT_ROW, dy * dz)
+            store(s, to + _XZ * _PRODUCT_ROW, dx * dz)
+        else:
+            dx = dx * load(signs_x, block.x + x + LEFT - REACH)
+            dy = dy * splat(sign_y)
+        store(s, to + _YY * _PRODUCT_ROW, dy * dy)
+        store(s, to + _XY * _PRODUCT_ROW, dx * dy)
+        store(s, to + _XX * _PRODUCT_ROW, dx * dx)
+
+
+@compiled
+def _features_3d(
+    ring: Pointer,
+    planes: tuple[int, int, int, int, int],
+    block: Block,
+    kernels: Kernels,
+    bricks: Pointer,
+    first: int,
     columns: int,
 ) -> None:
     """z pass of the outer kernel, eigenvalues, and their place in the bricks."""
-    planes = ring_planes(z, 0 if flat else radius, SLOT)
-    for y in range(0, min(ROWS, extent[0]), 4):
-        for x in range(0, min(COLUMNS, extent[1]), 4):
-            at = y // 4 * SQUARES + 4 * x
-            brick = to + (y // 4 * bricks_x + x // 4) * columns * 64
-            if flat:
-                here = planes[2] + at
-                e0, e1 = eigenvalues_2x2(
-                    load(ring, here + 3 * FIELD),
-                    load(ring, here + 4 * FIELD),
-                    load(ring, here + 5 * FIELD),
-                )
-                store(bricks, brick, e0)
-                store(bricks, brick + 64, e1)
-                continue
-            c, n, f = sums(ring, planes, at, radius)
-            zz = tapped(c, n, f, taps, OUTER, radius)
-            c, n, f = sums(ring, planes, at + FIELD, radius)
-            yz = tapped(c, n, f, taps, OUTER, radius)
-            c, n, f = sums(ring, planes, at + 2 * FIELD, radius)
-            xz = tapped(c, n, f, taps, OUTER, radius)
-            c, n, f = sums(ring, planes, at + 3 * FIELD, radius)
-            yy = tapped(c, n, f, taps, OUTER, radius)
-            c, n, f = sums(ring, planes, at + 4 * FIELD, radius)
-            xy = tapped(c, n, f, taps, OUTER, radius)
-            c, n, f = sums(ring, planes, at + 5 * FIELD, radius)
-            xx = tapped(c, n, f, taps, OUTER, radius)
-            e0, e1, e2 = eigenvalues_3x3(zz, yz, xz, yy, xy, xx)
-            store(bricks, brick, e0)
-            store(bricks, brick + 64, e1)
-            store(bricks, brick + 128, e2)
+    taps, n = kernels.taps, kernels.radius
+    for y in range(block.bricks_y):
+        for x in range(block.bricks_x):
+            at = square(y, x)
+            to = first + (y * block.line + x) * columns * BRICK
+            e0, e1, e2 = eigenvalues_3x3(
+                through_even(ring, planes, at + _ZZ * FIELD, taps, OUTER, n),
+                through_even(ring, planes, at + _YZ * FIELD, taps, OUTER, n),
+                through_even(ring, planes, at + _XZ * FIELD, taps, OUTER, n),
+                through_even(ring, planes, at + _YY * FIELD, taps, OUTER, n),
+                through_even(ring, planes, at + _XY * FIELD, taps, OUTER, n),
+                through_even(ring, planes, at + _XX * FIELD, taps, OUTER, n),
+            )
+            store(bricks, to, e0)
+            store(bricks, to + BRICK, e1)
+            store(bricks, to + 2 * BRICK, e2)
+
+
+@compiled
+def _features_2d(fields: Pointer, block: Block, bricks: Pointer, first: int, columns: int) -> None:
+    """Eigenvalues of one slice, and their place in the bricks."""
+    for y in range(block.bricks_y):
+        for x in range(block.bricks_x):
+            at = square(y, x)
+            to = first + (y * block.line + x) * columns * BRICK
+            e0, e1 = eigenvalues_2x2(
+                load(fields, at + _YY * FIELD),
+                load(fields, at + _XY * FIELD),
+                load(fields, at + _XX * FIELD),
+            )
+            store(bricks, to, e0)
+            store(bricks, to + BRICK, e1)

@@ -4,6 +4,7 @@ from tbseg_ops.cli.common import Json, emit
 from tbseg_ops.cli.specs import (
     Classifier,
     EngineOption,
+    Mask,
     MaxBatches,
     OutputOption,
     ProbabilitiesOption,
@@ -30,6 +31,7 @@ def plan(
     probabilities: ProbabilitiesOption = "none",
     probability_dtype: ProbabilityDtypeOption = "float32",
     split: SplitOption = "copy",
+    mask: Mask = None,
     max_batches: MaxBatches = 500,
     update: Update = False,
     as_json: Json = False,
@@ -38,6 +40,7 @@ def plan(
     spec = make_spec(
         volume,
         classifier,
+        mask,
         probabilities,
         tile,
         engine=engine,

@@ -20,6 +20,7 @@ from tbseg_ops.cli.plan import summary
 from tbseg_ops.cli.specs import (
     Classifier,
     EngineOption,
+    Mask,
     MaxBatches,
     OutputOption,
     ProbabilitiesOption,
@@ -47,6 +48,7 @@ def run(
     probabilities: ProbabilitiesOption = "none",
     probability_dtype: ProbabilityDtypeOption = "float32",
     split: SplitOption = "copy",
+    mask: Mask = None,
     max_batches: MaxBatches = 500,
     update: Update = False,
     as_json: Json = False,
@@ -64,6 +66,7 @@ def run(
     spec = make_spec(
         volume,
         classifier,
+        mask,
         probabilities,
         tile,
         engine=engine,

@@ -37,10 +37,16 @@ SplitOption = Annotated[
     SplitMode, typer.Option(help="copy: self-contained tiles. virtual: no voxel is copied.")
 ]
 MaxBatches = Annotated[int, typer.Option(min=1, max=1000, help="At most so many batches of tiles.")]
+Mask = Annotated[
+    str | None,
+    typer.Option(metavar="VOLUME", help="Volume of the same shape; nothing is done where it is 0."),
+]
 Update = Annotated[bool, typer.Option("--update", help="Change the parameters of an existing run.")]
 
 
-def make_spec(volume: str, classifier: str, probabilities: str, tile: str, **more: Any) -> RunSpec:
+def make_spec(
+    volume: str, classifier: str, mask: str | None, probabilities: str, tile: str, **more: Any
+) -> RunSpec:
     """The spec of command line arguments: paths made absolute, lists taken apart."""
     wanted: str | tuple[str, ...] = probabilities
     if probabilities not in ("none", "all"):
@@ -48,6 +54,7 @@ def make_spec(volume: str, classifier: str, probabilities: str, tile: str, **mor
     return RunSpec.of(
         volume=absolute(volume),
         classifier=absolute(classifier),
+        mask=absolute(mask) if mask else None,
         probabilities=wanted,
         tile=triple(tile),
         **more,

@@ -20,7 +20,8 @@ from tbseg_ops.geometry import Box, Index
 from tbseg_ops.run.plan import Plan
 
 RAW = "volume"  # the dataset of slabs, tiles and volume.h5
-LABELS = "labels"
+MASK = "mask"  # beside it, if the run has one: uint8, 0 where nothing is to be computed
+LABELS = "labels"  # uint8, 1 for the first class; 0 outside of the mask
 
 # Readable by HDF5 1.10 and later (napari, Fiji, ilastik), virtual datasets included.
 LIBVER = ("v110", "v110")

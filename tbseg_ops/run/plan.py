@@ -20,6 +20,8 @@ class Inputs(Stored):
     schema_version: Literal[1] = 1
     slices: tuple[str, ...]
     fingerprints: tuple[str, ...]
+    mask_slices: tuple[str, ...] = ()
+    mask_fingerprints: tuple[str, ...] = ()
 
 
 class GridModel(Stored):
@@ -84,6 +86,7 @@ class Plan(Stored):
             {
                 "step": "ingest",
                 "slices": inputs.fingerprints[slab.z0 : slab.z1],
+                "mask": inputs.mask_fingerprints[slab.z0 : slab.z1],
                 "shape": self.volume.shape,
                 "channels": self.volume.channels,
                 "dtype": self.volume.dtype,
@@ -92,13 +95,15 @@ class Plan(Stored):
         )
 
     def split_key(self, inputs: Inputs, tile: Tile) -> str:
-        box = tile.box
+        box, core = tile.box, tile.core
         return digest_of(
             {
                 "step": "split",
                 "mode": self.spec.split,
                 "slices": inputs.fingerprints[box.lo[0] : box.hi[0]],
+                "mask": inputs.mask_fingerprints[core.lo[0] : core.hi[0]],
                 "box": [box.lo, box.hi],
+                "core": [core.lo, core.hi],
                 "shape": self.volume.shape,
                 "channels": self.volume.channels,
                 "dtype": self.volume.dtype,
@@ -106,7 +111,7 @@ class Plan(Stored):
         )
 
     def classify_key(self, content: str, tile: Tile) -> str:
-        """``content``: digest of the tile's raw voxels, halo included."""
+        """``content``: digest of the tile's raw voxels, halo included, and of its mask."""
         core = tile.core.relative_to(tile.box.lo)
         return digest_of(
             {

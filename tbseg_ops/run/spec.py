@@ -34,12 +34,14 @@ class RunSpec(Stored):
     """One run: input, classifier and the parameters that a user may choose.
 
     ``tile`` is the wanted core of a tile (z, y, x) in voxels; the plan balances it.
-    ``probabilities`` lists the classes whose maps are wanted, or is "none" or "all".
+    ``probabilities`` lists the classes whose maps are wanted, or is "none" or "all". ``mask`` is a
+    volume of the same shape: where it is 0, nothing is computed and no class is given.
     """
 
     schema_version: Literal[1] = 1
     volume: AbsolutePath
     classifier: AbsolutePath
+    mask: AbsolutePath | None = None
     tile: tuple[Side, Side, Side] = (256, 256, 256)
     engine: EngineName = "native"
     output: Output = "mask"

@@ -23,7 +23,7 @@ from tbseg_ops.run.files import (
 )
 from tbseg_ops.run.finish import Done, Made, finish
 from tbseg_ops.steps.result import Progress, StepResult, silent, told
-from tbseg_ops.steps.split import read_tile
+from tbseg_ops.steps.split import SubVolume, read_tile
 from tbseg_ops.steps.work import Workplace
 
 _PERCENT_TOLERANCE = 1e-3  # of a percent; float32 rounding is below 1e-5
@@ -76,10 +76,10 @@ class _Classify:
     def __call__(self, index: int) -> Done:
         folder = self.place.folder
         tile = folder.plan.grid[index]
-        raw: NDArray[np.generic] | None = None
+        part: SubVolume | None = None
         key = wanted_key(folder, tile)
         if key is None:
-            raw, content = read_tile(folder, tile)
+            part, content = read_tile(folder, tile)
             key = folder.plan.classify_key(content, tile)
         return finish(
             folder,
@@ -87,18 +87,18 @@ class _Classify:
             tile.name,
             key,
             folder.classes_file(tile.name, key),
-            lambda: self._make(tile, key, read_tile(folder, tile)[0] if raw is None else raw),
+            lambda: self._make(tile, key, part or read_tile(folder, tile)[0]),
             force=self.force,
         )
 
-    def _make(self, tile: Tile, key: str, raw: NDArray[np.generic]) -> Made:
+    def _make(self, tile: Tile, key: str, part: SubVolume) -> Made:
         plan = self.place.folder.plan
         core = tile.core.relative_to(tile.box.lo)
         engine = self.place.engine(self.threads)
-        arrays, counts = classified(plan, engine, raw, core, tile.name)
+        arrays, counts = classified(plan, engine, part, core, tile.name)
         content = content_of_arrays(arrays)
         chunks = ""
-        not_finite = _not_finite(raw[core.slices])
+        not_finite = _not_finite(part.raw[core.slices])
 
         def fill(file: h5py.File) -> None:
             nonlocal chunks
@@ -118,16 +118,17 @@ class _Classify:
 
 
 def classified(
-    plan: Plan, engine: Engine, raw: NDArray[np.generic], core: Box, tile: str
+    plan: Plan, engine: Engine, part: SubVolume, core: Box, tile: str
 ) -> tuple[dict[str, NDArray[np.generic]], tuple[int, ...]]:
     """The output datasets of a core (name: array z, y, x) and the voxel count of each class.
 
-    ``raw`` (z, y, x, c) is the halo box, ``core`` relative to it.
+    ``core``: relative to the halo box ``part.raw``. Outside of the mask labels are 0, and so are
+    all classes and probabilities.
     """
-    probabilities = engine.predict(raw, core)
-    labels = hard_labels(probabilities)
     names = encoded(plan.classifier.labels)
+    labels, probabilities = _predicted(engine, part, core, bool(plan.probability_labels))
     arrays: dict[str, NDArray[np.generic]] = {LABELS: labels}
+    raw = part.raw
     counts = []
     for number, name in enumerate(names, start=1):
         mask = labels == number
@@ -143,6 +144,52 @@ def classified(
             array = _percent(array, tile)
         arrays[f"probabilities/{names[index]}"] = array
     return arrays, tuple(counts)
+
+
+def _predicted(
+    engine: Engine, part: SubVolume, core: Box, with_probabilities: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Labels (z, y, x) of a core and, if wanted, probabilities (K, z, y, x); 0 outside of the mask.
+
+    Only the box around the mask is computed. Exact, since a voxel sees no further than the halo.
+    """
+    if part.mask is None:
+        return _of_box(engine, part.raw, core, with_probabilities)
+    labels = np.zeros(core.shape, np.uint8)
+    probabilities = np.zeros(
+        (len(engine.labels), *core.shape) if with_probabilities else (0,), np.float32
+    )
+    inside = _around(part.mask)
+    if inside is not None:
+        box = inside.shifted(core.lo)
+        some, maps = _of_box(engine, part.raw, box, with_probabilities)
+        mask = part.mask[inside.slices] != 0
+        labels[inside.slices] = np.where(mask, some, 0)
+        if with_probabilities:
+            probabilities[:, *inside.slices] = np.where(mask, maps, 0)
+    return labels, probabilities
+
+
+def _of_box(
+    engine: Engine, raw: NDArray[np.generic], box: Box, with_probabilities: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    if with_probabilities:
+        probabilities = engine.predict(raw, box)
+        return hard_labels(probabilities), probabilities
+    return engine.predict_labels(raw, box), np.zeros(0, np.float32)
+
+
+def _around(mask: NDArray[np.uint8]) -> Box | None:
+    """The smallest box that holds all of a mask, if there is any."""
+    lo, hi = [], []
+    for axis in range(3):
+        others = tuple(a for a in range(3) if a != axis)
+        found = np.flatnonzero(mask.any(axis=others))
+        if not len(found):
+            return None
+        lo.append(int(found[0]))
+        hi.append(int(found[-1]) + 1)
+    return Box((lo[0], lo[1], lo[2]), (hi[0], hi[1], hi[2]))
 
 
 def _percent(probabilities: NDArray[np.float32], tile: str) -> NDArray[np.uint8]:

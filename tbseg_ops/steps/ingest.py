@@ -10,16 +10,18 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from tbseg_ops.errors import InputError
 from tbseg_ops.geometry import Box
 from tbseg_ops.run import Alone, RunFolder, Team
 from tbseg_ops.run.commit import commit_over
-from tbseg_ops.run.files import RAW, content_of_arrays, describe, image_of, raw_shape
+from tbseg_ops.run.files import MASK, RAW, content_of_arrays, describe, image_of, raw_shape
 from tbseg_ops.run.finish import Done, Made, finish
 from tbseg_ops.run.plan import Slab, slab_chunk
 from tbseg_ops.steps.result import Progress, StepResult, silent, told
 from tbseg_ops.steps.work import Workplace
+from tbseg_ops.volume import Source
 
 
 def ingest(*, run: Path, team: Team | None = None, progress: Progress = silent) -> StepResult:
@@ -67,45 +69,61 @@ class _Ingest:
     def _make(self, slab: Slab, key: str) -> Made:
         folder = self.place.folder
         plan, inputs = folder.plan, folder.inputs
-        part = self.place.source.read(slab.z0, slab.z1)
-        for z, found in enumerate(part.fingerprints, start=slab.z0):
-            if found != inputs.fingerprints[z]:
-                raise InputError(
-                    "the input changed since the plan was made",
-                    file=inputs.slices[z],
-                    expected=f"content {inputs.fingerprints[z][:16]}",
-                    found=f"content {found[:16]}",
-                    mend="make the plan again (tbseg plan, or the task plan)",
-                )
+        raw = _read(self.place.source, slab, inputs.slices, inputs.fingerprints)
         box = Box((slab.z0, 0, 0), (slab.z1, *plan.volume.shape[1:]))
-        array = part.array.reshape(raw_shape(plan, box))
-        content = content_of_arrays({RAW: array})
+        arrays = {RAW: raw.reshape(raw_shape(plan, box))}
+        if self.place.mask is not None:
+            mask = _read(self.place.mask, slab, inputs.mask_slices, inputs.mask_fingerprints)
+            arrays[MASK] = (mask[..., 0] != 0).astype(np.uint8)
+        content = content_of_arrays(arrays)
 
         def fill(file: h5py.File) -> None:
-            dataset = file.create_dataset(
-                RAW,
-                data=array,
-                chunks=slab_chunk(plan.volume.shape, slab) + array.shape[3:],
-                fletcher32=True,  # a flipped bit on disk is an error when it is read, not a voxel
-            )
-            describe(dataset, plan)
+            for name, array in arrays.items():
+                dataset = file.create_dataset(
+                    name,
+                    data=array,
+                    chunks=slab_chunk(plan.volume.shape, slab) + array.shape[3:],
+                    compression="gzip" if name == MASK else None,
+                    fletcher32=True,  # a flipped bit on disk is an error when read, not a voxel
+                )
+                describe(dataset, plan)
             file.attrs["key"] = key
             file.attrs["content"] = content
 
         return Made(image_of(fill), content)
 
 
+def _read(
+    source: Source, slab: Slab, names: tuple[str, ...], planned: tuple[str, ...]
+) -> NDArray[np.generic]:
+    """The voxels (z, y, x, c) of a slab; InputError if a slice is not the one that was planned."""
+    part = source.read(slab.z0, slab.z1)
+    for z, found in enumerate(part.fingerprints, start=slab.z0):
+        if found != planned[z]:
+            raise InputError(
+                "the input changed since the plan was made",
+                file=names[z],
+                expected=f"content {planned[z][:16]}",
+                found=f"content {found[:16]}",
+                mend="make the plan again (tbseg plan, or the task plan)",
+            )
+    array: NDArray[np.generic] = part.array
+    return array
+
+
 def _join(folder: RunFolder, files: list[str]) -> None:
     """Write volume.h5: the slabs one behind the other in z, without copying a voxel."""
     plan = folder.plan
-    whole = Box((0, 0, 0), plan.volume.shape)
-    layout = h5py.VirtualLayout(shape=raw_shape(plan, whole), dtype=np.dtype(plan.volume.dtype))
-    for slab, name in zip(plan.slabs, files, strict=True):
-        box = Box((slab.z0, 0, 0), (slab.z1, *plan.volume.shape[1:]))
-        layout[slab.z0 : slab.z1] = h5py.VirtualSource(name, RAW, shape=raw_shape(plan, box))
 
     def fill(file: h5py.File) -> None:
-        describe(file.create_virtual_dataset(RAW, layout, fillvalue=0), plan)
+        dtypes = {RAW: plan.volume.dtype} | ({MASK: "uint8"} if plan.spec.mask else {})
+        for name, dtype in dtypes.items():
+            more = (plan.volume.channels,) if name == RAW and plan.volume.channels > 1 else ()
+            layout = h5py.VirtualLayout((*plan.volume.shape, *more), np.dtype(dtype))
+            for slab, path in zip(plan.slabs, files, strict=True):
+                shape = (slab.z1 - slab.z0, *plan.volume.shape[1:], *more)
+                layout[slab.z0 : slab.z1] = h5py.VirtualSource(path, name, shape=shape)
+            describe(file.create_virtual_dataset(name, layout, fillvalue=0), plan)
 
     image = image_of(fill)
     path = folder.volume_file

@@ -31,7 +31,7 @@ def plan(*, spec: RunSpec, run: Path, update: bool = False, progress: Progress =
     InputError: volume or classifier are unusable. ConfigError: the parameters are, or the folder
     belongs to another spec. ResourceError: the disk is too small.
     """
-    check_roots(spec.volume, spec.classifier, str(run))
+    check_roots(spec.volume, spec.classifier, str(run), *([spec.mask] if spec.mask else []))
     folder = RunFolder(run)
     if not update:
         _refuse_other_spec(folder, spec)
@@ -42,6 +42,8 @@ def plan(*, spec: RunSpec, run: Path, update: bool = False, progress: Progress =
         _check_probabilities(spec, passport)
         _check_writable(folder)
         inputs = Inputs(slices=tuple(source.slices), fingerprints=_fingerprints(source, progress))
+        if spec.mask is not None:
+            inputs = _with_mask(inputs, spec.mask, source.info.shape, progress)
         made = _plan(spec, source, passport, engine_version, inputs)
     _check_room(folder, made)
     with folder.planning():
@@ -60,7 +62,7 @@ def _plan(
         volume=info,
         classifier=passport,
         engine_version=engine_version,
-        inputs_digest=digest_of(inputs.fingerprints),
+        inputs_digest=digest_of([inputs.fingerprints, inputs.mask_fingerprints]),
         grid_model=GridModel(volume=grid.volume, core=grid.core, chunk=grid.chunk, halo=grid.halo),
         slabs=slabs_of(info, np.dtype(info.dtype).itemsize),
         batch_size=size,
@@ -92,6 +94,25 @@ def _fingerprints(source: Source, progress: Progress) -> tuple[str, ...]:
             found.extend(part)
             progress("slices", "read", len(found), n)
     return tuple(found)
+
+
+def _with_mask(inputs: Inputs, mask: str, shape: Index, progress: Progress) -> Inputs:
+    """The inputs and the fingerprints of a mask that fits the volume."""
+    with open_source(mask) as source:
+        if source.info.shape != shape or source.info.channels != 1:
+            raise InputError(
+                "the mask does not fit the volume",
+                file=mask,
+                expected=f"shape {shape} (z, y, x), 1 channel",
+                found=f"shape {source.info.shape}, {source.info.channels} channel(s)",
+                mend="give a mask of the volume's own size, 0 where nothing is to be computed",
+            )
+        return inputs.model_copy(
+            update={
+                "mask_slices": tuple(source.slices),
+                "mask_fingerprints": _fingerprints(source, progress),
+            }
+        )
 
 
 def _refuse_other_spec(folder: RunFolder, spec: RunSpec) -> None:

@@ -3,6 +3,7 @@
 import base64
 import time
 from collections.abc import Iterable
+from math import prod
 from pathlib import Path
 
 import imagecodecs
@@ -59,7 +60,7 @@ def _facts(folder: RunFolder, records: list[Record]) -> dict[str, object]:
     plan = folder.plan
     passport = plan.classifier
     counts = [sum(n) for n in zip(*(r.counts for r in records), strict=True)]
-    voxels = sum(counts)
+    voxels = sum(counts)  # without those outside of the mask
     colors = _colors(len(passport.labels), passport.colors)
     return {
         "name": folder.path.name,
@@ -74,12 +75,13 @@ def _facts(folder: RunFolder, records: list[Record]) -> dict[str, object]:
                 "dataset": f"/classes/{name}",
                 "color": "#{:02x}{:02x}{:02x}".format(*color),
                 "count": count,
-                "share": count / voxels,
+                "share": count / max(voxels, 1),
             }
             for label, name, color, count in zip(
                 passport.labels, encoded(passport.labels), colors, counts, strict=True
             )
         ],
+        "outside": prod(plan.volume.shape) - voxels,
         "views": _views(folder, colors),
         "steps": _steps(folder, records),
         "hosts": sorted({r.host for r in records}),
@@ -125,7 +127,7 @@ def _views(folder: RunFolder, colors: list[tuple[int, int, int]]) -> list[dict[s
         if shape[axis] == 1 or min(n for a, n in enumerate(shape) if a != axis) < 2:
             continue
         box = _middle(shape, axis)
-        raw = read_volume(folder, box)[..., 0].squeeze(axis)
+        raw = read_volume(folder, box, box).raw[..., 0].squeeze(axis)
         with opened(folder.segmentation_file) as file:
             labels = file[LABELS][box.slices].squeeze(axis)
         grey = _stretched(raw)

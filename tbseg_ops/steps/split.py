@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from tbseg_ops.errors import IntegrityError
 from tbseg_ops.geometry import Box, Tile
-from tbseg_ops.run import Alone, RunFolder, Team
+from tbseg_ops.run import Alone, Plan, RunFolder, Team
 from tbseg_ops.run.commit import set_aside
-from tbseg_ops.run.files import RAW, content_of_arrays, describe, image_of, opened, raw_shape
+from tbseg_ops.run.files import MASK, RAW, content_of_arrays, describe, image_of, opened
 from tbseg_ops.run.finish import Done, Made, finish
 from tbseg_ops.steps.result import Progress, StepResult, silent, told
 from tbseg_ops.steps.work import Workplace
@@ -68,8 +68,26 @@ def split_tile(folder: RunFolder, tile: Tile, *, force: bool = False) -> Done:
     )
 
 
-def read_tile(folder: RunFolder, tile: Tile) -> tuple[NDArray[np.generic], str]:
-    """The raw voxels (z, y, x, c) of a tile's halo box, and the digest of their content.
+@dataclass(frozen=True)
+class SubVolume:
+    """What a tile is computed from.
+
+    ``raw`` (z, y, x, c): the voxels of a halo box. ``mask`` (z, y, x), uint8: that of the core, 0
+    where nothing is to be computed; None if the run has no mask.
+    """
+
+    raw: NDArray[np.generic]
+    mask: NDArray[np.uint8] | None
+
+    @property
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """The datasets as they are stored: no channel axis where there is one channel only."""
+        raw = self.raw[..., 0] if self.raw.shape[3] == 1 else self.raw
+        return {RAW: raw} | ({} if self.mask is None else {MASK: self.mask})
+
+
+def read_tile(folder: RunFolder, tile: Tile) -> tuple[SubVolume, str]:
+    """The voxels of a tile and the digest of their content.
 
     The sub-volume is made, or made again, where it is missing or is not what was recorded.
     """
@@ -78,10 +96,10 @@ def read_tile(folder: RunFolder, tile: Tile) -> tuple[NDArray[np.generic], str]:
         path = folder.path / record.file
         try:
             with opened(path) as file:
-                array: NDArray[np.generic] = file[RAW][()]
-            found = content_of_arrays({RAW: array})
+                part = _part_of(file, folder.plan, (slice(None),) * 3, (slice(None),) * 3)
+            found = content_of_arrays(part.arrays)
             if found == record.content:
-                return array.reshape(*tile.box.shape, folder.plan.volume.channels), found
+                return part, found
         except (IntegrityError, OSError, KeyError):
             found = "an unreadable file"
         if attempt == 0:
@@ -96,12 +114,12 @@ def read_tile(folder: RunFolder, tile: Tile) -> tuple[NDArray[np.generic], str]:
     )
 
 
-def read_volume(folder: RunFolder, box: Box) -> NDArray[np.generic]:
-    """The raw voxels (z, y, x, c) of a box, straight from volume.h5."""
+def read_volume(folder: RunFolder, box: Box, core: Box) -> SubVolume:
+    """The raw voxels of ``box`` and the mask of ``core``, straight from volume.h5."""
     _check_slabs(folder, box)
     with opened(folder.volume_file) as file:
         try:
-            array: NDArray[np.generic] = file[RAW][box.slices]
+            return _part_of(file, folder.plan, box.slices, core.slices)
         except (OSError, KeyError) as error:
             raise IntegrityError(
                 "the volume cannot be read here",
@@ -110,7 +128,14 @@ def read_volume(folder: RunFolder, box: Box) -> NDArray[np.generic]:
                 found=str(error).splitlines()[0][:200],
                 mend=_INGEST_AGAIN,
             ) from error
-    return array.reshape(*box.shape, folder.plan.volume.channels)
+
+
+def _part_of(
+    file: h5py.File, plan: Plan, box: tuple[slice, ...], core: tuple[slice, ...]
+) -> SubVolume:
+    raw = file[RAW][box]
+    mask = file[MASK][core] if plan.spec.mask is not None else None
+    return SubVolume(raw.reshape(*raw.shape[:3], plan.volume.channels), mask)
 
 
 _INGEST_AGAIN = "run tbseg ingest again: it makes anew what is missing or damaged"
@@ -138,20 +163,29 @@ def _check_slabs(folder: RunFolder, box: Box) -> None:
 
 def _make(folder: RunFolder, tile: Tile, key: str) -> Made:
     plan = folder.plan
-    array = read_volume(folder, tile.box).reshape(raw_shape(plan, tile.box))
-    content = content_of_arrays({RAW: array})
-    not_finite = int(array.size - np.isfinite(array).sum()) if array.dtype.kind == "f" else 0
+    part = read_volume(folder, tile.box, tile.core)
+    content = content_of_arrays(part.arrays)
+    not_finite = 0
+    if part.raw.dtype.kind == "f":
+        not_finite = int(part.raw.size - np.isfinite(part.raw).sum())
 
     def fill(file: h5py.File) -> None:
-        if plan.spec.split == "copy":
-            dataset = file.create_dataset(RAW, data=array)
-        else:
-            whole = raw_shape(plan, Box((0, 0, 0), plan.volume.shape))
-            layout = h5py.VirtualLayout(shape=array.shape, dtype=array.dtype)
-            source = h5py.VirtualSource(f"../{folder.volume_file.name}", RAW, shape=whole)
-            layout[...] = source[tile.box.slices]
-            dataset = file.create_virtual_dataset(RAW, layout)
-        describe(dataset, plan)
+        for name, array in part.arrays.items():
+            if plan.spec.split == "copy":
+                dataset = file.create_dataset(
+                    name, data=array, compression="gzip" if name == MASK else None
+                )
+            else:
+                box = tile.box if name == RAW else tile.core
+                layout = h5py.VirtualLayout(shape=array.shape, dtype=array.dtype)
+                source = h5py.VirtualSource(
+                    f"../{folder.volume_file.name}",
+                    name,
+                    shape=(*plan.volume.shape, *array.shape[3:]),
+                )
+                layout[...] = source[box.slices]
+                dataset = file.create_virtual_dataset(name, layout)
+            describe(dataset, plan)
         file.attrs["key"] = key
         file.attrs["content"] = content
         file.attrs["not_finite"] = not_finite

@@ -128,7 +128,7 @@ def _problem(folder: RunFolder, tile: Tile) -> str | None:
     record = folder.records("classify").get(tile.name)
     if record is None:
         return "has no record"
-    if sum(record.counts) != tile.core.size:
+    if plan.spec.mask is None and sum(record.counts) != tile.core.size:
         return f"its classes hold {sum(record.counts)} voxels instead of {tile.core.size}"
     with opened(folder.segmentation_file) as file:
         if [name for name in output_names(plan) if name not in file]:
@@ -148,8 +148,11 @@ def _problem(folder: RunFolder, tile: Tile) -> str | None:
                 wrong = (values != 0) & ~(inside if values.ndim == 3 else inside[..., None])
             if wrong.any():
                 return f"class {name} and the labels contradict each other"
-        if (members != 1).any():
+        outside = labels == 0
+        if (members != np.where(outside, 0, 1)).any():
             return "a voxel is not in exactly one class"
+        if int(outside.sum()) != tile.core.size - sum(record.counts):
+            return "voxels without a class are not those that were recorded"
     return None
 
 
@@ -162,10 +165,10 @@ class _Seam:
         folder = self.place.folder
         plan = folder.plan
         halo_box = box.grown(plan.grid_model.halo, plan.volume.shape)
-        raw = read_volume(folder, halo_box)
+        part = read_volume(folder, halo_box, box)
         engine = self.place.engine(self.threads)
         allowed = 0 if bit_stable(plan.spec.engine) else int(box.size * _UNSTABLE_SHARE)
-        arrays, _ = classified(plan, engine, raw, box.relative_to(halo_box.lo), str(box.lo))
+        arrays, _ = classified(plan, engine, part, box.relative_to(halo_box.lo), str(box.lo))
         with opened(folder.segmentation_file) as file:
             for name, wanted in arrays.items():
                 differing = int(np.count_nonzero(file[name][box.slices] != wanted))

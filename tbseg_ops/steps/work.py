@@ -29,7 +29,12 @@ class Workplace:
 
     @property
     def source(self) -> Source:
-        return _source(self)
+        return _source(self.folder.plan.spec.volume, self)
+
+    @property
+    def mask(self) -> Source | None:
+        mask = self.folder.plan.spec.mask
+        return None if mask is None else _source(mask, self)
 
     def engine(self, threads: int) -> Engine:
         return _engine(self, threads)
@@ -47,9 +52,10 @@ def _folder(place: Workplace) -> RunFolder:
     return folder
 
 
-@lru_cache(maxsize=1)
-def _source(place: Workplace) -> Source:
-    return open_source(place.folder.plan.spec.volume)
+@lru_cache(maxsize=2)
+def _source(volume: str, place: Workplace) -> Source:
+    """``place`` is part of the cache's key: a new plan opens the volume anew."""
+    return open_source(volume)
 
 
 @lru_cache(maxsize=1)

@@ -3,7 +3,8 @@ import pytest
 from numpy.typing import NDArray
 
 from tbseg_ops.classifier.eigen import eigenvalues_2x2, eigenvalues_3x3
-from tbseg_ops.classifier.simd import LANES, compiled, load, store
+from tbseg_ops.classifier.jit import compiled
+from tbseg_ops.classifier.simd import LANES, load, pointer, store
 
 Floats = NDArray[np.float32]
 
@@ -12,24 +13,26 @@ Floats = NDArray[np.float32]
 def _all_3x3(a: Floats, n: int, out: Floats) -> None:
     for i in range(0, n, LANES):
         e0, e1, e2 = eigenvalues_3x3(
-            load(a, i),
-            load(a, n + i),
-            load(a, 2 * n + i),
-            load(a, 3 * n + i),
-            load(a, 4 * n + i),
-            load(a, 5 * n + i),
+            load(pointer(a), i),
+            load(pointer(a), n + i),
+            load(pointer(a), 2 * n + i),
+            load(pointer(a), 3 * n + i),
+            load(pointer(a), 4 * n + i),
+            load(pointer(a), 5 * n + i),
         )
-        store(out, i, e0)
-        store(out, n + i, e1)
-        store(out, 2 * n + i, e2)
+        store(pointer(out), i, e0)
+        store(pointer(out), n + i, e1)
+        store(pointer(out), 2 * n + i, e2)
 
 
 @compiled
 def _all_2x2(a: Floats, n: int, out: Floats) -> None:
     for i in range(0, n, LANES):
-        e0, e1 = eigenvalues_2x2(load(a, i), load(a, n + i), load(a, 2 * n + i))
-        store(out, i, e0)
-        store(out, n + i, e1)
+        e0, e1 = eigenvalues_2x2(
+            load(pointer(a), i), load(pointer(a), n + i), load(pointer(a), 2 * n + i)
+        )
+        store(pointer(out), i, e0)
+        store(pointer(out), n + i, e1)
 
 
 def of_3x3(matrices: Floats) -> Floats:

@@ -8,7 +8,8 @@ from tbseg_ops.classifier.forest import BrickForest
 from tbseg_ops.classifier.ilp import open_ilp
 from tbseg_ops.classifier.packing import can_be_counted
 from tbseg_ops.classifier.trees import read_forests
-from tests.classifier.projects import FORESTS, Tree, changed, grown_tree, write_forests
+from tbseg_ops.classifier.winners import NOBODY
+from tests.classifier.projects import FORESTS, LEAF, Tree, changed, grown_tree, write_forests
 from tests.reference_sets import CLASSIFIERS
 
 # What float32 features can be, and thresholds that lie on, next to and between them.
@@ -50,9 +51,14 @@ def rows_of(bricks: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def evaluated(folder, forests: list[list[Tree]], rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities (n, classes), after a look at the winners that are found in the short way."""
     with open_ilp(changed(folder, lambda file: write_forests(file, forests))) as ilp:
         forest = BrickForest(read_forests(ilp, f"/{FORESTS}"))
-    return rows_of(forest.predict(bricks_of(rows)))
+    probabilities = rows_of(forest.predict(bricks_of(rows)))
+    winners = probabilities.argmax(axis=1)
+    winners[~probabilities.any(axis=1)] = NOBODY
+    assert np.array_equal(forest.winners(bricks_of(rows)).reshape(-1), winners)
+    return probabilities
 
 
 CASES = {
@@ -110,6 +116,24 @@ def test_a_nan_makes_all_probabilities_zero(tmp_path, pure):
     np.testing.assert_array_equal(got, straightforward([forest], rows))
 
 
+@pytest.mark.parametrize("sizes", [(38,), (3, 21), (50, 50), (13, 12, 13)])
+def test_ties_are_settled_by_the_rounded_probabilities(tmp_path, sizes):
+    """One split per tree, each on its own column: votes like coins, often as many for each side."""
+    columns = sum(sizes)
+    stumps = [
+        ([columns, 2, 0, 0, 7, 9, c, LEAF, 2, LEAF, 5], [1, 0, 1, 0, 1, 1, 1, 0])
+        for c in range(columns)
+    ]
+    forests = [[stumps.pop() for _ in range(size)] for size in sizes]
+    rows = np.random.default_rng(2).choice([-1, 1], (2048, columns)).astype(np.float32)
+    got = evaluated(tmp_path, forests, rows)
+    np.testing.assert_array_equal(got, straightforward(forests, rows))
+    ties = (rows < 0).sum(axis=1) * 2 == columns
+    assert ties.sum() > 50
+    if sizes == (3, 21):
+        assert np.any(got[ties, 0] != got[ties, 1]), "rounding breaks some ties"
+
+
 @pytest.mark.parametrize("reference", CLASSIFIERS, ids=str)
 def test_real_forests_on_shuffled_voxels(reference):
     """Rows drawn from each column's own thresholds, exactly on them for half of the columns."""
@@ -135,9 +159,10 @@ def test_real_forests_on_shuffled_voxels(reference):
         thresholds = forests[0].threshold[forests[0].column == column]
         rows[:, column] = random.choice(thresholds if len(thresholds) else ODD[:1], 128)
     rows[:64] *= random.normal(1, 0.1, (64, columns)).astype(np.float32)
-    np.testing.assert_array_equal(
-        rows_of(BrickForest(forests).predict(bricks_of(rows))), straightforward(stored, rows)
-    )
+    expected = straightforward(stored, rows)
+    forest = BrickForest(forests)
+    np.testing.assert_array_equal(rows_of(forest.predict(bricks_of(rows))), expected)
+    assert np.array_equal(forest.winners(bricks_of(rows)).reshape(-1), expected.argmax(axis=1))
 
 
 def test_result_does_not_depend_on_the_memory_of_the_bricks(tmp_path):
@@ -154,6 +179,7 @@ def test_result_does_not_depend_on_the_memory_of_the_bricks(tmp_path):
     moved = np.empty(bricks.size + 3, np.float32)[3:].reshape(bricks.shape)
     moved[:] = bricks
     assert np.array_equal(forest.predict(moved), expected)
+    assert np.array_equal(forest.winners(moved), forest.winners(bricks))
     assert np.array_equal(forest.predict(bricks[::-1]), expected[::-1])
     assert forest.predict(bricks[:0]).shape == (0, 2, 64)
     with pytest.raises(ValueError, match="bricks of"):

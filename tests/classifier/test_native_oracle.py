@@ -1,7 +1,8 @@
 """The engine native against what ilastik itself gave, and against itself in other pieces.
 
-How equal: ilastik is not bit-stable against itself (the ends of a block's rows are computed without
-fused multiply-add), so a tree flips now and then and a probability moves by a hundredth.
+How equal: ilastik is not bit-stable against itself. Its x pass leaves the ends of a block's rows
+without fused multiply-add, the last bit of a feature changes there, a tree flips now and then and a
+probability moves by a hundredth. Rows of the small volumes (53 voxels) are nothing but ends.
 """
 
 import numpy as np
@@ -11,6 +12,9 @@ from tbseg_ops.classifier import hard_labels, load_engine, native, read_passport
 from tbseg_ops.errors import InputError
 from tbseg_ops.geometry import Box, Grid
 from tests.reference_sets import CLASSIFIERS, LARGE, SMALL, ReferenceSet
+
+# Share of voxels with any |dp| > 1e-6; all features, in which each tree has seven times the nodes.
+MOST_MOVED = {"vessels-all-features": 0.025, "vessels-all-features_128": 0.02}
 
 
 def engine_for(reference, shape, threads=1):
@@ -39,7 +43,7 @@ def test_equals_ilastik(reference, capsys):
             f"\n{reference!s:25} bit-identical {identical:.4%}  |dp| > 1e-6 {moved:.4%}"
             f"  max |dp| {difference.max():.3f}  other label {relabelled:.5%}"
         )
-    assert moved < (0.02 if reference.name == "vessels-all-features" else 0.01)
+    assert moved < MOST_MOVED.get(str(reference), 0.01)
     assert difference.max() <= 0.1 + 1e-6
     assert relabelled < 1e-4
 
@@ -67,6 +71,21 @@ def test_a_halo_one_voxel_too_small_is_seen():
         box = core.grown((z - less, y - less, x - less), raw.shape[:3])
         results.append(engine.predict(raw[box.slices], core.relative_to(box.lo)))
     assert np.any(results[0] != results[1])
+
+
+@pytest.mark.parametrize("reference", CLASSIFIERS, ids=str)
+def test_labels_are_those_of_the_probabilities(reference):
+    raw = np.zeros((*reference.raw().shape[:2], 150, reference.raw().shape[3]), np.float32)
+    part = reference.raw()[:, :, :64]
+    raw[:, :, : part.shape[2]] = part
+    raw[20, 20, 20] = np.nan
+    for threads in (1, 2):
+        engine = engine_for(reference, raw.shape[:3], threads)
+        core = Box((3, 1, 2), raw.shape[:3])
+        expected = hard_labels(engine.predict(raw, core))
+        labels = engine.predict_labels(raw, core)
+        assert labels.dtype == np.uint8
+        assert np.array_equal(labels, expected)
 
 
 @pytest.mark.parametrize("threads", [2, 3, 7])

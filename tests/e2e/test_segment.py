@@ -120,11 +120,9 @@ def test_wrong_input_fails_once_and_says_why(airflow, form, tmp_path):
     instances = airflow.instances(run)
     assert (instances["plan"]["state"], instances["plan"]["try_number"]) == ("failed", 1)
     assert {i["state"] for name, i in instances.items() if name != "plan"} == {"upstream_failed"}
+    arguments = ["plan", wrong["volume"], wrong["classifier"], str(tmp_path / "run")]
     shown = subprocess.run(
-        [sys.executable, "-m", "tbseg_ops.cli.main", "plan", str(slices), wrong["classifier"]]
-        + [str(tmp_path / "run")],
-        capture_output=True,
-        text=True,
+        [sys.executable, "-m", "tbseg_ops.cli.main", *arguments], capture_output=True, text=True
     )
     assert shown.returncode == 65
     message = shown.stderr.strip().splitlines()

@@ -243,8 +243,11 @@ def plan(monkeypatch):
         made = module.TbsegPlan(task_id="plan", home="/home")
         commands, pushed = [], {}
         made.call = lambda command: commands.append(command) or report
-        values = context(xcom_push=pushed.__setitem__) | {"params": params(**changes)}
+        values = context(xcom_push=pushed.__setitem__)
+        values["dag"] = SimpleNamespace(params=params())
         values["dag_run"].conf = {key: params(**changes).get(key) for key in conf}
+        # As Airflow does: the conf is merged into the form's values, unknown keys too.
+        values["params"] = params(**changes) | values["dag_run"].conf
         return made.execute(values), commands, pushed
 
     run.variables = variables
@@ -286,6 +289,18 @@ def test_plan_refuses_unknown_values(plan):
 
     with pytest.raises(StepRefused, match=r"expected: any of volume, (.|\n)*found: tiel, x"):
         plan(conf=["x", "volume", "tiel"])
+
+
+def test_plan_refuses_more_tiles_than_the_scheduler_carries(plan):
+    from airflow.configuration import conf
+    from tbseg_airflow.outcome import StepRefused
+    from tbseg_airflow.plan import MOST_INSTANCES
+
+    names = [f"z{i:03d}_y000_x000" for i in range(MOST_INSTANCES + 1)]
+    with pytest.raises(StepRefused, match="found: 1001"):
+        plan(only_tiles=",".join(names))
+    assert plan(only_tiles=",".join(names[1:]))[0] == names[1:]
+    assert conf.getint("core", "max_map_length") == MOST_INSTANCES
 
 
 @pytest.mark.parametrize(

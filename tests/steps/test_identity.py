@@ -195,9 +195,9 @@ def test_lost_records_are_rebuilt_from_what_the_files_say(run):
 def test_two_different_results_for_one_key_are_both_kept(run, monkeypatch):
     from tbseg_ops.classifier.native import NativeEngine
 
-    real = NativeEngine.predict
+    real = NativeEngine.predict_labels
     monkeypatch.setattr(
-        NativeEngine, "predict", lambda self, raw, core: real(self, raw, core)[::-1].copy()
+        NativeEngine, "predict_labels", lambda self, raw, core: 3 - real(self, raw, core)
     )
     with pytest.raises(IntegrityError, match="different results"):
         steps.classify(run=run, tiles=("z000_y000_x000",))
