@@ -38,7 +38,7 @@ lint: setup ## Style, types and layers
 
 .PHONY: test
 test: lint ## What CI runs: lint and all tests but the slow ones
-	$(PY) -m pytest -n 2 -m "not slow"
+	$(PY) -m pytest -n 2 --dist loadgroup -m "not slow"
 
 .PHONY: test-slow
 test-slow: setup ## The slow tests: failures on purpose, large volumes

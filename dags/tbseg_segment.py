@@ -97,6 +97,16 @@ PARAMS = {
         section="Tiles",
         title="Tile files",
     ),
+    "mask": Param(
+        None,
+        type=["null", "string"],
+        pattern="^/.",
+        maxLength=4096,
+        section="Tiles",
+        title="Mask",
+        description_md="A volume of the same shape, given like the volume: nothing is done where"
+        " it is 0. Empty: everywhere.",
+    ),
     "engine": Param(
         "native",
         type="string",
@@ -136,7 +146,7 @@ PARAMS = {
         enum=["float32", "uint8"],
         values_display={
             "float32": "float32: 0 to 1, as ilastik gives them",
-            "uint8": "uint8: 0 to 255, a quarter of the space",
+            "uint8": "uint8: whole percents, a quarter of the space",
         },
         section="Output",
         title="Type of the probability maps",
@@ -193,6 +203,7 @@ with DAG(
     max_active_runs=4,
     tags=["tbseg"],
     default_args={
+        "owner": "tbseg",
         "retries": 2,
         "retry_delay": timedelta(seconds=10),
         "retry_exponential_backoff": 3,

@@ -79,9 +79,7 @@ def _report_failure(follower: Follower) -> None:
 
 def _closing(service: Service, run_id: str, run: Path, different: int, size: int) -> str:
     result = run / "segmentation.h5"
-    look = (
-        f"import h5py, napari; napari.imshow(h5py.File({str(result)!r})['labels'][:]); napari.run()"
-    )
+    look = f"napari.imshow(h5py.File({str(result)!r})['labels'][:]); napari.run()"
     return f"""
 result     {result}
 report     {run / "report.html"}

@@ -18,6 +18,7 @@ OPTIONS = {
     "output": "--output",
     "probabilities": "--probabilities",
     "probability_dtype": "--probability-dtype",
+    "mask": "--mask",
 }
 RUNS_VARIABLE = "tbseg_runs"
 MOST_INSTANCES = 1000  # of a mapped task: [core] max_map_length of airflow.cfg
@@ -53,7 +54,9 @@ class TbsegPlan(TbsegStep):
         run = params["run"] or default_run(
             volume, classifier, Variable.get(RUNS_VARIABLE, default=None), Path(self.home)
         )
-        options = [f"{option}={params[field]}" for field, option in OPTIONS.items()]
+        options = [
+            f"{option}={params[field]}" for field, option in OPTIONS.items() if params[field]
+        ]
         if params["update"]:
             options.append("--update")
         return ["tbseg", "plan", "--json", *options, "--", volume, classifier, run]

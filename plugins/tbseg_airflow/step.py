@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from airflow.sdk import Asset, AssetAlias, BaseOperator, Context
 
@@ -139,7 +140,7 @@ class TbsegStep(BaseOperator):
         """An asset event for what this step publishes, if the task declares an alias for it."""
         for outlet in self.outlets:
             if isinstance(outlet, AssetAlias):
-                name = Path(self.run_dir).name
+                name = quote("/".join(Path(self.run_dir).parts[-2:]).strip("/"))
                 asset = Asset(name=f"{name}/segmentation", uri=f"tbseg://{name}/segmentation")
                 context["outlet_events"][outlet].add(asset, extra={"run": self.run_dir, **result})
 

@@ -46,15 +46,17 @@ class BrickFeatures:
         needed: Collection[int] | None = None,
     ) -> None:
         """``needed``: columns that anyone will look at (default all); the others may be zeros."""
-        self._groups: dict[tuple[float, bool, int], _Group] = {}
+        # (scale, in 2D, channel, how often the same feature came before: scales may be repeated)
+        self._groups: dict[tuple[float, bool, int, int], _Group] = {}
         self.columns = 0
-        for feature in features:
-            key = feature.scale, feature.in_2d
+        for i, feature in enumerate(features):
+            kind, repeated = (feature.scale, feature.in_2d), features[:i].count(feature)
             for channel in range(channels):
                 columns = range(self.columns, self.columns + feature.columns())
                 self.columns = columns.stop
                 if needed is None or not set(columns).isdisjoint(needed):
-                    group = self._groups.setdefault((*key, channel), _Group.of(*key))
+                    key = (*kind, channel, repeated)
+                    group = self._groups.setdefault(key, _Group.of(*kind))
                     group.want(feature.id, columns.start)
         self._buffers = Buffers()
 
@@ -69,12 +71,12 @@ class BrickFeatures:
         """
         nz, ny, nx = core.shape
         layer = -(-ny // 4) * -(-nx // 4) * self.columns * 64
-        depth = min(_SLAB, max(1, _BRICK_BYTES // (4 * layer)) * 4)
-        bricks = self._buffers.take("bricks", -(-min(depth, nz) // 4) * layer)
+        depth = min(_SLAB, max(1, _BRICK_BYTES // (4 * layer)) * 4, -(-nz // 4) * 4)
+        bricks = self._buffers.take("bricks", depth // 4 * layer)
         frame = Frame((raw.shape[0], raw.shape[1], raw.shape[2]), core)
         scales = [
-            SmoothedScale(raw[..., channel], frame, scale, in_2d, depth, self._buffers, channel)
-            for scale, in_2d, channel in self._groups
+            SmoothedScale(raw[..., channel], frame, scale, in_2d, depth, self._buffers, name)
+            for name, (scale, in_2d, channel, _) in enumerate(self._groups)
         ]
         scratch = self._buffers.take("scratch", max(derivatives.SCRATCH, tensor.SCRATCH))
         for z in range(0, nz, depth):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tbseg_ops.classifier.engine import NATIVE_VERSION
 from tbseg_ops.classifier.features import BrickFeatures
 from tbseg_ops.classifier.forest import BrickForest
-from tbseg_ops.classifier.passport import Passport
+from tbseg_ops.classifier.passport import Feature, Passport
 from tbseg_ops.classifier.trees import Forest
 from tbseg_ops.geometry import Box, Index
 
@@ -48,14 +48,21 @@ class NativeEngine:
         self._known = [label - 1 for label in passport.known_labels]
         self._halo = passport.halo_for(volume_shape)
         features = passport.features_for(volume_shape)
-        self._features = [
-            BrickFeatures(features, passport.channels) for _ in range(max(1, threads))
-        ]
+        used = {int(column) for forest in forests for column in np.unique(forest.column)}
+        self._threads = max(1, threads)
+        self._integer = self._per_thread(features, passport.channels, used)
+        # A NaN counts wherever any feature sees it, whether or not the forest looks at that one.
+        self._float = self._per_thread(features, passport.channels, None)
         self._forest = BrickForest(forests)
         self._label_of = np.ones(256, np.uint8)
         self._label_of[: len(self._known)] = passport.known_labels
         self._constant_probabilities: dict[bytes, NDArray[Any]] = {}
         self._constant_labels: dict[bytes, NDArray[Any]] = {}
+
+    def _per_thread(
+        self, features: tuple[Feature, ...], channels: int, used: set[int] | None
+    ) -> list[BrickFeatures]:
+        return [BrickFeatures(features, channels, used) for _ in range(self._threads)]
 
     def predict(self, raw: NDArray[Any], core: Box) -> NDArray[np.float32]:
         """Probabilities (K, z, y, x), float32, of ``core`` (in voxels of ``raw``).
@@ -82,7 +89,8 @@ class NativeEngine:
 
     def _fill(self, answer: _Answer, raw: NDArray[Any], core: Box) -> None:
         lock = Lock()
-        pieces = iter(_pieces(core, len(self._features)))
+        pieces = iter(_pieces(core, self._threads))
+        makers = self._float if raw.dtype.kind == "f" else self._integer
 
         def work(features: BrickFeatures) -> None:
             while True:
@@ -93,11 +101,11 @@ class NativeEngine:
                 part = answer.array[:, *piece.relative_to(core.lo).slices]
                 self._fill_piece(replace(answer, array=part), features, raw, piece)
 
-        if len(self._features) == 1:
-            work(self._features[0])
+        if self._threads == 1:
+            work(makers[0])
             return
-        with ThreadPoolExecutor(len(self._features)) as pool:
-            for _ in pool.map(work, self._features):
+        with ThreadPoolExecutor(self._threads) as pool:
+            for _ in pool.map(work, makers):
                 pass
 
     def _fill_piece(

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbseg_ops.classifier import kernels
-from tbseg_ops.classifier.blocks import LEFT, MARGIN, padded_stride
+from tbseg_ops.classifier.blocks import LEFT, MARGIN, Slab, padded_stride
 from tbseg_ops.classifier.buffers import Buffers
 from tbseg_ops.classifier.filters import Floats, Ints, long_pass
 from tbseg_ops.classifier.jit import compiled
 from tbseg_ops.classifier.simd import LANES, pointer
+from tbseg_ops.classifier.tensor import Signs
 from tbseg_ops.geometry import Box
 
 
@@ -58,6 +59,15 @@ class Frame:
         """Floats of one smoothed plane."""
         return self.rows * self.stride
 
+    def signs(self, z: int, depth: int) -> Signs:
+        """Directions of the axes around ``depth`` planes of the core from its plane ``z`` on."""
+        (z0, y0, x0), (nz, ny, nx) = self.core.lo, self.raw
+        return Signs(
+            mirrored(z0 + z - MARGIN, depth + 2 * MARGIN, nz)[1],
+            mirrored(y0 - MARGIN, self.rows, ny)[1],
+            mirrored(x0 - LEFT, self.stride, nx)[1],
+        )
+
 
 class SmoothedScale:
     """Smoothed planes of one scale and one channel, asked for in slabs of rising z."""
@@ -70,9 +80,12 @@ class SmoothedScale:
         in_2d: bool,
         depth: int,
         buffers: Buffers,
-        name: str,
+        name: int,
     ) -> None:
-        """``raw`` is one channel, (z, y, x); ``depth``: planes of the deepest slab."""
+        """``raw``: one channel, (z, y, x). ``depth``: planes of the deepest slab.
+
+        ``name`` tells the rings of this scale from others in ``buffers``.
+        """
         self._raw, self._frame, self._in_2d = raw, frame, in_2d
         self._taps = kernels.taps(kernels.presmooth_sigma(scale), 0, kernels.PRESMOOTH_WINDOW)
         reach = self._reach = len(self._taps) - 1
@@ -84,8 +97,7 @@ class SmoothedScale:
         n = min(nx, x0 + frame.width - LEFT + reach) - max(0, x0 - LEFT - reach)
         self._inside = left, n, len(self._x) - left - n
         self._y = slice(int(y.min()), int(y.max()) + 1)
-        self._margin = 0 if in_2d else MARGIN
-        self._slots = depth + 2 * self._margin
+        self._slots = depth + (0 if in_2d else 2 * MARGIN)
         self._ring = min(2 * reach + 1, nz)
         self._next_raw = self._next = -1
         # One scale after the other uses these two.
@@ -94,27 +106,30 @@ class SmoothedScale:
         self._x_smoothed = buffers.take("x", len(self._floats) * frame.stride)
         self._y_rows = (y - self._y.start) * frame.stride
         self._x_rows = np.arange(2 * reach + 1)
-        self.planes = buffers.take(f"planes {scale} {in_2d} {name}", self._slots * frame.plane)
+        self._planes = buffers.take(f"planes {name}", self._slots * frame.plane)
         if not in_2d:
-            self._xy = buffers.take(f"ring {scale} {name}", self._ring * frame.plane)
+            self._xy = buffers.take(f"ring {name}", self._ring * frame.plane)
 
-    def slab(self, z0: int, depth: int) -> Ints:
-        """Where in ``planes`` the planes z0 - 3 ... z0 + depth + 3 of the raw volume begin.
+    def slab(self, z: int, depth: int) -> Slab:
+        """Smoothed planes for ``depth`` planes of the core from its plane ``z`` on.
 
-        In 2D only z0 ... z0 + depth mean something.
+        In 2D the planes before and after the slab mean nothing.
         """
-        z, _ = mirrored(z0 - MARGIN, depth + 2 * MARGIN, self._frame.raw[0])
-        used = z[MARGIN - self._margin : len(z) - (MARGIN - self._margin)]
+        z += self._frame.core.lo[0]
+        planes, _ = mirrored(z - MARGIN, depth + 2 * MARGIN, self._frame.raw[0])
+        used = planes[MARGIN:-MARGIN] if self._in_2d else planes
         for plane in range(max(self._next, int(used.min())), int(used.max()) + 1):
             self._smooth(plane)
             self._next = plane + 1
-        return z % self._slots * self._frame.plane
+        shape = depth, self._frame.core.shape[1], self._frame.core.shape[2]
+        starts = planes % self._slots * self._frame.plane
+        return Slab(self._planes, starts, self._frame.stride, shape)
 
     def _smooth(self, z: int) -> None:
         """Make smoothed plane ``z``."""
         to = z % self._slots * self._frame.plane
         if self._in_2d:
-            self._smooth_xy(z, self.planes, to, self._frame.stride)
+            self._smooth_xy(z, self._planes, to, self._frame.stride)
             return
         window, _ = mirrored(z - self._reach, 2 * self._reach + 1, self._frame.raw[0])
         stride = self._frame.stride
@@ -130,10 +145,11 @@ class SmoothedScale:
             0,
             self._taps,
             self._frame.width,
-            self.planes,
+            self._planes,
             to,
             stride,
             self._frame.rows,
+            False,
         )
 
     def _smooth_xy(self, z: int, target: Floats, to: int, step: int) -> None:
@@ -152,6 +168,7 @@ class SmoothedScale:
             0,
             frame.stride,
             len(rows),
+            True,
         )
         smooth_rows(
             self._x_smoothed,
@@ -165,6 +182,7 @@ class SmoothedScale:
             to,
             step,
             frame.rows,
+            False,
         )
 
     def _fill(self, plane: NDArray[Any], rows: Floats) -> None:
@@ -192,6 +210,7 @@ def smooth_rows(
     to: int,
     step: int,
     count: int,
+    across: bool,
 ) -> None:
     """``count`` rows of ``long_pass``: start, row and target advance by their steps."""
     for j in range(count):
@@ -205,4 +224,5 @@ def smooth_rows(
             width,
             pointer(target),
             to + j * step,
+            across,
         )

@@ -1,9 +1,4 @@
-"""The features once more, as plainly as they can be written: numpy, whole volumes, no blocks.
-
-``fused_x=False`` takes the x pass without fused multiply-add, as ilastik's library does at the ends
-of rows; in the small reference volumes that is every voxel, so with it this model must give
-ilastik's own numbers. With ``fused_x=True`` it must give the numbers of tbseg.
-"""
+"""The features once more, as plainly as they can be written: numpy, whole volumes, no blocks."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,21 +10,19 @@ Floats = NDArray[np.float32]
 f = np.float32
 
 
-def slow_features(
-    raw: NDArray[np.generic], features: tuple[Feature, ...], fused_x: bool = True
-) -> Floats:
+def slow_features(raw: NDArray[np.generic], features: tuple[Feature, ...]) -> Floats:
     """(columns, z, y, x) of a whole volume (z, y, x, c)."""
     return np.stack(
         [
             column
             for feature in features
             for channel in range(raw.shape[3])
-            for column in _feature(raw[..., channel].astype(np.float32), feature, fused_x)
+            for column in _feature(raw[..., channel].astype(np.float32), feature)
         ]
     )
 
 
-def _feature(raw: Floats, feature: Feature, fused_x: bool) -> list[Floats]:
+def _feature(raw: Floats, feature: Feature) -> list[Floats]:
     axes = (2, 1) if feature.in_2d else (2, 1, 0)
     window = kernels.FEATURE_WINDOW
     t = kernels.feature_sigma(feature.scale)
@@ -38,7 +31,7 @@ def _feature(raw: Floats, feature: Feature, fused_x: bool) -> list[Floats]:
         for axis in axes:
             order = derive.count(axis)
             taps = kernels.taps(sigma, order, window)
-            v = _convolve(v, taps, axis, order == 1, fused_x or axis != 2)
+            v = _convolve(v, taps, axis, order == 1, fused=axis != 2)
         return v
 
     smooth = gauss(raw, kernels.presmooth_sigma(feature.scale), kernels.PRESMOOTH_WINDOW)

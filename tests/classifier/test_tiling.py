@@ -119,6 +119,26 @@ def test_grey_values_are_taken_as_they_are(dtype: type) -> None:
     assert np.array_equal(found, slow_features(raw, MIXED)[:, *core.slices])
 
 
+def test_what_is_not_a_number_stays_within_reach() -> None:
+    """NaN and infinity in a volume: also they must not depend on how it is cut."""
+    raw = volume().astype(np.float32)
+    raw[5, 20, 30], raw[15, 3, 70], raw[20, 38, 2] = np.nan, np.inf, np.nan
+    halo = halo_of(MIXED)
+    whole = feature_stack(raw, MIXED, Box((0, 0, 0), SHAPE))
+    assert 0 < np.isnan(whole).mean() < 0.5
+    for core in Box((0, 0, 0), SHAPE).blocks((7, 19, 23)):
+        box = core.grown(halo, SHAPE)
+        found = feature_stack(raw[box.slices], MIXED, core.relative_to(box.lo))
+        assert np.array_equal(found, whole[:, *core.slices], equal_nan=True)
+
+
+def test_a_scale_may_be_selected_twice() -> None:
+    core = Box((0, 0, 0), (5, 9, 10))
+    once = feature_stack(volume(2), MIXED, core)
+    twice = feature_stack(volume(2), MIXED + MIXED, core)
+    assert np.array_equal(twice, np.concatenate([once, once]))
+
+
 def test_bricks_are_the_stack_in_raster_order() -> None:
     """One voxel after the other, with nothing of ``feature_stack``."""
     core = Box((1, 2, 3), (8, 12, 20))

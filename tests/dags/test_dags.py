@@ -108,6 +108,8 @@ TILES = "z000_y001_x002, z1000_y000_x000"
         ("volume", "/data/\N{GREEK SMALL LETTER MU}.h5:/data"),
         ("run", None),
         ("run", "/data/run"),
+        ("mask", None),
+        ("mask", "/data/mask.h5:/data"),
         ("tile", "128"),
         ("tile", " 64, 128,128 "),
         ("probabilities", "vessel,nerve fibre"),
@@ -134,6 +136,7 @@ def test_values_that_are_taken(dag, name, value):
         ("volume", "/" + "x" * 5000),
         ("classifier", "../c.ilp"),
         ("run", "-rf"),
+        ("mask", "mask.h5"),
         ("tile", "64,64"),
         ("tile", "0x40,1,1"),
         ("tile", "64,64,64,64"),
@@ -159,6 +162,20 @@ def test_values_that_are_refused(dag, name, value):
 
     with pytest.raises(ParamValidationError):
         dag.params.get_param(name).resolve(value)
+
+
+def test_every_option_of_the_plan_command_has_a_field(dag):
+    """Except for what Airflow decides: the width of a mapped task and the form of the answer."""
+    from tbseg_airflow.plan import OPTIONS
+    from typer.main import get_command
+
+    from tbseg_ops.cli.main import app
+
+    plan = get_command(app).commands["plan"]
+    offered = {name for option in plan.params for name in option.opts if name.startswith("--")}
+    ours = {*OPTIONS.values(), "--update"}
+    assert offered - {"--json", "--max-batches", "--help"} == ours
+    assert set(OPTIONS) <= set(dag.params)
 
 
 def test_documentation_names_every_task(dag):

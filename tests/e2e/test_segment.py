@@ -58,7 +58,7 @@ def test_its_asset_event(airflow, done):
     assert event["extra"]["run"] == str(folder)
     assert event["extra"]["file"] == str(folder / "report.html")
     asset = airflow.api.get(f"assets/{event['asset_id']}")
-    assert asset["uri"] == f"tbseg://{folder.name}/segmentation"
+    assert asset["uri"] == f"tbseg://{folder.parent.name}/{folder.name}/segmentation"
 
 
 def test_a_second_run_computes_nothing(airflow, form, done):

@@ -198,17 +198,25 @@ def test_on_kill_before_anything_runs(step):
     step(REPORT).on_kill()
 
 
-def test_an_asset_event_is_announced(step):
+@pytest.mark.parametrize(
+    ("run", "uri"),
+    [
+        ("/data/brain7-vessels", "tbseg://data/brain7-vessels/segmentation"),
+        ("/data/mouse 3/\N{GREEK SMALL LETTER MU}#1", "tbseg://mouse%203/%CE%BC%231/segmentation"),
+        ("/run", "tbseg://run/segmentation"),
+    ],
+)
+def test_an_asset_event_is_announced(step, run, uri):
     from airflow.sdk import AssetAlias
 
     added = []
     events = SimpleNamespace(add=lambda asset, extra: added.append((asset, extra)))
     alias = AssetAlias("tbseg")
-    made = step(REPORT, outlets=[alias], run_dir="/data/brain7-vessels")
+    made = step(REPORT, outlets=[alias], run_dir=run)
     made.execute(context() | {"outlet_events": {alias: events}})
     ((asset, extra),) = added
-    assert asset.uri == "tbseg://brain7-vessels/segmentation"
-    assert extra["run"] == "/data/brain7-vessels"
+    assert asset.uri == uri
+    assert extra["run"] == run
     assert extra["computed"] == 2
     json.dumps(extra)
 
@@ -225,6 +233,7 @@ def params(**changes):
         "output": "mask",
         "probabilities": "vessel,axon",
         "probability_dtype": "uint8",
+        "mask": None,
         "only_tiles": None,
         "update": False,
     } | changes
@@ -277,10 +286,13 @@ def test_plan(plan):
 
 def test_plan_over_chosen_tiles(plan):
     result, (command,), _ = plan(
-        only_tiles=" z000_y000_x001,z000_y001_x000 , z000_y000_x001", update=True, run="/there"
+        only_tiles=" z000_y000_x001,z000_y001_x000 , z000_y000_x001",
+        update=True,
+        run="/there",
+        mask="/m.h5:/data",
     )
     assert result == ["z000_y000_x001", "z000_y001_x000"]
-    assert "--update" in command
+    assert {"--update", "--mask=/m.h5:/data"} <= set(command)
     assert command[-1] == "/there"
 
 
