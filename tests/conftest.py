@@ -17,3 +17,13 @@ def finished(tmp_path_factory):
     planned(folder / "run", stack(folder / "slices"))
     through(folder / "run")
     return folder
+
+
+def pytest_terminal_summary(terminalreporter):
+    """How equal the native engine is to ilastik, per reference set."""
+    reports = [*terminalreporter.stats.get("passed", []), *terminalreporter.stats.get("failed", [])]
+    lines = [text for r in reports for name, text in r.user_properties if name == "oracle"]
+    if lines:
+        terminalreporter.section("engine native against ilastik's own output")
+        for line in sorted(lines):
+            terminalreporter.write_line(line)

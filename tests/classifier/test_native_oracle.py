@@ -33,7 +33,7 @@ def whole(raw):
 
 
 @pytest.mark.parametrize("reference", SMALL + LARGE, ids=str)
-def test_equals_ilastik(reference, capsys):
+def test_equals_ilastik(reference, record_property):
     raw = reference.raw()
     expected = reference.probabilities()
     found = engine_for(reference, raw.shape[:3]).predict(raw, whole(raw))
@@ -43,11 +43,11 @@ def test_equals_ilastik(reference, capsys):
     moved = float((difference > 1e-6).mean())
     identical = float((found == expected).mean())
     relabelled = float((hard_labels(found) != reference.labels()).mean())
-    with capsys.disabled():
-        print(
-            f"\n{reference!s:25} bit-identical {identical:.4%}  |dp| > 1e-6 {moved:.4%}"
-            f"  max |dp| {difference.max():.3f}  other label {relabelled:.5%}"
-        )
+    record_property(
+        "oracle",
+        f"{reference!s:25} bit-identical {identical:.4%}  |dp| > 1e-6 {moved:.4%}"
+        f"  max |dp| {difference.max():.3f}  other label {relabelled:.5%}",
+    )
     assert moved < MOST_MOVED.get(str(reference), 0.01)
     assert difference.max() <= 0.1 + 1e-6
     assert relabelled < 1e-4
