@@ -17,7 +17,7 @@ from tbseg_ops.cli.specs import (
     make_spec,
 )
 from tbseg_ops.run import Plan
-from tbseg_ops.steps import disk_needed
+from tbseg_ops.steps import disk_needed, memory_needed
 from tbseg_ops.steps import plan as plan_step
 
 
@@ -60,6 +60,7 @@ def plan(
                 "labels": list(made.classifier.labels),
                 "halo": list(made.grid_model.halo),
                 "bytes": disk_needed(made),
+                "memory": memory_needed(made),
                 "notes": list(made.notes),
             }
         )
@@ -79,6 +80,7 @@ def summary(made: Plan) -> list[str]:
         f"tiles    {len(grid)} of at most {_by(grid.core)}, halo {_by(grid.halo)},"
         f" in {made.batches} batch(es); chunks {_by(grid.chunk)}",
         "disk     " + ", ".join(f"{kind} {size / 1e9:.2f} GB" for kind, size in needed.items()),
+        f"memory   about {memory_needed(made) / 1e9:.2f} GB for each worker of classify",
         *(f"note     {note}" for note in made.notes),
     ]
 

@@ -3,6 +3,7 @@
 from tbseg_ops.steps.audit import audit
 from tbseg_ops.steps.classify import classify
 from tbseg_ops.steps.ingest import ingest
+from tbseg_ops.steps.memory import memory_needed
 from tbseg_ops.steps.merge import merge
 from tbseg_ops.steps.plan import disk_needed, plan
 from tbseg_ops.steps.publish import publish
@@ -18,6 +19,7 @@ __all__ = [
     "classify",
     "disk_needed",
     "ingest",
+    "memory_needed",
     "merge",
     "plan",
     "publish",

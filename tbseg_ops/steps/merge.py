@@ -97,6 +97,8 @@ def merge_key(folder: RunFolder, records: list[Record]) -> str:
             "grid": folder.plan.grid_model.model_dump(),
             "names": output_names(folder.plan),
             "labels": [ascii(label) for label in folder.plan.classifier.labels],
+            "colors": folder.plan.classifier.colors,
+            "voxel": [folder.plan.volume.voxel_size, folder.plan.volume.unit],
         }
     )
 

@@ -18,6 +18,7 @@ from tbseg_ops.run.spec import check_roots
 from tbseg_ops.steps.result import Progress, silent
 from tbseg_ops.volume import Source, open_source
 
+_MOST_LABELS = 255  # labels are uint8, and 0 is no class
 # Compressed size of a class or probability map as a share of its raw size; deliberately high.
 _MASK_SHARE, _INTENSITY_SHARE, _PROBABILITY_SHARE = 0.1, 0.7, 0.4
 
@@ -39,7 +40,7 @@ def plan(*, spec: RunSpec, run: Path, update: bool = False, progress: Progress =
     with open_source(spec.volume) as source:
         passport.check_volume(source.info.shape, source.info.channels)
         engine_version = check_engine(spec.engine, passport)
-        _check_probabilities(spec, passport)
+        _check_classes(spec, passport)
         _check_writable(folder)
         inputs = Inputs(slices=tuple(source.slices), fingerprints=_fingerprints(source, progress))
         if spec.mask is not None:
@@ -131,7 +132,15 @@ def _refuse_other_spec(folder: RunFolder, spec: RunSpec) -> None:
     )
 
 
-def _check_probabilities(spec: RunSpec, passport: Passport) -> None:
+def _check_classes(spec: RunSpec, passport: Passport) -> None:
+    if len(passport.labels) > _MOST_LABELS:
+        raise InputError(
+            "the classifier has more classes than a label image can name",
+            file=spec.classifier,
+            expected=f"at most {_MOST_LABELS}",
+            found=len(passport.labels),
+            mend="train with fewer classes",
+        )
     wanted = spec.wanted_probabilities(passport.labels)
     if wanted and spec.probability_dtype == "uint8" and not passport.percent_exact:
         raise InputError(
