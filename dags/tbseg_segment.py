@@ -2,27 +2,24 @@
 Classify a whole volume with a classifier that was trained in **ilastik** (pixel classification).
 
 ### What it needs
-* **Volume**: a folder of TIFF slices, a multi-page TIFF, or a dataset in an HDF5 file.
-* **Classifier**: the `.ilp` project in which you drew labels and trained.
+- **Volume**: a folder of TIFF slices, a multi-page TIFF, or a dataset in an HDF5 file.
+- **Classifier**: the project file (.ilp) in which you drew labels and trained.
 
 Paths are those of the machine on which Airflow runs. Press **Trigger** (top right), fill in the two
 and press **Trigger** again. Everything else has a sensible value.
 
-### What it does
-| task | |
-| --- | --- |
-| `plan` | Checks volume and classifier, cuts the volume into tiles, checks the disk. |
-| `ingest` | Reads the slices into one 3D HDF5 volume. |
-| `split` | Cuts out each tile, with as much around it as the classifier's features see. |
-| `classify` | Runs the classifier on each tile: one array per class. |
-| `merge` | Puts the tiles together into `segmentation.h5`. |
-| `verify` | Checks that nothing is missing or stale, and that no seam can be seen. |
-| `publish` | Writes `report.html`. |
-
-The result is the same, voxel by voxel, as if ilastik had done the volume in one piece.
-
 ### What you get
-`segmentation.h5` in the run folder: one array per class, named as in ilastik, and `report.html`.
+In the run folder: **segmentation.h5**, one array per class, named as in ilastik, and
+**report.html**. The result is the same, voxel by voxel, whatever the size of the tiles.
+
+### What it does
+1. **plan** checks volume and classifier, cuts the volume into tiles, checks the disk.
+2. **ingest** reads the slices into one 3D HDF5 volume.
+3. **split** cuts out each tile, with as much around it as the classifier's features see.
+4. **classify** runs the classifier on each tile: one array per class.
+5. **merge** puts the tiles together.
+6. **verify** checks that nothing is missing or stale, and that no seam can be seen.
+7. **publish** writes the report.
 
 ### When something goes wrong
 Click the red task, then **Logs**: the last lines say what was found, what was expected and what
@@ -31,8 +28,9 @@ are kept: after the cause is gone, **Clear** the failed tasks (or trigger again 
 folder), and only what is missing is done.
 
 ### Do a tile again
-**Clear** its instance of `classify`, with *downstream*: that tile is computed again, and the result
-is put together and checked anew. Or trigger with the same values and its name under **Redo**.
+**Clear** its instance of **classify**, with *Downstream*: that tile is computed again, and the
+result is put together and checked anew. Or trigger with the same values and the tile's name under
+**Redo**.
 """
 
 from datetime import timedelta

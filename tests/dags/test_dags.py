@@ -179,7 +179,7 @@ def test_every_option_of_the_plan_command_has_a_field(dag):
 
 
 def test_documentation_names_every_task(dag):
-    missing = [task.task_id for task in dag.tasks if f"`{task.task_id}`" not in dag.doc_md]
+    missing = [task.task_id for task in dag.tasks if f"**{task.task_id}**" not in dag.doc_md]
     assert missing == []
 
 
