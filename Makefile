@@ -44,6 +44,10 @@ test: lint ## What CI runs: lint and all tests but the slow ones
 test-slow: setup ## The slow tests: failures on purpose, large volumes
 	$(PY) -m pytest -m slow
 
+.PHONY: bench
+bench: setup ## A table of speeds, against vigra's filters and forest where they are installed
+	$(PY) -m tests.bench
+
 .PHONY: lock
 lock: ## Resolve requirements.lock anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -1,0 +1,1 @@
+"""Benchmarks: ``make bench``. What is measured stands in docs/engine-native.md."""
