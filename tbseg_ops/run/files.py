@@ -58,6 +58,11 @@ def content_of_arrays(arrays: dict[str, NDArray[np.generic]]) -> str:
     return digest.hexdigest()
 
 
+def count_not_finite(array: NDArray[np.generic]) -> int:
+    """Number of NaN and infinite values; 0 for integers."""
+    return int(array.size - np.isfinite(array).sum()) if array.dtype.kind == "f" else 0
+
+
 def _update(digest: "hashlib._Hash", name: str, array: NDArray[np.generic]) -> None:
     digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
     digest.update(np.ascontiguousarray(array).data)

@@ -16,6 +16,7 @@ from tbseg_ops.run.files import (
     LABELS,
     chunks_digest,
     content_of_arrays,
+    count_not_finite,
     create_outputs,
     encoded,
     image_of,
@@ -98,7 +99,7 @@ class _Classify:
         arrays, counts = classified(plan, engine, part, core, tile.name)
         content = content_of_arrays(arrays)
         chunks = ""
-        not_finite = _not_finite(part.raw[core.slices])
+        not_finite = count_not_finite(part.raw[core.slices])
 
         def fill(file: h5py.File) -> None:
             nonlocal chunks
@@ -207,7 +208,3 @@ def _percent(probabilities: NDArray[np.float32], tile: str) -> NDArray[np.uint8]
         )
     percent: NDArray[np.uint8] = whole.astype(np.uint8)
     return percent
-
-
-def _not_finite(raw: NDArray[np.generic]) -> int:
-    return int(raw.size - np.isfinite(raw).sum()) if raw.dtype.kind == "f" else 0

@@ -16,7 +16,7 @@ from tbseg_ops.geometry import Box, Index
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.commit import commit_over
 from tbseg_ops.run.files import LABELS, encoded, opened
-from tbseg_ops.run.records import Record
+from tbseg_ops.run.records import Record, Step
 from tbseg_ops.steps.merge import current_records
 from tbseg_ops.steps.result import Progress, StepResult, silent
 from tbseg_ops.steps.split import read_volume
@@ -114,8 +114,8 @@ def _steps(folder: RunFolder, records: list[Record]) -> list[dict[str, object]]:
     return rows
 
 
-def _of(folder: RunFolder, step: str, names: Iterable[str]) -> list[Record]:
-    ledger = folder.records(step)  # type: ignore[arg-type]
+def _of(folder: RunFolder, step: Step, names: Iterable[str]) -> list[Record]:
+    ledger = folder.records(step)
     return [record for name in names if (record := ledger.get(name)) is not None]
 
 

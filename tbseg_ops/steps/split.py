@@ -15,7 +15,15 @@ from tbseg_ops.errors import IntegrityError
 from tbseg_ops.geometry import Box, Tile
 from tbseg_ops.run import Alone, Plan, RunFolder, Team
 from tbseg_ops.run.commit import set_aside
-from tbseg_ops.run.files import MASK, RAW, content_of_arrays, describe, image_of, opened
+from tbseg_ops.run.files import (
+    MASK,
+    RAW,
+    content_of_arrays,
+    count_not_finite,
+    describe,
+    image_of,
+    opened,
+)
 from tbseg_ops.run.finish import Done, Made, finish
 from tbseg_ops.steps.result import Progress, StepResult, silent, told
 from tbseg_ops.steps.work import Workplace
@@ -165,9 +173,7 @@ def _make(folder: RunFolder, tile: Tile, key: str) -> Made:
     plan = folder.plan
     part = read_volume(folder, tile.box, tile.core)
     content = content_of_arrays(part.arrays)
-    not_finite = 0
-    if part.raw.dtype.kind == "f":
-        not_finite = int(part.raw.size - np.isfinite(part.raw).sum())
+    not_finite = count_not_finite(part.raw)
 
     def fill(file: h5py.File) -> None:
         for name, array in part.arrays.items():

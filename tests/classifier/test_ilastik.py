@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import shutil
+import shlex
 import signal
 import socket
 import subprocess
@@ -53,7 +54,7 @@ def fake(monkeypatch):
 
     def install(mode: str = "ramp", *arguments: object) -> None:
         words = [sys.executable, str(FAKE), "--fake-mode", mode, *map(str, arguments)]
-        monkeypatch.setenv("TBSEG_ILASTIK", " ".join(words))
+        monkeypatch.setenv("TBSEG_ILASTIK", shlex.join(words))
 
     return install
 

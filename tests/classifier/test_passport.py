@@ -507,7 +507,7 @@ HOSTILE_FILES: dict[str, tuple[Callable[[h5py.File], Any], str]] = {
     "link to itself": (link(SELECTIONS, h5py.SoftLink(f"/{SELECTIONS}")), "soft link"),
     "virtual dataset": (virtual, "other files"),
     "external storage": (
-        lambda f: replace(f, f"{SELECTIONS}/Scales", np.ones(7), external="/etc/hostname"),
+        lambda f: replace(f, f"{SELECTIONS}/Scales", np.ones(7), external=f"{f.filename}.raw"),
         "other files",
     ),
     "huge dataset": (huge, "declares more"),
