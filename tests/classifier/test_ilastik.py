@@ -5,8 +5,8 @@ import hashlib
 import json
 import os
 import pickle
-import shutil
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
