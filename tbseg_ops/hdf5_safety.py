@@ -8,6 +8,8 @@ looked at before it is opened, and a dataset before it is read.
 import os
 import re
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -23,6 +25,7 @@ _MAX_ATTRIBUTES = 1000
 _MAX_OBJECTS = 10_000
 _MAX_CHUNK_BYTES = 2**30
 _MAX_TEXT_BYTES = 2**20
+_CHILD_SECONDS = 20
 
 # Filters that HDF5 and h5py carry themselves: deflate, shuffle, fletcher32, szip, nbit, scaleoffset
 # and lzf. Others would be loaded as shared libraries from wherever HDF5_PLUGIN_PATH points to.
@@ -77,23 +80,39 @@ def text_attribute(owner: h5py.HLObject, name: str) -> str | None:
         _check_attributes(owner, where)
         if name not in owner.attrs:
             return None
-        if owner.attrs.get_id(name).get_storage_size() > _MAX_TEXT_BYTES:
+        attribute = owner.attrs.get_id(name)
+        kind = h5py.check_string_dtype(attribute.dtype)
+        if kind is None or attribute.shape != () or (kind.length or 0) > _MAX_TEXT_BYTES:
             raise InputError(
-                f"the attribute {name} is too large",
+                f"the attribute {name} is no text",
                 file=where,
-                expected=f"at most {_MAX_TEXT_BYTES} bytes",
+                expected=f"a text of at most {_MAX_TEXT_BYTES} bytes",
+                found=f"{attribute.dtype} of shape {attribute.shape}",
             )
-        value = owner.attrs[name]
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
-    if not isinstance(value, str) or len(value) > _MAX_TEXT_BYTES:
+        value = _text_by_child(owner, name, where) if kind.length is None else owner.attrs[name]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _text_by_child(owner: h5py.HLObject, name: str, where: str) -> bytes:
+    """Text of variable length, read by a process of its own: see ``hdf5_text``."""
+    program = Path(__file__).with_name("hdf5_text.py")
+    command = [sys.executable, "-I", str(program), owner.file.filename, owner.name, name]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_CHILD_SECONDS, check=False)  # noqa: S603 - a list, no shell
+        ended = f"reading it ended with code {done.returncode}"
+    except subprocess.TimeoutExpired:
+        done, ended = None, f"no end of reading it after {_CHILD_SECONDS} s"
+    except OSError as error:
+        raise ResourceError("a process could not be started", found=error.strerror) from error
+    if done is None or done.returncode != 0 or len(done.stdout) > _MAX_TEXT_BYTES:
         raise InputError(
-            f"the attribute {name} is no text",
+            f"the attribute {name} is damaged",
             file=where,
             expected=f"a text of at most {_MAX_TEXT_BYTES} bytes",
-            found=type(value).__name__,
+            found=ended,
+            mend="write the file again",
         )
-    return value
+    return done.stdout
 
 
 @contextmanager

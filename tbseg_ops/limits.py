@@ -11,6 +11,9 @@ from tbseg_ops.errors import InputError
 MAX_SLICE_BYTES = 8 * 2**30
 """65,536 x 65,536 voxels of uint16."""
 
+MAX_SLICES = 2**20
+"""A metre of brain in micrometres; each slice has a name and a fingerprint of its own."""
+
 MAX_EXPANSION = 1000
 """About what deflate and LZW reach on a volume in which all bytes are the same."""
 
@@ -27,6 +30,18 @@ def check_slice_bytes(declared: int, where: str) -> None:
             expected=f"at most {MAX_SLICE_BYTES} bytes per slice",
             found=f"{declared} bytes",
             mend="crop the slices",
+        )
+
+
+def check_slices(declared: int, where: str) -> None:
+    """InputError if there are more than MAX_SLICES slices."""
+    if declared > MAX_SLICES:
+        raise InputError(
+            "the volume declares too many slices",
+            file=where,
+            expected=f"at most {MAX_SLICES} slices",
+            found=declared,
+            mend="check the order of the axes",
         )
 
 

@@ -23,7 +23,7 @@ from tbseg_ops.hdf5_safety import (
     text_attribute,
     untrusted_dataset,
 )
-from tbseg_ops.limits import check_slice_bytes
+from tbseg_ops.limits import check_slice_bytes, check_slices
 from tbseg_ops.volume.axes import Axes, find_axes
 from tbseg_ops.volume.digests import new_plane_digest, plane_digest
 from tbseg_ops.volume.info import VOXEL_TYPES, Closing, Slab, VolumeInfo, VoxelType, check_range
@@ -37,7 +37,8 @@ class Hdf5Source(Closing):
         """``dataset`` None: the only dataset of 2 to 5 axes in the file."""
         self._file = open_untrusted(path)
         try:
-            self._prepare(path, dataset or _only_volume(self._file))
+            with hdf5_errors(path, "read"):
+                self._prepare(path, dataset or _only_volume(self._file))
         except BaseException:
             self._file.close()
             raise
@@ -76,6 +77,7 @@ class Hdf5Source(Closing):
             kind="hdf5",
         )
         check_slice_bytes(self.info.slice_bytes, self._where)
+        check_slices(lengths["z"], self._where)
         name = f"{Path(path).name}:{dataset}"
         self.slices: Sequence[str] = tuple(f"{name} z={z}" for z in range(lengths["z"]))
         self.warnings: Sequence[str] = ()
@@ -168,23 +170,35 @@ def _voxel_type(dataset: h5py.Dataset, where: str) -> VoxelType:
 def _check_written(dataset: h5py.Dataset, where: str) -> None:
     """HDF5 reads what was never written as zeros, for example after a crash of the writer."""
     if dataset.chunks is None:
-        written, wanted, unit = (
-            dataset.id.get_storage_size(),
-            dataset.size * dataset.dtype.itemsize,
-            "bytes",
-        )
+        unit, wanted = "bytes", dataset.size * dataset.dtype.itemsize
+        written = dataset.id.get_storage_size()
     else:
+        grid = [ceil(n / c) for n, c in zip(dataset.shape, dataset.chunks, strict=True)]
+        unit, wanted = "chunks", prod(grid)
         written = dataset.id.get_num_chunks()
-        wanted = prod(ceil(n / c) for n, c in zip(dataset.shape, dataset.chunks, strict=True))
-        unit = "chunks"
-    if written < wanted:
+        if written == wanted:  # as many as there should be; now, are they where they should be?
+            written = _chunks_in_place(dataset, grid)
+    if written != wanted:
         raise InputError(
-            "the dataset is incomplete: what was never written would read as zeros",
+            "the dataset is damaged or incomplete: what was never written would read as zeros",
             file=where,
             expected=f"{wanted} {unit}",
             found=f"{written} {unit} are stored",
             mend="write the file again; if the rest is really zero, copy it with explicit zeros",
         )
+
+
+def _chunks_in_place(dataset: h5py.Dataset, grid: list[int]) -> int:
+    """How many places of the grid of chunks have a stored chunk."""
+    there = np.zeros(grid, bool)
+
+    def mark(chunk: Any) -> None:
+        place, off = zip(*map(divmod, chunk.chunk_offset, dataset.chunks), strict=True)
+        if not any(off) and all(i < n for i, n in zip(place, grid, strict=True)):
+            there[place] = True
+
+    dataset.id.chunk_iter(mark)
+    return int(np.count_nonzero(there))
 
 
 def _voxels(dataset: h5py.Dataset, axes: Axes) -> VoxelSize:

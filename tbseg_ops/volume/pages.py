@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tifffile import TiffFile, TiffPage
 
 from tbseg_ops.errors import InputError
-from tbseg_ops.limits import check_expansion, check_slice_bytes
+from tbseg_ops.limits import check_expansion, check_slice_bytes, check_slices
 from tbseg_ops.volume.chain import page_offsets
 from tbseg_ops.volume.digests import plane_digest
 from tbseg_ops.volume.files import open_regular, size_of
@@ -55,6 +55,7 @@ class PagesSource(Closing):
             self._page_samples_last = first.planarconfig == 1
         self._check_channels()
         depth, planes = self._layout.pages.shape
+        check_slices(depth, path)
         name = Path(path).name
         self.slices: Sequence[str] = tuple(
             f"{name} page {page}" for page in self._layout.pages[:, 0]

@@ -76,12 +76,12 @@ def test_links_to_slices_are_followed(tmp_path):
 
 def gap(folder):
     (folder / "img_2.tif").unlink()
-    return "missing", "2"
+    return "slices are missing", "1 missing: 2"
 
 
 def duplicate(folder):
     write_page(folder / "img_02.tif", noise_volume()[2])
-    return "duplicate", "img_02.tif"
+    return "duplicate slices", "img_02.tif"
 
 
 def other_shape(folder):
