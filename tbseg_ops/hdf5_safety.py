@@ -19,6 +19,7 @@ import h5py
 
 from tbseg_ops.errors import InputError, ResourceError, TbsegError
 from tbseg_ops.limits import check_expansion
+from tbseg_ops.roots import check_inside
 
 _MAX_STEPS = 64
 _MAX_ATTRIBUTES = 1000
@@ -35,9 +36,13 @@ _MISSING = {2, 13, 20, 21, 40}  # ENOENT, EACCES, ENOTDIR, EISDIR, ELOOP: wrong 
 
 
 def open_untrusted(path: str | os.PathLike[str]) -> h5py.File:
-    """Opens a regular file for reading. InputError if it is missing, truncated or not HDF5."""
+    """Opens a regular file for reading.
+
+    InputError if it is missing, truncated or not HDF5; ConfigError outside of ``TBSEG_ROOTS``.
+    """
     name = os.fspath(path)
     with hdf5_errors(name, "opened"):
+        check_inside(name)
         status = Path(name).stat()
         if not stat.S_ISREG(status.st_mode):
             raise InputError("not a regular file", file=name, expected="an HDF5 file")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -64,7 +65,7 @@ def triple(text: str) -> tuple[int, int, int]:
     parts = text.replace(" ", "").split(",")
     if len(parts) == 1:
         parts *= 3
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
+    if len(parts) != 3 or not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
         raise typer.BadParameter(f"expected Z,Y,X (three integers), found {text!r}")
     z, y, x = (int(part) for part in parts)
     return z, y, x

@@ -3,12 +3,15 @@
 import os
 import signal
 import sys
+import traceback
+from pathlib import Path
 
 import typer
 
 from tbseg_ops import __version__
 from tbseg_ops.cli import audit, inspect, pieces, plan, run, status, whole
 from tbseg_ops.errors import ResourceError, TbsegError
+from tbseg_ops.run.commit import storage_errors
 from tbseg_ops.run.pieces import under_mpi
 
 HELP = """Classify terabyte 3D volumes with ilastik's own pixel classifiers, tile by tile.
@@ -17,6 +20,8 @@ Exit codes: 0 done, 2 wrong usage, 65 input unusable, 74 something is damaged (g
 again), 75 disk, memory or a worker failed (give it again), 78 settings wrong, 70 a defect of
 tbseg, 130 and 143 interrupted.
 """
+
+_SIGNALLED = 128  # and the number of the signal
 
 app = typer.Typer(
     help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
@@ -52,7 +57,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
     try:
-        app()
+        try:
+            app()
+        except OSError as error:
+            with storage_errors(Path(error.filename or "an unnamed file")):
+                raise
     except TbsegError as error:
         _fail(error)
     except MemoryError:
@@ -62,19 +71,30 @@ def main() -> None:
                 mend="give the same command again with fewer --workers or a smaller --tile",
             )
         )
+    except SystemExit as error:
+        if under_mpi() and isinstance(error.code, int) and error.code >= _SIGNALLED:
+            _abort(error.code)  # the other ranks would wait for this one for ever
+        raise
+    except Exception:
+        traceback.print_exc()
+        _fail(TbsegError("this is a defect of tbseg", mend="report it with the lines above"))
 
 
 def _fail(error: TbsegError) -> None:
     sys.stdout.flush()
     print(f"error: {error}", file=sys.stderr, flush=True)
     if under_mpi():
-        from tbseg_ops.run.mpi import Ranks
-
-        Ranks().abort(error.exit_code)
+        _abort(error.exit_code)
     if isinstance(error, ResourceError):
         # The HDF5 library can crash while it cleans up after a full disk: leave at once.
         os._exit(error.exit_code)
     sys.exit(error.exit_code)
+
+
+def _abort(code: int) -> None:
+    from tbseg_ops.run.mpi import Ranks
+
+    Ranks().abort(code)
 
 
 def _leave(signum: int, frame: object) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import re
+import secrets
 import socket
 import time
 from collections.abc import Iterator
@@ -63,8 +64,13 @@ def publish_file(tmp: Path, final: Path) -> None:
 
 @contextmanager
 def temporary(final: Path) -> Iterator[Path]:
-    """A temporary path in the folder of ``final``; what is left there is removed at the end."""
-    tmp = final.parent / f".{final.name}.{socket.gethostname()}.{os.getpid()}.tmp"
+    """A temporary path in the folder of ``final``; what is left there is removed at the end.
+
+    Its name is new and cannot be guessed: whoever writes there creates it exclusively, so that a
+    link put there by somebody else is never followed.
+    """
+    host, token = socket.gethostname(), secrets.token_hex(4)
+    tmp = final.parent / f".{final.name}.{host}.{os.getpid()}.{token}.tmp"
     with storage_errors(final):
         final.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -74,35 +80,35 @@ def temporary(final: Path) -> Iterator[Path]:
 
 
 def set_aside(path: Path) -> Path | None:
-    """Move a damaged or contradicting file out of the way, keeping it; its new path."""
-    for number in range(1000):
-        aside = path.with_name(f"{path.name}.set-aside-{number}")
-        try:
-            os.link(path, aside)
-        except FileExistsError:
-            continue
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            path.replace(aside)
-            return aside
-        path.unlink(missing_ok=True)
-        return aside
-    path.unlink(missing_ok=True)
-    return None
+    """Move a damaged or contradicting file out of the way, keeping it; its new path.
+
+    None if nothing is there: another worker was faster.
+    """
+    aside = path.with_name(f"{path.name}.set-aside-{secrets.token_hex(4)}")
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        return None
+    return aside
 
 
 def sweep(folder: Path) -> int:
     """Remove temporary files of processes of this host that are no longer alive; their number."""
-    host, count = socket.gethostname(), 0
+    ours, count = re.compile(rf"\..+\.{re.escape(socket.gethostname())}\.(\d+)\.\w+\.tmp"), 0
     for tmp in folder.glob(".*.tmp"):
-        name, _, pid = tmp.name.removesuffix(".tmp").rpartition(".")
-        if name.endswith("." + host) and pid.isdigit() and not Path(f"/proc/{pid}").exists():
+        match = ours.fullmatch(tmp.name)
+        if match and not _alive(match[1]):
             tmp.unlink(missing_ok=True)
             count += 1
     return count
+
+
+def _alive(pid: str) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"  # a zombie writes nothing
 
 
 def sync_folder(folder: Path) -> None:
@@ -120,7 +126,7 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        code = _errno_of(error)
+        code = errno_of(error)
         if isinstance(error, TbsegError) or code is None:
             raise
         if code in _FULL:
@@ -132,10 +138,10 @@ def storage_errors(path: Path) -> Iterator[None]:
             ) from error
         if code in _FORBIDDEN:
             raise ConfigError(
-                "the folder cannot be written",
+                "the file or its folder cannot be used",
                 file=path,
                 found=os.strerror(code),
-                mend="choose another run folder or have its rights changed",
+                mend="have the rights changed, or choose another run folder",
             ) from error
         raise ResourceError(
             "the file system failed",
@@ -145,7 +151,7 @@ def storage_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _errno_of(error: OSError | RuntimeError) -> int | None:
+def errno_of(error: OSError | RuntimeError) -> int | None:
     """The system's error number; h5py has it in its text only, and not always as an OSError."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
@@ -165,7 +171,7 @@ def free_bytes(path: Path) -> int:
 
 def _write(tmp: Path, data: bytes) -> None:
     pause("writing", tmp)
-    fd = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    fd = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     with os.fdopen(fd, "wb", buffering=0) as file:
         view = memoryview(data)
         while view:

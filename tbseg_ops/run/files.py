@@ -5,9 +5,11 @@ full disk is an ordinary error instead of a crash inside the HDF5 library. Only 
 too large for that.
 """
 
+import errno
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,8 +17,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from tbseg_ops.errors import IntegrityError
+from tbseg_ops.errors import IntegrityError, TbsegError
 from tbseg_ops.geometry import Box, Index
+from tbseg_ops.run.commit import errno_of, storage_errors
 from tbseg_ops.run.plan import Plan
 
 RAW = "volume"  # the dataset of slabs, tiles and volume.h5
@@ -25,6 +28,9 @@ LABELS = "labels"  # uint8, 1 for the first class; 0 outside of the mask
 
 # Readable by HDF5 1.10 and later (napari, Fiji, ilastik), virtual datasets included.
 LIBVER = ("v110", "v110")
+
+# System errors that a damaged or missing file gives; others are the file system's or the rights'.
+_DAMAGE = {None, errno.ENOENT, errno.EIO}
 
 _GZIP_LEVEL = 1  # infra.md: compression is the cost of writing; higher levels gain little on masks
 
@@ -56,6 +62,21 @@ def content_of_arrays(arrays: dict[str, NDArray[np.generic]]) -> str:
     for name in sorted(arrays):
         _update(digest, name, arrays[name])
     return digest.hexdigest()
+
+
+def stamp(file: h5py.File, **values: object) -> None:
+    """Write attributes that tbseg itself reads again.
+
+    Text has a fixed length: HDF5 can hang on text of variable length whose heap is damaged.
+    """
+    for name, value in values.items():
+        file.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else value
+
+
+def stamped(file: h5py.File, name: str) -> str:
+    """A text that ``stamp`` wrote; "" if there is none."""
+    value = file.attrs.get(name, b"")
+    return value.decode("ascii", "replace") if isinstance(value, bytes) else ""
 
 
 def count_not_finite(array: NDArray[np.generic]) -> int:
@@ -218,14 +239,25 @@ def update_chunks(
     digest.update(data)
 
 
-def opened(path: Path) -> h5py.File:
-    """A file of this run for reading; IntegrityError if it is no whole HDF5 file."""
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """A file of this run for reading.
+
+    IntegrityError if it is missing or is found to be damaged, when opened or while it is read in
+    the body. ConfigError or ResourceError if it may be whole but cannot be reached.
+    """
     try:
-        return h5py.File(path, "r", locking=False)
-    except OSError as error:
+        with h5py.File(path, "r", locking=False) as file:
+            yield file
+    except TbsegError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+        if isinstance(error, OSError | RuntimeError) and errno_of(error) not in _DAMAGE:
+            with storage_errors(path):
+                raise
         raise IntegrityError(
             "a file of this run is missing or damaged",
             file=path,
-            found=str(error).splitlines()[0][:200],
+            found=str(error).splitlines()[0][:200] if str(error) else type(error).__name__,
             mend="give the command again: what is damaged is made anew",
         ) from error

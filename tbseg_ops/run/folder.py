@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from tbseg_ops.errors import ConfigError, IntegrityError
 from tbseg_ops.geometry import Tile
+from tbseg_ops.roots import check_inside
 from tbseg_ops.run.commit import commit_over, storage_errors, sweep
 from tbseg_ops.run.model import Stored
 from tbseg_ops.run.plan import Inputs, Plan
@@ -22,12 +23,13 @@ StoredT = TypeVar("StoredT", bound=Stored)
 
 
 class RunFolder:
-    """Names of the things in a run folder, and its plan.
+    """Names of the things in a run folder, and its plan. ConfigError outside of ``TBSEG_ROOTS``.
 
     A folder object reads its plan once: make a new one to see a newer plan.
     """
 
     def __init__(self, path: Path) -> None:
+        check_inside(path)
         self.path = path.absolute()
 
     def __repr__(self) -> str:
@@ -79,13 +81,13 @@ class RunFolder:
     @cached_property
     def inputs(self) -> Inputs:
         inputs = self._read(self.inputs_file, Inputs)
-        if len(inputs.fingerprints) != self.plan.volume.shape[0]:
-            raise IntegrityError(
-                "the list of inputs does not belong to the plan",
+        if inputs.digest != self.plan.inputs_digest:
+            raise ConfigError(
+                "the list of inputs does not belong to the plan: planning was interrupted",
                 file=self.inputs_file,
-                expected=f"{self.plan.volume.shape[0]} slices",
-                found=f"{len(inputs.fingerprints)} slices",
-                mend="make the plan again: tbseg plan",
+                expected=f"digest {self.plan.inputs_digest[:16]}",
+                found=f"digest {inputs.digest[:16]}",
+                mend=self._plan_again,
             )
         return inputs
 
@@ -116,7 +118,7 @@ class RunFolder:
                     file=self.plan_file,
                     expected=f"{grid[0].name} to {grid[len(grid) - 1].name}",
                     found=error.args[0],
-                    mend="see the tiles with: tbseg status --json",
+                    mend="tiles are counted from 000 on each axis: z, y, x",
                 ) from None
         if batch is not None:
             if not 0 <= batch < plan.batches:
@@ -155,27 +157,36 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             fd = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            with storage_errors(self.path):
+                fcntl.flock(fd, fcntl.LOCK_EX)
             yield
         finally:
             os.close(fd)
 
-    @staticmethod
-    def _read(path: Path, model: type[StoredT]) -> StoredT:
-        try:
-            return model.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
+    @property
+    def _plan_again(self) -> str:
+        return (
+            f"make the plan again: tbseg plan --update VOLUME CLASSIFIER {self.path} "
+            "(or the task plan); what is finished is recognised"
+        )
+
+    def _read(self, path: Path, model: type[StoredT]) -> StoredT:
+        with storage_errors(path):
+            data = path.read_bytes() if path.exists() else None
+        if data is None:
             raise ConfigError(
                 "this is not the folder of a planned run",
                 file=path,
                 expected="a file made by tbseg plan",
                 found="no such file",
-                mend="make a plan first: tbseg plan VOLUME CLASSIFIER RUN_DIR",
-            ) from None
+                mend=f"make a plan first: tbseg plan VOLUME CLASSIFIER {self.path}",
+            )
+        try:
+            return model.model_validate_json(data)
         except ValidationError as error:
             raise IntegrityError(
                 "the file is damaged or of another version of tbseg:\n" + explained(error),
                 file=path,
                 expected=f"{model.__name__} of schema version 1",
-                mend="make the plan again (tbseg plan); finished tiles are recognised",
+                mend=self._plan_again,
             ) from None

@@ -4,9 +4,11 @@ In each case an idle worker takes the next piece, and results come back to the *
 order they are ready. The work function and its pieces must be picklable.
 """
 
+import ctypes
 import multiprocessing
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -17,6 +19,9 @@ from tbseg_ops.errors import ResourceError
 
 P = TypeVar("P")
 R = TypeVar("R")
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_END_SECONDS = 5  # for all workers together
 
 
 class Team(Protocol):
@@ -58,7 +63,12 @@ class Pool:
         waiting = deque(pieces)
         context = multiprocessing.get_context("spawn")
         workers = min(self.workers, len(pieces))
-        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
+        pool = ProcessPoolExecutor(
+            workers,
+            mp_context=context,
+            initializer=_begin_worker,
+            initargs=(os.getpid(),),
+        )
         running: set[Future[R]] = set()
         try:
             while waiting or running:
@@ -95,7 +105,11 @@ def under_mpi() -> bool:
     return any(size.isdigit() and int(size) > 1 for size in sizes)
 
 
-def _begin_worker() -> None:
+def _begin_worker(root: int) -> None:
+    # A root that is killed cannot end its workers: the kernel does.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != root:
+        os._exit(1)
     # Ctrl-C reaches the whole terminal group: the root alone answers it and ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
@@ -111,8 +125,9 @@ def _end_workers(pool: ProcessPoolExecutor) -> None:
     pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:
         process.terminate()
+    deadline = time.monotonic() + _END_SECONDS
     for process in processes:
-        process.join(5)
-        if process.is_alive():
-            process.kill()
-            process.join()
+        process.join(max(0.0, deadline - time.monotonic()))
+    for process in processes:
+        process.kill()
+        process.join()

@@ -23,6 +23,11 @@ class Inputs(Stored):
     mask_slices: tuple[str, ...] = ()
     mask_fingerprints: tuple[str, ...] = ()
 
+    @property
+    def digest(self) -> str:
+        """What the slices hold, in order; by it a plan knows its inputs."""
+        return digest_of([self.fingerprints, self.mask_fingerprints])
+
 
 class GridModel(Stored):
     """The stored form of ``geometry.Grid``; z, y, x in voxels."""
@@ -87,7 +92,7 @@ class Plan(Stored):
                 "step": "ingest",
                 "slices": inputs.fingerprints[slab.z0 : slab.z1],
                 "mask": inputs.mask_fingerprints[slab.z0 : slab.z1],
-                "shape": self.volume.shape,
+                "shape": self.volume.shape[1:],
                 "channels": self.volume.channels,
                 "dtype": self.volume.dtype,
                 "chunk": slab_chunk(self.volume.shape, slab),
@@ -96,6 +101,7 @@ class Plan(Stored):
 
     def split_key(self, inputs: Inputs, tile: Tile) -> str:
         box, core = tile.box, tile.core
+        virtual = self.spec.split == "virtual"  # then the file says how large the volume is
         return digest_of(
             {
                 "step": "split",
@@ -104,7 +110,7 @@ class Plan(Stored):
                 "mask": inputs.mask_fingerprints[core.lo[0] : core.hi[0]],
                 "box": [box.lo, box.hi],
                 "core": [core.lo, core.hi],
-                "shape": self.volume.shape,
+                "shape": self.volume.shape if virtual else None,
                 "channels": self.volume.channels,
                 "dtype": self.volume.dtype,
             }

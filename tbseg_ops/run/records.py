@@ -7,14 +7,18 @@ digest (contract 3). A record is never trusted without its file, nor a file with
 import hashlib
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 
-from tbseg_ops.run.commit import commit_over, set_aside
+from tbseg_ops.run.commit import commit_over, set_aside, storage_errors
 from tbseg_ops.run.model import Stored
 
 Step = Literal["ingest", "split", "classify", "merge", "verify", "publish"]
+# A record names a file that is read and, when it is out of date, removed: it must stay inside.
+RunFile = Annotated[
+    str, StringConstraints(pattern=r"^((volume|tiles|classes)/[^/\x00]+|segmentation)\.h5$")
+]
 
 
 class Record(Stored):
@@ -29,7 +33,7 @@ class Record(Stored):
     step: Step
     name: str
     key: str
-    file: str
+    file: RunFile
     size: int
     sha256: str | None
     content: str
@@ -69,7 +73,9 @@ class Records:
 
     def drop(self, name: str) -> None:
         """Forget a piece, so that it is done again."""
-        self.path(name).unlink(missing_ok=True)
+        path = self.path(name)
+        with storage_errors(path):
+            path.unlink(missing_ok=True)
 
     def current(self, name: str, key: str) -> Record | None:
         """The record, if the piece is finished under ``key`` and its file is as recorded."""

@@ -21,8 +21,9 @@ from tbseg_ops.run.files import (
     encoded,
     image_of,
     raw_chunks,
+    stamp,
 )
-from tbseg_ops.run.finish import Done, Made, finish
+from tbseg_ops.run.finish import Done, Facts, Made, finish
 from tbseg_ops.steps.result import Progress, StepResult, silent, told
 from tbseg_ops.steps.split import SubVolume, read_tile
 from tbseg_ops.steps.work import Workplace
@@ -108,14 +109,11 @@ class _Classify:
                 file[name][...] = array
             file.flush()
             chunks = chunks_digest(raw_chunks(file, plan, tile.core, (0, 0, 0)))
-            file.attrs["key"] = key
-            file.attrs["content"] = content
-            file.attrs["chunks"] = chunks
-            file.attrs["counts"] = counts
-            file.attrs["not_finite"] = not_finite
-            file.attrs["core"] = [tile.core.lo, tile.core.hi]
+            stamp(file, key=key, content=content, chunks=chunks)
+            stamp(file, counts=counts, not_finite=not_finite, core=[tile.core.lo, tile.core.hi])
 
-        return Made(image_of(fill), content, chunks, counts, not_finite)
+        image = image_of(fill)
+        return Made(image, Facts(content, chunks, counts, not_finite))
 
 
 def classified(

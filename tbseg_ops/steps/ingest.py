@@ -16,8 +16,16 @@ from tbseg_ops.errors import InputError
 from tbseg_ops.geometry import Box
 from tbseg_ops.run import Alone, RunFolder, Team
 from tbseg_ops.run.commit import commit_over
-from tbseg_ops.run.files import MASK, RAW, content_of_arrays, describe, image_of, raw_shape
-from tbseg_ops.run.finish import Done, Made, finish
+from tbseg_ops.run.files import (
+    MASK,
+    RAW,
+    content_of_arrays,
+    describe,
+    image_of,
+    raw_shape,
+    stamp,
+)
+from tbseg_ops.run.finish import Done, Facts, Made, finish
 from tbseg_ops.run.plan import Slab, slab_chunk
 from tbseg_ops.steps.result import Progress, StepResult, silent, told
 from tbseg_ops.steps.work import Workplace
@@ -87,10 +95,9 @@ class _Ingest:
                     fletcher32=True,  # a flipped bit on disk is an error when read, not a voxel
                 )
                 describe(dataset, plan)
-            file.attrs["key"] = key
-            file.attrs["content"] = content
+            stamp(file, key=key, content=content)
 
-        return Made(image_of(fill), content)
+        return Made(image_of(fill), Facts(content))
 
 
 def _read(

@@ -24,6 +24,7 @@ from tbseg_ops.run.files import (
     opened,
     output_names,
     raw_chunks,
+    stamp,
     update_chunks,
 )
 from tbseg_ops.run.model import digest_of
@@ -133,7 +134,7 @@ class _Read:
                 for chunk in raw_chunks(file, folder.plan, tile.core, (0, 0, 0)):
                     update_chunks(digest, *chunk)
                     chunks.append(chunk)
-        except (IntegrityError, KeyError, OSError):
+        except IntegrityError:
             return _Chunks(index, None)
         return _Chunks(index, chunks if digest.hexdigest() == record.chunks else None)
 
@@ -152,7 +153,7 @@ def _write(
     _check_room(folder, records)
     damaged: list[str] = []
     with temporary(final) as tmp:
-        with h5py.File(tmp, "w", libver=LIBVER) as file:
+        with h5py.File(tmp, "x", libver=LIBVER) as file:
             create_outputs(file, plan, plan.volume.shape)
             datasets = {name: file[name] for name in output_names(plan)}
             parts = team.map(_Read(Workplace.of(folder)), range(len(grid)))
@@ -166,10 +167,11 @@ def _write(
                     dataset = datasets[name]
                     dataset.id.write_direct_chunk(at + (0,) * (dataset.ndim - 3), data, mask)
                 progress(tile.name, "copied", number, len(grid))
-            file.attrs["key"] = key
-            file.attrs["tbseg_version"] = __version__
+            stamp(file, key=key, tbseg_version=__version__)
         if damaged:
             _refuse(folder, damaged)
+        for step in ("verify", "merge"):  # they speak of the earlier file
+            folder.records(step).drop(WHOLE)
         publish_file(tmp, final)
     folder.records("merge").put(
         Record(

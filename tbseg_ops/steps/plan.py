@@ -11,13 +11,12 @@ from tbseg_ops.classifier import Passport, check_engine, read_passport
 from tbseg_ops.errors import ConfigError, InputError, ResourceError
 from tbseg_ops.geometry import Grid, Index, Tile
 from tbseg_ops.run import Inputs, Plan, RunFolder, RunSpec
-from tbseg_ops.run.commit import free_bytes, storage_errors
-from tbseg_ops.run.model import digest_of
+from tbseg_ops.run.commit import free_bytes, storage_errors, temporary
 from tbseg_ops.run.plan import GridModel, slabs_of
-from tbseg_ops.run.spec import check_roots
 from tbseg_ops.steps.result import Progress, silent
 from tbseg_ops.volume import Source, open_source
 
+_MOST_TILES = 1_000_000  # each has files and records of its own
 _MOST_LABELS = 255  # labels are uint8, and 0 is no class
 # Compressed size of a class or probability map as a share of its raw size; deliberately high.
 _MASK_SHARE, _INTENSITY_SHARE, _PROBABILITY_SHARE = 0.1, 0.7, 0.4
@@ -32,7 +31,6 @@ def plan(*, spec: RunSpec, run: Path, update: bool = False, progress: Progress =
     InputError: volume or classifier are unusable. ConfigError: the parameters are, or the folder
     belongs to another spec. ResourceError: the disk is too small.
     """
-    check_roots(spec.volume, spec.classifier, str(run), *([spec.mask] if spec.mask else []))
     folder = RunFolder(run)
     if not update:
         _refuse_other_spec(folder, spec)
@@ -57,13 +55,20 @@ def _plan(
 ) -> Plan:
     info = source.info
     grid = Grid.balanced(info.shape, spec.tile, passport.halo_for(info.shape))
+    if len(grid) > _MOST_TILES:
+        raise ConfigError(
+            "the tiles are too small for this volume",
+            expected=f"at most {_MOST_TILES:,} tiles",
+            found=f"{len(grid):,} tiles of {grid.core} over {grid.volume} (z, y, x)",
+            mend="choose larger tiles",
+        )
     size = ceil(len(grid) / spec.max_batches)
     return Plan(
         spec=spec,
         volume=info,
         classifier=passport,
         engine_version=engine_version,
-        inputs_digest=digest_of([inputs.fingerprints, inputs.mask_fingerprints]),
+        inputs_digest=inputs.digest,
         grid_model=GridModel(volume=grid.volume, core=grid.core, chunk=grid.chunk, halo=grid.halo),
         slabs=slabs_of(info, np.dtype(info.dtype).itemsize),
         batch_size=size,
@@ -157,9 +162,8 @@ def _check_writable(folder: RunFolder) -> None:
         folder.path.mkdir(parents=True, exist_ok=True)
         if not os.access(folder.path, os.W_OK | os.X_OK):
             raise PermissionError(13, "no permission to write", str(folder.path))
-        probe = folder.path / f".probe.{os.getpid()}.tmp"
-        probe.touch()
-        probe.unlink()
+        with temporary(folder.path / "probe") as probe:
+            probe.touch(exist_ok=False)
 
 
 def disk_needed(made: Plan) -> dict[str, int]:

@@ -17,10 +17,10 @@ from tbseg_ops.run import RunFolder
 from tbseg_ops.run.commit import commit_over
 from tbseg_ops.run.files import LABELS, encoded, opened
 from tbseg_ops.run.records import Record, Step
-from tbseg_ops.steps.merge import current_records
 from tbseg_ops.steps.result import Progress, StepResult, silent
 from tbseg_ops.steps.split import read_volume
 from tbseg_ops.steps.status import status
+from tbseg_ops.steps.verify import check_identity
 
 _VIEW = 640  # voxels a side of the part that is pictured, at full resolution
 _OVERLAY = 0.45
@@ -33,7 +33,7 @@ def publish(*, run: Path, progress: Progress = silent) -> StepResult:
     """
     start = time.perf_counter()
     folder = RunFolder(run)
-    records = current_records(folder)
+    _, records = check_identity(folder)
     page = _environment().get_template("report.html.jinja").render(_facts(folder, records))
     commit_over(folder.report_file, page.encode())
     progress("report", "written", 1, 1)

@@ -4,6 +4,8 @@
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +15,8 @@ from numpy.typing import NDArray
 
 from tbseg_ops.errors import IntegrityError
 from tbseg_ops.geometry import Box, Tile
-from tbseg_ops.run import Alone, Plan, RunFolder, Team
-from tbseg_ops.run.commit import set_aside
+from tbseg_ops.run import Alone, RunFolder, Team
+from tbseg_ops.run.commit import set_aside, storage_errors
 from tbseg_ops.run.files import (
     MASK,
     RAW,
@@ -23,8 +25,10 @@ from tbseg_ops.run.files import (
     describe,
     image_of,
     opened,
+    stamp,
 )
-from tbseg_ops.run.finish import Done, Made, finish
+from tbseg_ops.run.finish import Done, Facts, Made, finish
+from tbseg_ops.run.plan import Slab
 from tbseg_ops.steps.result import Progress, StepResult, silent, told
 from tbseg_ops.steps.work import Workplace
 
@@ -39,7 +43,7 @@ def split(
 ) -> StepResult:
     """Write the sub-volumes of a batch, of the named tiles (made anew), or of all.
 
-    IntegrityError if volume.h5 is missing or damaged.
+    IntegrityError if a slab is missing or damaged.
     """
     start, team = time.perf_counter(), team or Alone()
     folder = RunFolder(run)
@@ -103,12 +107,11 @@ def read_tile(folder: RunFolder, tile: Tile) -> tuple[SubVolume, str]:
         record = split_tile(folder, tile).record
         path = folder.path / record.file
         try:
-            with opened(path) as file:
-                part = _part_of(file, folder.plan, (slice(None),) * 3, (slice(None),) * 3)
+            part = _read_part(folder, tile, path)
             found = content_of_arrays(part.arrays)
             if found == record.content:
                 return part, found
-        except (IntegrityError, OSError, KeyError):
+        except IntegrityError:
             found = "an unreadable file"
         if attempt == 0:
             set_aside(path)
@@ -122,51 +125,72 @@ def read_tile(folder: RunFolder, tile: Tile) -> tuple[SubVolume, str]:
     )
 
 
+def _read_part(folder: RunFolder, tile: Tile, path: Path) -> SubVolume:
+    plan = folder.plan
+    if plan.spec.split == "virtual":
+        return read_volume(folder, tile.box, tile.core)
+    with opened(path) as file:
+        raw = file[RAW][...].reshape(*tile.box.shape, plan.volume.channels)
+        return SubVolume(raw, file[MASK][...] if plan.spec.mask is not None else None)
+
+
 def read_volume(folder: RunFolder, box: Box, core: Box) -> SubVolume:
-    """The raw voxels of ``box`` and the mask of ``core``, straight from volume.h5."""
-    _check_slabs(folder, box)
-    with opened(folder.volume_file) as file:
-        try:
-            return _part_of(file, folder.plan, box.slices, core.slices)
-        except (OSError, KeyError) as error:
-            raise IntegrityError(
-                "the volume cannot be read here",
-                file=folder.volume_file,
-                expected=f"voxels {box.lo} to {box.hi}",
-                found=str(error).splitlines()[0][:200],
-                mend=_INGEST_AGAIN,
-            ) from error
+    """The raw voxels of ``box`` and the mask of ``core``, a box inside of it, from the slabs.
 
-
-def _part_of(
-    file: h5py.File, plan: Plan, box: tuple[slice, ...], core: tuple[slice, ...]
-) -> SubVolume:
-    raw = file[RAW][box]
-    mask = file[MASK][core] if plan.spec.mask is not None else None
-    return SubVolume(raw.reshape(*raw.shape[:3], plan.volume.channels), mask)
-
-
-_INGEST_AGAIN = "run tbseg ingest again: it makes anew what is missing or damaged"
-
-
-def _check_slabs(folder: RunFolder, box: Box) -> None:
-    """A virtual dataset reads zeros where a slab is missing: look before reading, not after."""
-    records = folder.records("ingest")
-    for slab in folder.plan.slabs:
-        if slab.z1 <= box.lo[0] or slab.z0 >= box.hi[0]:
+    Each slab is opened by itself: volume.h5, being virtual, reads as zeros where a slab is missing
+    or cannot be opened. IntegrityError if a slab is not the recorded one of this plan.
+    """
+    plan = folder.plan
+    more = (plan.volume.channels,) if plan.volume.channels > 1 else ()
+    raw = np.empty((*box.shape, *more), plan.volume.dtype)
+    mask = None if plan.spec.mask is None else np.empty(core.shape, np.uint8)
+    for slab in plan.slabs:
+        held = Box((slab.z0, 0, 0), (slab.z1, *plan.volume.shape[1:]))
+        if held.intersection(box) is None:
             continue
-        record = records.get(slab.name)
-        wanted = folder.plan.slab_key(folder.inputs, slab)
-        path = folder.slab_file(slab.name, wanted)
+        with _opened_slab(folder, slab) as file:
+            _copy(file[RAW], held, raw, box)
+            if mask is not None:
+                _copy(file[MASK], held, mask, core)
+    return SubVolume(raw.reshape(*box.shape, plan.volume.channels), mask)
+
+
+@contextmanager
+def _opened_slab(folder: RunFolder, slab: Slab) -> Iterator[h5py.File]:
+    record = folder.records("ingest").get(slab.name)
+    key = folder.plan.slab_key(folder.inputs, slab)
+    path = folder.slab_file(slab.name, key)
+    with storage_errors(path):
         size = path.stat().st_size if path.exists() else None
-        if record is None or record.key != wanted or size != record.size:
+    try:
+        if record is None or record.key != key or size != record.size:
             raise IntegrityError(
                 "a slab of the volume is missing, cut off or of an earlier plan",
                 file=path,
                 expected="a whole file" if record is None else f"{record.size} bytes",
                 found="no such file" if size is None else f"{size} bytes",
-                mend=_INGEST_AGAIN,
             )
+        with opened(path) as file:
+            yield file
+    except IntegrityError as error:
+        error.mend = "run tbseg ingest again: it makes anew what is missing or damaged"
+        raise
+
+
+def _copy(dataset: h5py.Dataset, held: Box, array: NDArray[np.generic], box: Box) -> None:
+    """Read what ``dataset`` (the voxels of ``held``) has of ``box`` into ``array``."""
+    expected = (*held.shape, *array.shape[3:]), array.dtype
+    if (dataset.shape, dataset.dtype) != expected:
+        raise IntegrityError(
+            "a slab of the volume has another form than planned",
+            file=dataset.file.filename,
+            expected=f"{expected[1]} of shape {expected[0]}",
+            found=f"{dataset.dtype} of shape {dataset.shape}",
+        )
+    part = held.intersection(box)
+    if part is not None:
+        source = part.relative_to(held.lo).slices
+        dataset.read_direct(array, source, part.relative_to(box.lo).slices)
 
 
 def _make(folder: RunFolder, tile: Tile, key: str) -> Made:
@@ -192,10 +216,7 @@ def _make(folder: RunFolder, tile: Tile, key: str) -> Made:
                 layout[...] = source[box.slices]
                 dataset = file.create_virtual_dataset(name, layout)
             describe(dataset, plan)
-        file.attrs["key"] = key
-        file.attrs["content"] = content
-        file.attrs["not_finite"] = not_finite
-        file.attrs["box"] = [tile.box.lo, tile.box.hi]
-        file.attrs["core"] = [tile.core.lo, tile.core.hi]
+        stamp(file, key=key, content=content, not_finite=not_finite)
+        stamp(file, box=[tile.box.lo, tile.box.hi], core=[tile.core.lo, tile.core.hi])
 
-    return Made(image_of(fill), content, not_finite=not_finite)
+    return Made(image_of(fill), Facts(content, not_finite=not_finite))

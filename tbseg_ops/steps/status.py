@@ -1,9 +1,10 @@
-"""status: how far a run is, from its records alone; nothing is opened or digested."""
+"""status: how far a run is, from its records; no file is opened or digested."""
 
 from pathlib import Path
 
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.model import Stored
+from tbseg_ops.run.records import Record
 from tbseg_ops.steps.classify import wanted_key
 from tbseg_ops.steps.merge import WHOLE, merge_key
 from tbseg_ops.steps.verify import verify_key
@@ -53,7 +54,7 @@ def status(*, run: Path) -> Status:
     key = merge_key(folder, list(classified.values())) if whole else ""
     merged = folder.records("merge").get(WHOLE)
     verified = folder.records("verify").get(WHOLE)
-    is_merged = whole and merged is not None and merged.key == key
+    is_merged = whole and merged is not None and merged.key == key and _whole(folder, merged)
     is_verified = is_merged and verified is not None and verified.key == verify_key(key)
     steps += [_status("merge", {WHOLE: is_merged}), _status("verify", {WHOLE: is_verified})]
     return Status(
@@ -62,6 +63,11 @@ def status(*, run: Path) -> Status:
         segmentation=str(folder.segmentation_file) if is_merged else None,
         verified=is_verified,
     )
+
+
+def _whole(folder: RunFolder, merged: Record) -> bool:
+    path = folder.segmentation_file
+    return path.is_file() and path.stat().st_size == merged.size
 
 
 def _status(step: str, done: dict[str, bool]) -> StepStatus:

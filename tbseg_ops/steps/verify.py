@@ -8,15 +8,26 @@ import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 
 from tbseg_ops import __version__
 from tbseg_ops.classifier import bit_stable
 from tbseg_ops.errors import IntegrityError
 from tbseg_ops.geometry import Box, Tile
-from tbseg_ops.run import Alone, RunFolder, Team
-from tbseg_ops.run.files import LABELS, chunks_digest, encoded, opened, output_names, raw_chunks
+from tbseg_ops.run import Alone, Plan, RunFolder, Team
+from tbseg_ops.run.files import (
+    LABELS,
+    LIBVER,
+    chunks_digest,
+    create_outputs,
+    encoded,
+    opened,
+    raw_chunks,
+    stamped,
+)
 from tbseg_ops.run.model import digest_of
 from tbseg_ops.run.plan import seam_boxes
 from tbseg_ops.run.records import Record
@@ -50,7 +61,10 @@ def verify(
     folder = RunFolder(run)
     grid = folder.plan.grid
     place = Workplace.of(folder)
-    key = _check_identity(folder) if team.is_root else ""
+    key = ""
+    if team.is_root:
+        folder.records("verify").drop(WHOLE)
+        key, _ = check_identity(folder)
     wrong: list[str] = []
     for number, (name, problem) in enumerate(team.map(_Check(place), range(len(grid))), start=1):
         if problem is not None:
@@ -93,20 +107,64 @@ def verify_key(merged: str) -> str:
     return digest_of({"step": "verify", "merge": merged})
 
 
-def _check_identity(folder: RunFolder) -> str:
-    """The key of the merged file, if it is the one that belongs to plan and records."""
-    key = merge_key(folder, current_records(folder))
-    with opened(folder.segmentation_file) as file:
-        found = file.attrs.get("key")
-    if found != key or folder.records("merge").current(WHOLE, key) is None:
-        raise IntegrityError(
-            "the merged file does not belong to the tiles as they are now",
-            file=folder.segmentation_file,
-            expected=f"key {key[:16]}",
-            found=f"key {str(found)[:16]}",
-            mend=f"tbseg merge --run {folder.path}",
-        )
-    return key
+def check_identity(folder: RunFolder) -> tuple[str, list[Record]]:
+    """The key of the merged file and the records of its tiles.
+
+    IntegrityError if it is not merged from the tiles as they are now, or not of the planned form:
+    names, shapes, dtypes, chunks, attributes. Its record is dropped then, so that merge writes it
+    anew.
+    """
+    records = current_records(folder)
+    key = merge_key(folder, records)
+    if folder.records("merge").current(WHOLE, key) is None:
+        found: str | None = "no whole file of these tiles"
+    else:
+        with opened(folder.segmentation_file) as file:
+            right = stamped(file, "key") == key
+            found = _wrong_form(file, folder.plan) if right else "a file of other tiles"
+        if found is None:
+            return key, records
+    folder.records("merge").drop(WHOLE)
+    raise IntegrityError(
+        "the tiles are not merged, or the merged file is not what was written",
+        file=folder.segmentation_file,
+        expected=f"a file merged from the {len(records)} tiles as they are now",
+        found=found,
+        mend=f"tbseg merge --run {folder.path}",
+    )
+
+
+def _wrong_form(file: h5py.File, plan: Plan) -> str | None:
+    """What of the file's objects and attributes is not as planned, if anything."""
+    found = _form(file)
+    with h5py.File("form", "w", driver="core", backing_store=False, libver=LIBVER) as empty:
+        create_outputs(empty, plan, plan.volume.shape)
+        expected = _form(empty)
+    if found.keys() != expected.keys():
+        return f"objects too many or too few: {', '.join(sorted(found.keys() ^ expected.keys()))}"
+    for name, (form, attributes) in expected.items():
+        if found[name][0] != form:
+            return f"/{name} is {found[name][0]} instead of {form}"
+        for key, value in attributes.items():
+            if not np.array_equal(found[name][1].get(key, ()), value):
+                return f"/{name} has another attribute {key}"
+    return None
+
+
+def _form(file: h5py.File) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Of each link: what it leads to, and the attributes there."""
+    found = {"": ("the file", dict(file.attrs))}
+
+    def add(name: str, link: object) -> None:
+        item = file[name] if isinstance(link, h5py.HardLink) else None
+        if isinstance(item, h5py.Dataset):
+            form = f"{item.dtype} of shape {item.shape} in chunks of {item.chunks}"
+        else:
+            form = type(link if item is None else item).__name__
+        found[name] = form, {} if item is None else dict(item.attrs)
+
+    file.visititems_links(add)
+    return found
 
 
 @dataclass(frozen=True)
@@ -118,8 +176,8 @@ class _Check:
         tile = folder.plan.grid[index]
         try:
             return tile.name, _problem(folder, tile)
-        except (IntegrityError, OSError, KeyError, RuntimeError) as error:
-            return tile.name, str(error).splitlines()[0]
+        except IntegrityError as error:
+            return tile.name, error.what
 
 
 def _problem(folder: RunFolder, tile: Tile) -> str | None:
@@ -131,8 +189,6 @@ def _problem(folder: RunFolder, tile: Tile) -> str | None:
     if plan.spec.mask is None and sum(record.counts) != tile.core.size:
         return f"its classes hold {sum(record.counts)} voxels instead of {tile.core.size}"
     with opened(folder.segmentation_file) as file:
-        if [name for name in output_names(plan) if name not in file]:
-            return "a dataset is missing"
         if chunks_digest(raw_chunks(file, plan, tile.core, tile.core.lo)) != record.chunks:
             return "its chunks are not those that were recorded"
         labels = file[LABELS][tile.core.slices]

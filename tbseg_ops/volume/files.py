@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tbseg_ops.errors import InputError, ResourceError, TbsegError
+from tbseg_ops.roots import check_inside
 
 # These say something about what was asked for; every other errno (EIO, ESTALE, EMFILE, ...) is the
 # machine's and may be gone at the next attempt.
@@ -50,9 +51,10 @@ def open_regular(path: str) -> BinaryIO:
 
     Folders, FIFOs, sockets and devices are InputError: they are never opened in a way that waits
     (O_NONBLOCK), and what was opened is looked at again, so that swapping the path in between
-    gains nothing.
+    gains nothing. ConfigError outside of ``TBSEG_ROOTS``.
     """
     with system_errors(path):
+        check_inside(path)
         _check_regular(Path(path).stat().st_mode, path)
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:

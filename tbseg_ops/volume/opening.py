@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from tbseg_ops.errors import InputError
+from tbseg_ops.roots import check_inside
 from tbseg_ops.volume.files import open_regular, system_errors
 from tbseg_ops.volume.info import Source
 
@@ -21,11 +22,12 @@ def open_source(volume: str) -> Source:
     """Opens a volume and audits all of its headers; no pixel is decoded.
 
     InputError for every defect: it names the file or page, what was expected and found, the mend.
-    ResourceError when the disk fails.
+    ResourceError when the disk fails; ConfigError outside of ``TBSEG_ROOTS``.
     """
     if not volume or "\0" in volume:
         raise InputError("this is not a path", file=volume, expected="a path", found=repr(volume))
     with system_errors(volume):
+        check_inside(volume)
         path = Path(volume)
         is_folder = path.is_dir()
         exists = os.path.lexists(path)

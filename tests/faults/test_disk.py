@@ -89,7 +89,7 @@ def test_a_folder_without_the_right_to_write(tmp_path, finished, monkeypatch):
 
     (tmp_path / "run").mkdir()
     monkeypatch.setattr("pathlib.Path.touch", refuse)
-    with pytest.raises(ConfigError, match="cannot be written") as caught:
+    with pytest.raises(ConfigError, match="cannot be used") as caught:
         steps.plan(spec=spec_of(finished / "slices"), run=tmp_path / "run")
     assert str(tmp_path / "run") in str(caught.value)
 

@@ -55,7 +55,7 @@ def test_a_killed_rank_ends_the_job(finished, tmp_path):
     while not flag.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     paused = next((run / "classes").glob(".z001_y000_x001.*.tmp"))
-    os.kill(int(paused.name.split(".")[-2]), signal.SIGKILL)
+    os.kill(int(paused.name.split(".")[-3]), signal.SIGKILL)
     start = time.monotonic()
     process.communicate(timeout=60)
     assert process.returncode != 0

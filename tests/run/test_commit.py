@@ -87,9 +87,9 @@ def test_sweep_removes_only_what_dead_processes_of_this_host_left(tmp_path):
 
     host = socket.gethostname()
     dead, alive, foreign = (
-        tmp_path / f".a.h5.{host}.4194999.tmp",
-        tmp_path / f".a.h5.{host}.{os.getpid()}.tmp",
-        tmp_path / ".a.h5.elsewhere.4194999.tmp",
+        tmp_path / f".a.h5.{host}.4194999.ab12.tmp",
+        tmp_path / f".a.h5.{host}.{os.getpid()}.ab12.tmp",
+        tmp_path / ".a.h5.elsewhere.4194999.ab12.tmp",
     )
     for path in (dead, alive, foreign):
         path.touch()

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from tbseg_ops.errors import ConfigError, InputError
 from tbseg_ops.run import RunSpec
-from tbseg_ops.run.spec import check_roots
 
 GOOD = {"volume": "/data/slices", "classifier": "/data/c.ilp"}
 FIELDS = [name for name in RunSpec.model_fields if name != "schema_version"]
@@ -19,6 +18,7 @@ FIELDS = [name for name in RunSpec.model_fields if name != "schema_version"]
         {"volume": "/with\nnewline"},
         {"volume": "/with\0nul"},
         {"volume": "/" + "x" * 5000},
+        {"volume": "/data/../etc"},
         {"classifier": ""},
         {"tile": (0, 1, 1)},
         {"tile": (1, 1)},
@@ -53,16 +53,3 @@ def test_unknown_classes_are_refused_with_those_there_are():
     with pytest.raises(InputError, match="vesel") as caught:
         spec.wanted_probabilities(("cell", "vessel"))
     assert "'vessel'" in str(caught.value)
-
-
-def test_paths_stay_inside_the_allowed_roots(tmp_path, monkeypatch):
-    allowed = tmp_path / "allowed"
-    allowed.mkdir()
-    (allowed / "way_out").symlink_to("/etc")
-    monkeypatch.setenv("TBSEG_ROOTS", str(allowed))
-    check_roots(str(allowed / "slices"), f"{allowed}/v.h5:/data")
-    for path in ("/etc/passwd", f"{allowed}/../x", f"{allowed}/way_out/passwd", "/etc/v.h5:/data"):
-        with pytest.raises(ConfigError, match="outside"):
-            check_roots(path)
-    monkeypatch.delenv("TBSEG_ROOTS")
-    check_roots("/etc/passwd")
