@@ -135,8 +135,8 @@ PARAMS = {
         maxLength=10_000,
         section="Output",
         title="Probability maps",
-        description_md="**none**, **all**, or names of classes: **vessel,axon**."
-        " They need much space.",
+        description_md="**none**, **all**, or names of classes: **vessel,axon** (a comma in a name"
+        " is written %2C). They need much space.",
     ),
     "probability_dtype": Param(
         "float32",

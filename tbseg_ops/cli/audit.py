@@ -6,6 +6,7 @@ import typer
 
 from tbseg_ops.cli.common import Json, emit
 from tbseg_ops.cli.specs import Volume, absolute
+from tbseg_ops.errors import printable
 from tbseg_ops.steps import audit as audit_step
 
 
@@ -30,6 +31,6 @@ def audit(
     print(f"voxel    {size} {info.unit or ''}".rstrip())
     print(f"slices   {found.first} to {found.last}")
     for warning in found.warnings:
-        print(f"note     {warning}")
+        print(f"note     {printable(warning)}")
     if found.classifier is not None:
         print(f"fits     {found.classifier.path}: {', '.join(found.classifier.labels)}")

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 import typer
 
@@ -29,7 +30,11 @@ OutputOption = Annotated[
     Output, typer.Option(help="mask: 0/1. intensity: the raw value inside the class.")
 ]
 ProbabilitiesOption = Annotated[
-    str, typer.Option(metavar="none|all|LABEL,...", help="Classes whose probability maps are kept.")
+    str,
+    typer.Option(
+        metavar="none|all|LABEL,...",
+        help="Classes whose probability maps are kept. A comma in a name is written %2C.",
+    ),
 ]
 ProbabilityDtypeOption = Annotated[
     ProbabilityDtype, typer.Option(help="uint8: whole percents, if that loses nothing.")
@@ -51,7 +56,7 @@ def make_spec(
     """The spec of command line arguments: paths made absolute, lists taken apart."""
     wanted: str | tuple[str, ...] = probabilities
     if probabilities not in ("none", "all"):
-        wanted = names(probabilities)
+        wanted = tuple(unquote(name) for name in names(probabilities))
     return RunSpec.of(
         volume=absolute(volume),
         classifier=absolute(classifier),

@@ -16,7 +16,7 @@ import h5py
 from tbseg_ops import __version__
 from tbseg_ops.errors import IntegrityError, ResourceError
 from tbseg_ops.geometry import Index
-from tbseg_ops.run import Alone, RunFolder, Team
+from tbseg_ops.run import Alone, Plan, RunFolder, Team
 from tbseg_ops.run.commit import free_bytes, publish_file, set_aside, temporary
 from tbseg_ops.run.files import (
     LIBVER,
@@ -50,11 +50,12 @@ def merge(*, run: Path, team: Team | None = None, progress: Progress = silent) -
         _follow(folder, team)
     else:
         records = current_records(folder)
-        key = merge_key(folder, records)
+        key = merge_key(folder.plan, records)
         if folder.records("merge").current(WHOLE, key) is None:
             computed = 1
             with folder.swept(is_root=True):
                 _write(folder, records, key, team, progress)
+                _prune(folder)
         else:
             for _ in team.map(_Read(Workplace.of(folder)), []):
                 pass
@@ -89,17 +90,17 @@ def current_records(folder: RunFolder) -> list[Record]:
     return records
 
 
-def merge_key(folder: RunFolder, records: list[Record]) -> str:
+def merge_key(plan: Plan, records: list[Record]) -> str:
     """Identity of the merged file: every tile's chunks, and how they are put together."""
     return digest_of(
         {
             "step": "merge",
             "tiles": [[r.name, r.key, r.chunks] for r in records],
-            "grid": folder.plan.grid_model.model_dump(),
-            "names": output_names(folder.plan),
-            "labels": [ascii(label) for label in folder.plan.classifier.labels],
-            "colors": folder.plan.classifier.colors,
-            "voxel": [folder.plan.volume.voxel_size, folder.plan.volume.unit],
+            "grid": plan.grid_model.model_dump(),
+            "names": output_names(plan),
+            "labels": [ascii(label) for label in plan.classifier.labels],
+            "colors": plan.classifier.colors,
+            "voxel": [plan.volume.voxel_size, plan.volume.unit],
         }
     )
 
@@ -189,6 +190,19 @@ def _write(
             version=__version__,
         )
     )
+
+
+def _prune(folder: RunFolder) -> None:
+    """Remove pieces of earlier plans (tiles of another size), now that they are replaced."""
+    tiles = {tile.name for tile in folder.plan.grid}
+    kept = {"ingest": {slab.name for slab in folder.plan.slabs}, "split": tiles, "classify": tiles}
+    for step in ("ingest", "split", "classify"):
+        ledger = folder.records(step)
+        for name in ledger.names() - kept[step]:
+            record = ledger.get(name)
+            if record is not None:
+                (folder.path / record.file).unlink(missing_ok=True)
+            ledger.drop(name)
 
 
 def _refuse(folder: RunFolder, damaged: list[str]) -> None:

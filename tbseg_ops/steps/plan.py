@@ -10,9 +10,10 @@ import numpy as np
 from tbseg_ops.classifier import Passport, check_engine, read_passport
 from tbseg_ops.errors import ConfigError, InputError, ResourceError
 from tbseg_ops.geometry import Grid, Index, Tile
-from tbseg_ops.run import Inputs, Plan, RunFolder, RunSpec
+from tbseg_ops.run import Inputs, Plan, Record, Records, RunFolder, RunSpec
 from tbseg_ops.run.commit import free_bytes, storage_errors, temporary
 from tbseg_ops.run.plan import GridModel, slabs_of
+from tbseg_ops.steps.merge import WHOLE, merge_key
 from tbseg_ops.steps.result import Progress, silent
 from tbseg_ops.volume import Source, open_source
 
@@ -44,7 +45,7 @@ def plan(*, spec: RunSpec, run: Path, update: bool = False, progress: Progress =
         if spec.mask is not None:
             inputs = _with_mask(inputs, spec.mask, source.info.shape, progress)
         made = _plan(spec, source, passport, engine_version, inputs)
-    _check_room(folder, made)
+    _check_room(folder, made, inputs)
     with folder.planning():
         folder.store(made, inputs)
     return made
@@ -191,21 +192,42 @@ def _sample(grid: Grid) -> list[Tile]:
     return [grid[i] for i in range(0, len(grid), max(1, len(grid) // 1000))]
 
 
-def _check_room(folder: RunFolder, made: Plan) -> None:
-    needed = sum(disk_needed(made).values())
-    there = sum(
-        path.stat().st_size
-        for part in ("volume", "tiles", "classes", "segmentation.h5")
-        for path in ([folder.path / part] if "." in part else (folder.path / part).glob("*.h5"))
-        if path.is_file()
-    )
+def _check_room(folder: RunFolder, made: Plan, inputs: Inputs) -> None:
+    missing = _missing(folder, made, inputs)
+    needed = sum(size * missing[kind] for kind, size in disk_needed(made).items())
     free = free_bytes(folder.path)
-    if needed - there > free:
+    if needed > free:
         raise ResourceError(
             "the disk is too small for this run",
             file=folder.path,
-            expected=f"{(needed - there) / 1e9:.2f} GB free",
+            expected=f"{needed / 1e9:.2f} GB free",
             found=f"{free / 1e9:.2f} GB free",
             mend="free some space, choose another run folder, "
             "or do without tile copies: --split virtual",
         )
+
+
+def _missing(folder: RunFolder, made: Plan, inputs: Inputs) -> dict[str, float]:
+    """The share of each kind of file that this plan cannot take over from an earlier call."""
+    ingest, split, classify = (folder.records(step) for step in ("ingest", "split", "classify"))
+    slabs = [slab for slab in made.slabs if _has(ingest, slab.name, made.slab_key(inputs, slab))]
+    tiles, classes = 0, []
+    for tile in made.grid if split.names() else ():
+        cut = _has(split, tile.name, made.split_key(inputs, tile))
+        if cut is not None:
+            tiles += 1
+            done = _has(classify, tile.name, made.classify_key(cut.content, tile))
+            classes += [done] if done is not None else []
+    n = len(made.grid)
+    merged = len(classes) == n and _has(folder.records("merge"), WHOLE, merge_key(made, classes))
+    return {
+        "volume": 1 - len(slabs) / len(made.slabs),
+        "tiles": 1 - tiles / n,
+        "classes": 1 - len(classes) / n,
+        "segmentation": 0.0 if merged else 1.0,
+    }
+
+
+def _has(records: Records, name: str, key: str) -> Record | None:
+    record = records.get(name)
+    return record if record is not None and record.key == key else None

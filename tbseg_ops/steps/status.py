@@ -51,7 +51,7 @@ def status(*, run: Path) -> Status:
         _status("classify", {tile.name: tile.name in classified for tile in plan.grid}),
     ]
     whole = len(classified) == len(plan.grid)
-    key = merge_key(folder, list(classified.values())) if whole else ""
+    key = merge_key(plan, list(classified.values())) if whole else ""
     merged = folder.records("merge").get(WHOLE)
     verified = folder.records("verify").get(WHOLE)
     is_merged = whole and merged is not None and merged.key == key and _whole(folder, merged)

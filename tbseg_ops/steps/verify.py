@@ -115,7 +115,7 @@ def check_identity(folder: RunFolder) -> tuple[str, list[Record]]:
     anew.
     """
     records = current_records(folder)
-    key = merge_key(folder, records)
+    key = merge_key(folder.plan, records)
     if folder.records("merge").current(WHOLE, key) is None:
         found: str | None = "no whole file of these tiles"
     else:

@@ -149,6 +149,14 @@ def _choose(names: Sequence[str], shown: str) -> tuple[list[str], tuple[str, ...
             found=shortened(others) or "nothing",
             mend="give the folder that holds the slices",
         )
+    for name in tiffs:
+        if not name.isprintable():  # control characters, and bytes that are no UTF-8
+            raise InputError(
+                "the name of a slice is no plain text",
+                file=str(Path(shown) / name),
+                expected="printable characters, in UTF-8",
+                mend="rename the file",
+            )
     warnings = []
     if hidden:
         warnings.append(f"{len(hidden)} hidden files are ignored: {shortened(hidden)}")

@@ -1,6 +1,9 @@
 """The commands as scripts use them: one JSON object as the last line."""
 
 import json
+import shutil
+
+import h5py
 
 from tests.runs import VESSELS, last_json, tbseg
 
@@ -70,3 +73,18 @@ def test_json_of_run_has_what_scripts_need(finished, tmp_path):
     )
     assert {"segmentation", "labels", "tiles", "computed", "reused", "seconds"} <= result.keys()
     assert json.dumps(result)
+
+
+def test_a_label_with_a_comma_is_chosen_by_its_percent_code(finished, tmp_path):
+    project = shutil.copy(VESSELS.classifier, tmp_path / "comma.ilp")
+    with h5py.File(project, "r+") as file:
+        del file["PixelClassification/LabelNames"]
+        file["PixelClassification/LabelNames"] = [b"all", b"vessel, thin"]
+    result = last_json(
+        tbseg(
+            *("run", finished / "slices", project, tmp_path / "run", "--json"),
+            *("--probabilities", "%61ll,vessel%2C thin", "--probability-dtype", "uint8"),
+        )
+    )
+    with h5py.File(result["segmentation"]) as file:
+        assert sorted(file["probabilities"]) == result["labels"] == ["all", "vessel, thin"]

@@ -33,6 +33,32 @@ def test_a_disk_that_is_too_small_is_said_before_anything_runs(tmp_path, monkeyp
     assert files_below(tmp_path / "run") == set()
 
 
+def test_what_is_finished_needs_no_room(finished, tmp_path, monkeypatch):
+    run = copied(finished, tmp_path)
+    monkeypatch.setattr(sys.modules["tbseg_ops.steps.plan"], "free_bytes", lambda path: 0)
+    planned(run, tmp_path / "slices")
+    (run / "records/classify/z000_y000_x000.json").unlink()
+    with pytest.raises(ResourceError, match="disk is too small"):
+        planned(run, tmp_path / "slices")
+
+
+def test_tiles_of_another_size_count_as_nothing_and_go_after_the_merge(
+    finished, tmp_path, monkeypatch
+):
+    run = copied(finished, tmp_path)
+    other = spec_of(tmp_path / "slices", tile=(37, 45, 53))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["tbseg_ops.steps.plan"], "free_bytes", lambda path: 100_000)
+        with pytest.raises(ResourceError, match="disk is too small"):
+            steps.plan(spec=other, run=run, update=True)
+    steps.plan(spec=other, run=run, update=True)
+    through(run, until="classify")
+    assert len(list((run / "classes").iterdir())) > 1  # of use until the new result is there
+    through(run)
+    for folder in ("tiles", "classes", "records/split", "records/classify"):
+        assert len(list((run / folder).iterdir())) == 1, folder
+
+
 def test_a_merged_file_that_does_not_fit_is_said_before_it_is_written(
     finished, tmp_path, monkeypatch
 ):

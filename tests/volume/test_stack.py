@@ -1,5 +1,7 @@
 """A folder of TIFF slices: what is read, and what is refused by name."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -192,3 +194,14 @@ def test_a_slice_that_changes_after_opening_is_refused(tmp_path):
     write_page(folder / "img_1.tif", noise_volume((20, 24)))
     with pytest.raises(InputError, match="changed"):
         source.read(0, 5)
+
+
+@pytest.mark.parametrize("name", [b"z\xff_2.tif", b"z\n2.tif", b"z\x1b[31m2.tif"])
+def test_names_that_are_no_plain_text_are_refused(name, tmp_path):
+    folder = write_stack(tmp_path / "slices", np.zeros((2, 4, 4), np.uint8))
+    first = sorted(folder.iterdir())[0]
+    os.rename(os.fsencode(first), os.path.join(os.fsencode(folder), name))
+    with pytest.raises(InputError, match="no plain text") as caught:
+        open_source(str(folder))
+    assert "\x1b" not in str(caught.value)
+    assert str(caught.value).isascii()
