@@ -22,6 +22,7 @@ P = TypeVar("P")
 R = TypeVar("R")
 
 _POLL_SECONDS = 0.002
+_READ_SECONDS = 0.5
 
 
 class Ranks:
@@ -101,10 +102,12 @@ class Ranks:
             print(f"error: rank {self._comm.rank}: {error}", file=sys.stderr)
         else:
             traceback.print_exception(error)
-        sys.stderr.flush()
-        sys.stdout.flush()
         self.abort(error.exit_code if isinstance(error, TbsegError) else TbsegError.exit_code)
 
     def abort(self, code: int) -> None:
+        """End the whole job. mpiexec forgets what it has not read by then: give it time to read."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        time.sleep(_READ_SECONDS)
         self._comm.Abort(code)
         os._exit(code)

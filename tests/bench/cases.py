@@ -1,20 +1,17 @@
-"""What is measured on: noisy synthetic vessels, and classifiers trained on them by vigra."""
+"""What is measured on: a noisy synthetic volume of vessels, a classifier, a tile of the volume."""
 
-import shutil
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from tbseg_ops.classifier.features import feature_stack
-from tbseg_ops.classifier.passport import Feature, read_passport
-from tbseg_ops.geometry import Box
-from tests.bench.baseline import vigra
-from tests.reference_sets import ReferenceSet
+from tbseg_ops.classifier import Engine, Passport, load_engine, read_passport
+from tbseg_ops.classifier.passport import Feature
+from tbseg_ops.geometry import Box, Index
 
-SCALES = (1.0, 3.5, 10.0)  # as in vigra_side.py, which another Python runs
 IDS = (
     "GaussianSmoothing",
     "LaplacianOfGaussian",
@@ -23,8 +20,19 @@ IDS = (
     "StructureTensorEigenvalues",
     "HessianOfGaussianEigenvalues",
 )
-FEATURES = tuple(Feature(id=i, scale=s, in_2d=False) for i in IDS for s in SCALES)
-"""Thirty columns: all six features at three scales in 3D."""
+
+
+def _all(scales: tuple[float, ...], in_2d: bool) -> tuple[Feature, ...]:
+    return tuple(Feature(id=i, scale=s, in_2d=in_2d) for i in IDS for s in scales)
+
+
+FEATURES = {
+    "2D": _all((1.0, 3.5, 10.0), True),
+    "small 3D": _all((1.0, 1.6), False),
+    "thirty": _all((1.0, 3.5, 10.0), False),
+    "large 3D": _all((0.7, 1.0, 1.6, 3.5, 5.0, 10.0), False),
+}
+"""Named selections: 24, 20, 30 and 60 columns; "thirty" is that of the targets."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +44,50 @@ class Difficulty:
     noise: float
 
 
-FORESTS = {
-    "easy": Difficulty(2, 600, 0.0),
-    "medium": Difficulty(3, 1400, 0.0),
+DIFFICULTIES = {
+    "easy": Difficulty(2, 430, 0.0),
+    "medium": Difficulty(3, 1500, 0.0),
     "hard": Difficulty(3, 3300, 0.30),
     "four": Difficulty(4, 1400, 0.0),
 }
 
 
+@dataclass(frozen=True)
+class Case:
+    """The ``core`` of the volume ``raw`` (z, y, x, c) by the classifier in a file."""
+
+    name: str
+    raw: NDArray[Any]
+    core: Box
+    classifier: Path
+
+    @cached_property
+    def passport(self) -> Passport:
+        return read_passport(self.classifier)
+
+    @property
+    def shape(self) -> Index:
+        z, y, x = self.raw.shape[:3]
+        return z, y, x
+
+    @property
+    def tile(self) -> tuple[NDArray[Any], Box]:
+        """The core with its halo, and the core in that: what an engine is given."""
+        box = self.core.grown(self.passport.halo_for(self.shape), self.shape)
+        return self.raw[box.slices], self.core.relative_to(box.lo)
+
+    def engine(self, threads: int = 1) -> Engine:
+        return load_engine("native", self.passport, volume_shape=self.shape, threads=threads)
+
+
+def centre(side: int, within: Index) -> Box:
+    """A cube in the middle of a volume, clipped to it."""
+    lo = [max(0, (n - side) // 2) for n in within]
+    hi = [min(n, low + side) for low, n in zip(lo, within, strict=True)]
+    return Box((lo[0], lo[1], lo[2]), (hi[0], hi[1], hi[2]))
+
+
+@cache
 def vessels(side: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """A noisy volume (z, y, x) and the smooth field in it that decides the classes."""
     random = np.random.default_rng(7)
@@ -59,46 +103,11 @@ def vessels(side: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     return noisy.clip(0, 255).astype(np.uint8), field
 
 
-def labels_of(field: NDArray[np.float32], classes: int) -> NDArray[np.int64]:
-    """1-based classes along the field."""
-    edges = {2: [0.25], 3: [0.25, 0.95], 4: [-0.6, 0.25, 0.95]}[classes]
-    return np.digitize(field, edges) + 1
-
-
-def columns_of(raw: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """All thirty columns, (columns, z, y, x)."""
-    shape = (raw.shape[0], raw.shape[1], raw.shape[2])
-    return feature_stack(raw[..., None], FEATURES, Box((0, 0, 0), shape))
-
-
-def trained(
-    name: str, columns: NDArray[np.float32], field: NDArray[np.float32], folder: Path
-) -> Path:
-    """An .ilp with the thirty columns and a forest that vigra trained on part of the volume."""
-    how = FORESTS[name]
-    random = np.random.default_rng(11)
-    chosen = random.choice(field.size, how.samples, replace=False)
-    labels = labels_of(field, how.classes).reshape(-1)[chosen]
-    wrong = random.random(how.samples) < how.noise
+def labels_of(field: NDArray[np.float32], how: Difficulty, seed: int) -> NDArray[np.int64]:
+    """1-based classes along the field (n,), some of them wrong."""
+    edges = {2: [0.25], 3: [0.25, 0.95], 4: [-0.6, 0.25, 0.95]}[how.classes]
+    labels = np.digitize(field, edges) + 1
+    random = np.random.default_rng(seed)
+    wrong = random.random(len(labels)) < how.noise
     labels[wrong] = random.integers(1, how.classes + 1, int(wrong.sum()))
-    np.save(folder / "x.npy", columns.reshape(len(columns), -1)[:, chosen].T.copy())
-    np.save(folder / "y.npy", labels)
-    forest, ilp = folder / f"{name}.h5", folder / f"{name}.ilp"
-    vigra("train", folder / "x.npy", folder / "y.npy", forest)
-    shutil.copyfile(ReferenceSet("vessels-3d").classifier, ilp)
-    with h5py.File(ilp, "r+") as file, h5py.File(forest) as source:
-        selections, training = file["FeatureSelections"], file["PixelClassification"]
-        for key, value in {
-            "Scales": np.array(SCALES),
-            "SelectionMatrix": np.ones((len(IDS), len(SCALES)), bool),
-            "ComputeIn2d": np.zeros(len(SCALES), bool),
-            "FeatureIds": np.array([i.encode() for i in IDS]),
-        }.items():
-            del selections[key]
-            selections[key] = value
-        del training["LabelNames"], training["ClassifierForests"]
-        training["LabelNames"] = np.array([f"class {k + 1}".encode() for k in range(how.classes)])
-        source.copy("Forest0000", training.create_group("ClassifierForests"))
-        training["ClassifierForests/known_labels"] = np.arange(1, how.classes + 1, dtype=np.uint32)
-    read_passport(ilp)
-    return ilp
+    return labels
