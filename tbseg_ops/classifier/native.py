@@ -150,7 +150,9 @@ def _raster(bricks: NDArray[Any], layers: int, rows: int, line: int) -> NDArray[
     The four voxels of a brick's row stay together: moved as one number they cost a fraction.
     """
     m = bricks.shape[1]
-    fours = bricks.view(_FOUR[bricks.dtype.itemsize]).reshape(layers, rows, line, m, 4, 4)
+    fours: NDArray[Any] = bricks.view(_FOUR[bricks.dtype.itemsize]).reshape(
+        layers, rows, line, m, 4, 4
+    )
     lines = fours.transpose(3, 0, 4, 1, 5, 2).reshape(m, layers * 4, rows * 4, line)
     return lines.view(bricks.dtype)
 

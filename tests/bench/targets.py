@@ -163,24 +163,30 @@ def _forest(
 
 
 def early_stop(runs: int, side: int) -> Iterator[Figure | Check]:
-    """Labels only against probabilities, with forests that ilastik trained, on their own volumes."""
+    """Labels only against probabilities: forests that ilastik trained, on their own volumes."""
     for name, reference in _TRAINED.items():
-        raw = reference.raw()
-        core = centre(min(side, *(n // 8 * 8 for n in raw.shape[:3])), raw.shape[:3])
-        case = Case(name, raw, core, reference.classifier)
-        (tile, inner), engine = case.tile, case.engine()
-        labels, probabilities = engine.predict_labels(tile, inner), engine.predict(tile, inner)
-        whole, stopped = in_turn(
-            runs,
-            cpu(lambda: engine.predict(tile, inner)),
-            cpu(lambda: engine.predict_labels(tile, inner)),
-        )
-        what = f"labels only against probabilities, {name}"
-        yield Figure(what, "x", whole / stopped, 1.15, 1.5, 1e9 * stopped / core.size)
-        yield Check(
-            f"labels only are those of the probabilities, {name}",
-            np.array_equal(labels, hard_labels(probabilities)),
-        )
+        yield from _labels_only(name, reference, runs, side)
+
+
+def _labels_only(
+    name: str, reference: ReferenceSet, runs: int, side: int
+) -> Iterator[Figure | Check]:
+    raw = reference.raw()
+    core = centre(side, raw.shape[:3])
+    case = Case(name, raw, core, reference.classifier)
+    (tile, inner), engine = case.tile, case.engine()
+    labels, probabilities = engine.predict_labels(tile, inner), engine.predict(tile, inner)
+    whole, stopped = in_turn(
+        runs,
+        cpu(lambda: engine.predict(tile, inner)),
+        cpu(lambda: engine.predict_labels(tile, inner)),
+    )
+    what = f"labels only against probabilities, {name}"
+    yield Figure(what, "x", whole / stopped, 1.15, 1.5, 1e9 * stopped / core.size)
+    yield Check(
+        f"labels only are those of the probabilities, {name}",
+        np.array_equal(labels, hard_labels(probabilities)),
+    )
 
 
 def of_the_process(runs: int, side: int) -> Iterator[Figure | Check]:
