@@ -1,8 +1,17 @@
-"""What runs the command line of a task: three methods. Only the local one exists yet."""
+"""What runs the command line of a task.
+
+A ``Backend`` runs it while the task waits. A ``DeferringBackend`` starts it elsewhere and lets the
+worker go: the triggerer waits, and the task resumes when the command has ended.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from tbseg_airflow.step import TbsegStep
 
 JobT = TypeVar("JobT")
 
@@ -34,6 +43,21 @@ class Backend(Protocol[JobT]):
 
     def cancel(self, job: JobT, grace: float) -> None:
         """End a job and all that it started: SIGTERM, and SIGKILL after ``grace`` seconds."""
+
+
+class DeferringBackend(Protocol):
+    """Runs an argument list elsewhere, without holding a worker in the meantime."""
+
+    def start(self, step: "TbsegStep", context: "Context", arguments: Sequence[str]) -> NoReturn:
+        """Start a command, or find the one that an earlier try of this task started.
+
+        Raises ``TaskDeferred`` whose method is ``step``'s "resume", as ``defer`` does.
+        """
+
+    def resume(
+        self, step: "TbsegStep", context: "Context", event: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The report of the command that ended; StepFailed or StepRefused. May defer again."""
 
 
 class ProgramMissingError(Exception):

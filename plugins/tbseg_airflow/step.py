@@ -1,7 +1,7 @@
 """The operator of one step: runs ``tbseg STEP --run DIR`` and reports what it did."""
 
 import contextlib
-import json
+import importlib
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +10,16 @@ from urllib.parse import quote
 
 from airflow.sdk import Asset, AssetAlias, BaseOperator, Context
 
-from tbseg_airflow.backend import Backend, Line, ProgramMissingError
-from tbseg_airflow.local import LocalBackend
-from tbseg_airflow.outcome import StepFailed, StepRefused, failure
+from tbseg_airflow.backend import DeferringBackend, ProgramMissingError
+from tbseg_airflow.local import LocalBackend, LocalJob
+from tbseg_airflow.outcome import StepRefused
 from tbseg_airflow.redo import chosen_again
+from tbseg_airflow.transcript import Transcript, scalars
 
-BACKENDS: dict[str, type[Backend[Any]]] = {"local": LocalBackend}
+DEFERRING = {
+    "ssh": ("tbseg_airflow.ssh", "SshBackend"),
+    "kubernetes": ("tbseg_airflow.kubernetes", "KubernetesBackend"),
+}
 CANCEL_GRACE = 3.0  # Airflow itself sends SIGKILL five seconds after SIGTERM
 Scalar = str | int | float | bool | None
 
@@ -25,10 +29,10 @@ class TbsegStep(BaseOperator):
 
     ``what`` is set on mapped tasks only: the number of a batch, of which it does what is missing,
     or the name of a tile, which it computes anew. ``options`` are further arguments; empty ones
-    are left out. The task's result is the command's, without its lists, and where it ran.
+    are left out. ``backend``: where it runs. The task's result is the command's, without its lists.
     """
 
-    template_fields = ("run_dir", "options")
+    template_fields = ("run_dir", "options", "backend")
     ui_color = "#e8f1fa"
 
     def __init__(
@@ -47,8 +51,8 @@ class TbsegStep(BaseOperator):
         self.what = what
         self.options = options
         self.backend = backend
-        self._job: Any = None
-        self._runner: Backend[Any] | None = None
+        self._job: LocalJob | None = None
+        self._runner: LocalBackend | None = None
 
     @property
     def title(self) -> str:
@@ -62,10 +66,32 @@ class TbsegStep(BaseOperator):
         return f"batch {self.what}"
 
     def execute(self, context: Context) -> dict[str, Scalar]:
-        report = self.call(self.command(context))
+        arguments = self.command(context)
+        if self.backend != "local":
+            self._elsewhere().start(self, context, arguments)  # defers
+        return self._finish(context, self.call(arguments))
+
+    def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Scalar]:
+        """What Airflow calls when a command that ran elsewhere has ended."""
+        return self._finish(context, self._elsewhere().resume(self, context, event))
+
+    def _elsewhere(self) -> DeferringBackend:
+        """The backend of the form; imported here, since that takes seconds in each task."""
+        try:
+            module, name = DEFERRING[self.backend]
+        except KeyError:
+            raise StepRefused(
+                "there is no such backend\n"
+                f"  expected: local, {', '.join(DEFERRING)}\n"
+                f"  found: {self.backend}"
+            ) from None
+        backend: DeferringBackend = getattr(importlib.import_module(module), name)()
+        return backend
+
+    def _finish(self, context: Context, report: dict[str, Any]) -> dict[str, Scalar]:
         ti = context["ti"]
         mapped = ti.map_index is not None and ti.map_index >= 0
-        result = _scalars(report)
+        result = scalars(report)
         result["instance"] = f"{ti.task_id}_{ti.map_index}" if mapped else ti.task_id
         result["clear_number"] = context["dag_run"].clear_number or 0
         self._announce(context, result)
@@ -91,45 +117,21 @@ class TbsegStep(BaseOperator):
         return f"--batch={self.what}"
 
     def call(self, arguments: list[str]) -> dict[str, Any]:
-        """Run a command to its end, its output in the task's log as it comes."""
+        """Run a command to its end on this worker, its output in the task's log as it comes."""
         self.log.info("$ %s", shlex.join(arguments))
-        runner = self._runner = BACKENDS[self.backend]()
+        runner = self._runner = LocalBackend()
         try:
             job = self._job = runner.submit(arguments)
         except ProgramMissingError as error:
             raise StepRefused(str(error)) from None
-        report: dict[str, Any] | None = None
-        errors: list[str] = []
+        transcript = Transcript(f"tbseg {self.step}", self.log)
         code = None
         while code is None:
             lines, code = runner.check(job, 1.0)
             for line in lines:
-                if line.stream == "err":
-                    errors = [*errors[-999:], line.text]
-                elif (found := _as_object(line.text)) is not None:
-                    report = found
-                    continue
-                self._show(line, errors)
+                transcript.add(line)
         self._job = None
-        if code != 0:
-            raise failure(f"tbseg {self.step}", code, errors)
-        if report is None:
-            raise StepFailed(f"tbseg {self.step} ended well but printed no result")
-        for note in report.get("notes", []):
-            self.log.warning("note: %s", note)
-        counts = {key: value for key, value in _scalars(report).items() if value not in (None, "")}
-        self.log.info("done: %s", ", ".join(f"{key} {value}" for key, value in counts.items()))
-        return report
-
-    def _show(self, line: Line, errors: Sequence[str]) -> None:
-        """Into the task's log; all of an error's message as errors."""
-        message_began = any(text.startswith("error: ") for text in errors)
-        if line.stream == "err" and message_began:
-            self.log.error("%s", line.text)
-        elif line.stream == "err" and line.text.startswith(("warning: ", "note: ")):
-            self.log.warning("%s", line.text)
-        elif line.text:
-            self.log.info("%s", line.text)
+        return transcript.result(code)
 
     def on_kill(self) -> None:
         if self._runner is not None and self._job is not None:
@@ -143,18 +145,3 @@ class TbsegStep(BaseOperator):
                 name = quote("/".join(Path(self.run_dir).parts[-2:]).strip("/"))
                 asset = Asset(name=f"{name}/segmentation", uri=f"tbseg://{name}/segmentation")
                 context["outlet_events"][outlet].add(asset, extra={"run": self.run_dir, **result})
-
-
-def _scalars(report: dict[str, Any]) -> dict[str, Scalar]:
-    """What of a report is small: XCom carries paths and counts, and no lists of tiles."""
-    return {k: v for k, v in report.items() if v is None or isinstance(v, str | int | float)}
-
-
-def _as_object(text: str) -> dict[str, Any] | None:
-    """The JSON object in a line, if it is one."""
-    if text.startswith("{"):
-        with contextlib.suppress(ValueError):
-            found = json.loads(text)
-            if isinstance(found, dict):
-                return found
-    return None

@@ -25,7 +25,7 @@ def step(monkeypatch):
         def submit(self, arguments):
             return super().submit([sys.executable, "-c", texts[-1], *arguments])
 
-    monkeypatch.setitem(module.BACKENDS, "local", Fake)
+    monkeypatch.setattr(module, "LocalBackend", Fake)
 
     def make(text, **values):
         texts.append(text)
@@ -176,14 +176,17 @@ def test_the_result_is_logged_for_people(step, capsys):
     ]
 
 
-def test_on_kill_ends_the_command(step):
+def test_on_kill_ends_the_command(step, monkeypatch):
     """As Airflow does it: on_kill is called from a signal handler while the command runs."""
     from tbseg_airflow.outcome import StepFailed
 
     made = step("import time, os\nprint(os.getpid(), flush=True)\ntime.sleep(60)")
     pids = []
-    made._show = lambda line, errors: (
-        pids.append(int(line.text)) or signal.setitimer(signal.ITIMER_REAL, 0.05)
+    monkeypatch.setattr(
+        "tbseg_airflow.transcript.Transcript.add",
+        lambda self, line: (
+            pids.append(int(line.text)) or signal.setitimer(signal.ITIMER_REAL, 0.05)
+        ),
     )
     previous = signal.signal(signal.SIGALRM, lambda number, frame: made.on_kill())
     try:

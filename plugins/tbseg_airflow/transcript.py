@@ -1,0 +1,74 @@
+"""What a command says: its output goes to the task's log, its last JSON object is its result."""
+
+import contextlib
+import json
+import logging
+from typing import Any, Self
+
+from tbseg_airflow.backend import Line
+from tbseg_airflow.outcome import StepFailed, failure
+
+_ERROR_LINES = 1000
+
+
+class Transcript:
+    """The output of one command, line by line."""
+
+    def __init__(self, command: str, log: Any = None) -> None:
+        self.command = command
+        self.log = log or logging.getLogger(__name__)
+        self.report: dict[str, Any] | None = None
+        self.errors: list[str] = []
+
+    def add(self, line: Line) -> None:
+        """Into the log; all of an error's message as errors, the result not at all."""
+        if line.stream == "err":
+            self.errors = [*self.errors[1 - _ERROR_LINES :], line.text]
+        elif (found := _as_object(line.text)) is not None:
+            self.report = found
+            return
+        message_began = any(text.startswith("error: ") for text in self.errors)
+        if line.stream == "err" and message_began:
+            self.log.error("%s", line.text)
+        elif line.stream == "err" and line.text.startswith(("warning: ", "note: ")):
+            self.log.warning("%s", line.text)
+        elif line.text:
+            self.log.info("%s", line.text)
+
+    def result(self, code: int) -> dict[str, Any]:
+        """The result of a command that ended with ``code``; StepFailed or StepRefused if not 0."""
+        if code != 0:
+            raise failure(self.command, code, self.errors)
+        if self.report is None:
+            raise StepFailed(f"{self.command} ended well but printed no result")
+        for note in self.report.get("notes", []):
+            self.log.warning("note: %s", note)
+        counts = {k: v for k, v in scalars(self.report).items() if v not in (None, "")}
+        self.log.info("done: %s", ", ".join(f"{key} {value}" for key, value in counts.items()))
+        return self.report
+
+    def kept(self) -> dict[str, Any]:
+        """What another process needs to go on, or to give the result: plain JSON."""
+        return {"command": self.command, "report": self.report, "errors": self.errors}
+
+    @classmethod
+    def of(cls, kept: dict[str, Any], log: Any = None) -> Self:
+        """The transcript that ``kept`` was taken from."""
+        made = cls(kept["command"], log)
+        made.report, made.errors = kept["report"], list(kept["errors"])
+        return made
+
+
+def scalars(report: dict[str, Any]) -> dict[str, str | int | float | bool | None]:
+    """What of a report is small: XCom carries paths and counts, and no lists of tiles."""
+    return {k: v for k, v in report.items() if v is None or isinstance(v, str | int | float)}
+
+
+def _as_object(text: str) -> dict[str, Any] | None:
+    """The JSON object in a line, if it is one."""
+    if text.startswith("{"):
+        with contextlib.suppress(ValueError):
+            found = json.loads(text)
+            if isinstance(found, dict):
+                return found
+    return None
