@@ -153,8 +153,8 @@ def _raster(bricks: NDArray[Any], layers: int, rows: int, line: int) -> NDArray[
     fours: NDArray[Any] = bricks.view(_FOUR[bricks.dtype.itemsize]).reshape(
         layers, rows, line, m, 4, 4
     )
-    lines = fours.transpose(3, 0, 4, 1, 5, 2).reshape(m, layers * 4, rows * 4, line)
-    return lines.view(bricks.dtype)
+    lines = np.ascontiguousarray(fours.transpose(3, 0, 4, 1, 5, 2))
+    return lines.reshape(m, layers * 4, rows * 4, line).view(bricks.dtype)
 
 
 def _is_constant(raw: NDArray[Any]) -> bool:

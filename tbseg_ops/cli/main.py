@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from tbseg_ops import __version__
-from tbseg_ops.cli import audit, inspect, pieces, plan, run, status, whole
+from tbseg_ops.cli import agent, audit, inspect, pieces, plan, run, status, whole
 from tbseg_ops.errors import ResourceError, TbsegError
 from tbseg_ops.run.commit import storage_errors
 from tbseg_ops.run.pieces import under_mpi
@@ -37,6 +37,7 @@ app.command(rich_help_panel="Single steps")(pieces.classify)
 app.command(rich_help_panel="Single steps")(whole.merge)
 app.command(rich_help_panel="Single steps")(whole.verify)
 app.command(rich_help_panel="Single steps")(whole.publish)
+app.command(hidden=True)(agent.agent)
 
 
 def _version(wanted: bool) -> None:
