@@ -167,6 +167,20 @@ PARAMS = {
         description_md="When volume, classifier or settings differ from those that the run folder"
         " was made for. What is still right is kept. Off: such a difference is an error.",
     ),
+    "backend": Param(
+        "local",
+        type="string",
+        enum=["local", "ssh", "kubernetes"],
+        values_display={
+            "local": "local: the machine on which Airflow runs",
+            "ssh": "ssh: the hosts of the Variable tbseg_ssh",
+            "kubernetes": "kubernetes: pods, by the Variable tbseg_kubernetes",
+        },
+        section="Resources",
+        title="Where the work is done",
+        description_md="*plan*, *verify* and *publish* run on Airflow's machine in any case, which"
+        " must see the run folder, too.",
+    ),
     "threads": Param(
         1,
         type="integer",
@@ -190,6 +204,7 @@ PARAMS = {
 
 TOGETHER = "{{ '--workers=%d' % params.workers if params.workers else '' }}"
 PER_TILE = "--workers=1"
+ELSEWHERE = "{{ params.backend }}"
 
 with DAG(
     dag_id="tbseg_segment",
@@ -209,21 +224,23 @@ with DAG(
     },
 ) as dag:
     plan = TbsegPlan(task_id="plan", home=str(HOME))
-    ingest = TbsegStep(task_id="ingest", step="ingest", options=[TOGETHER])
+    ingest = TbsegStep(task_id="ingest", step="ingest", options=[TOGETHER], backend=ELSEWHERE)
     # Over batches of tiles, or over the tiles that the form names.
     split = TbsegStep.partial(
         task_id="split",
         step="split",
         options=[PER_TILE],
+        backend=ELSEWHERE,
         map_index_template="{{ task.title }}",
     ).expand(what=plan.output)
     classify = TbsegStep.partial(
         task_id="classify",
         step="classify",
         options=[PER_TILE, "--threads={{ params.threads }}"],
+        backend=ELSEWHERE,
         map_index_template="{{ task.title }}",
     ).expand(what=plan.output)
-    merge = TbsegStep(task_id="merge", step="merge", options=[TOGETHER])
+    merge = TbsegStep(task_id="merge", step="merge", options=[TOGETHER], backend=ELSEWHERE)
     verify = TbsegStep(task_id="verify", step="verify", options=[TOGETHER])
     # The last task, and only if all went well: the state of the run is the state of this task.
     publish = TbsegStep(task_id="publish", step="publish", outlets=[AssetAlias("tbseg")])

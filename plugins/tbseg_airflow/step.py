@@ -17,7 +17,7 @@ from tbseg_airflow.redo import chosen_again
 from tbseg_airflow.transcript import Transcript, scalars
 
 DEFERRING = {
-    "ssh": ("tbseg_airflow.ssh", "SshBackend"),
+    "ssh": ("tbseg_airflow.ssh.backend", "SshBackend"),
     "kubernetes": ("tbseg_airflow.kubernetes", "KubernetesBackend"),
 }
 CANCEL_GRACE = 3.0  # Airflow itself sends SIGKILL five seconds after SIGTERM

@@ -10,11 +10,17 @@ from typing import Annotated
 import typer
 from pydantic import BaseModel
 
+from tbseg_ops.paths import here
 from tbseg_ops.run import Team
 from tbseg_ops.steps import Progress, StepResult
 
 Json = Annotated[bool, typer.Option("--json", help="Last line of output: one JSON object.")]
-RunOption = Annotated[Path, typer.Option("--run", metavar="DIR", help="The run folder.")]
+RunOption = Annotated[
+    Path,
+    typer.Option(
+        "--run", metavar="DIR", help="The run folder.", parser=lambda path: Path(here(str(path)))
+    ),
+]
 Workers = Annotated[
     int,
     typer.Option(

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from tbseg_ops.errors import ConfigError
-from tbseg_ops.jobs.store import Exit, Job
+from tbseg_ops.jobs.store import CALLED_OFF, Exit, Job
 from tbseg_ops.run.commit import commit_over
 
 GRACE = 8.0  # seconds between SIGTERM and SIGKILL
@@ -60,7 +60,7 @@ def _wait(process: subprocess.Popen[bytes], folder: Path, lease: float) -> Exit:
         if touched != seen:
             seen, until = touched, time.monotonic() + lease
         if (folder / "cancel").exists():
-            reason = "it was called off"
+            reason = CALLED_OFF
         elif time.monotonic() > until:
             reason = f"nobody asked for it for {lease:g} s"
     _end(process)

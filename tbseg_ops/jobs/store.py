@@ -29,6 +29,8 @@ from tbseg_ops.run.commit import commit_over
 from tbseg_ops.run.model import Stored
 
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
+CALLED_OFF = "it was called off"
+
 _MOST_BYTES = 64 * 1024  # of each stream in one answer
 _KEPT_SECONDS = 7 * 86_400.0
 
@@ -63,16 +65,21 @@ class JobStore:
     """``folder``: by default one below /var/tmp that belongs to this user, on this host alone."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder or Path("/var/tmp") / f"tbseg-{os.getuid()}" / socket.gethostname()  # noqa: S108 - owner and mode are checked
+        own = Path("/var/tmp") / f"tbseg-{os.getuid()}" / socket.gethostname()  # noqa: S108 - owner and mode are checked
+        self.folder = folder or Path(os.environ.get("TBSEG_JOBS") or own)
 
     def start(self, name: str, job: Job, slots: int) -> str:
         """ "started"; "running" if it does already; "full" if ``slots`` jobs run here.
 
-        A job of that name that has ended is forgotten. ResourceError if none can be started.
+        A job of that name that has ended is forgotten. "ending" if one of that name was called off,
+        or had other arguments and is now. ResourceError if none can be started.
         """
         with self._locked():
             if self.runs(name):
-                return "running"
+                folder = self._of(name)
+                if (folder / "job.json").read_bytes() != job.to_bytes():
+                    (folder / "cancel").touch()
+                return "ending" if (folder / "cancel").exists() else "running"
             if sum(map(self.runs, self.names())) >= slots:
                 return "full"
             self._tidy()

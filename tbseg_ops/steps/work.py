@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tbseg_ops.classifier import Engine, load_engine, read_passport
 from tbseg_ops.errors import ConfigError
+from tbseg_ops.paths import here
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.plan import Plan
 from tbseg_ops.volume import Source, open_source
@@ -55,7 +56,7 @@ def _folder(place: Workplace) -> RunFolder:
 @lru_cache(maxsize=2)
 def _source(volume: str, place: Workplace) -> Source:
     """``place`` is part of the cache's key: a new plan opens the volume anew."""
-    return open_source(volume)
+    return open_source(here(volume))
 
 
 @lru_cache(maxsize=1)
@@ -65,7 +66,7 @@ def _engine(place: Workplace, threads: int) -> Engine:
 
 def engine_of(plan: Plan, threads: int) -> Engine:
     """The engine of a plan; ConfigError if it or the classifier is not what was planned."""
-    passport = read_passport(plan.spec.classifier)
+    passport = read_passport(here(plan.spec.classifier))
     _same("the classifier", passport.digest, plan.classifier.digest, plan.spec.classifier)
     engine = load_engine(
         plan.spec.engine, passport, volume_shape=plan.volume.shape, threads=threads

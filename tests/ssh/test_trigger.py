@@ -1,0 +1,259 @@
+"""Batches over several hosts: whatever happens to one, all is right and nothing runs twice."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from tests.runs import datasets, planned, same, through
+
+TILES_24 = (20, 12, 20)
+
+
+def trigger_of(run, settings, step="classify", batch=0, job=None, **options):
+    from tbseg_airflow.ssh.trigger import SshTrigger
+
+    chosen = [f"--batch={batch}"] if step in ("split", "classify") else []
+    more = [f"--{key}={value}" for key, value in options.items()]
+    return SshTrigger(
+        job=job or f"{step}-{batch}",
+        arguments=[step, f"--run={run}", "--json", "--workers=1", *chosen, *more],
+        run=str(run),
+        title=f"tbseg {step}",
+        settings=settings,
+    )
+
+
+async def ended(trigger):
+    async for event in trigger.run():
+        return event.payload
+    raise AssertionError("no event")
+
+
+def together(run, settings, step, batches, meanwhile=None):
+    """All batches of a step at once; their events in order."""
+
+    async def all_of_them():
+        tasks = [ended(trigger_of(run, settings, step, b)) for b in range(batches)]
+        others = [meanwhile()] if meanwhile else []
+        return (await asyncio.gather(*tasks, *others))[: len(tasks)]
+
+    return asyncio.run(all_of_them())
+
+
+@pytest.fixture(scope="module")
+def local(finished, tmp_path_factory):
+    """The result of 24 tiles on one machine."""
+    run = tmp_path_factory.mktemp("local") / "run"
+    planned(run, finished / "slices", tile=TILES_24)
+    through(run)
+    return datasets(run / "segmentation.h5")
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    made = planned(tmp_path / "run", finished / "slices", tile=TILES_24, max_batches=24)
+    assert (len(made.grid), made.batches) == (24, 24)
+    through(tmp_path / "run", until="ingest")
+    return tmp_path / "run"
+
+
+def computed(events):
+    assert [event.get("code") for event in events] == [0] * len(events), events
+    return sum(event["transcript"]["report"]["computed"] for event in events)
+
+
+def test_24_tiles_over_three_hosts(rack, run, local):
+    made = rack(3)
+    for step in ("split", "classify"):
+        events = together(run, made.settings(), step, 24)
+        assert computed(events) == 24
+        assert len({event["host"] for event in events}) == 3
+    through(run)
+    assert same(datasets(run / "segmentation.h5"), local)
+    assert list((run / "jobs").iterdir()) == []  # no claim is left
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_a_host_that_is_cut_off_in_the_middle(back, rack, run, local):
+    """Its jobs go on without a connection; only when it stays away are they done elsewhere."""
+    made = rack(3, seconds=1)
+    lost = made.hosts[1]
+
+    async def cut():
+        while not any(json.loads(c.read_text())["host"] == "host2" for c in claims(run)):
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)
+        lost.signal(signal.SIGKILL)
+        if back:
+            await asyncio.sleep(2)
+            lost.start()
+
+    events = together(run, made.settings(), "classify", 24, cut)
+    assert computed(events) <= 24  # what the lost host had finished is recognised
+    through(run)
+    assert same(datasets(run / "segmentation.h5"), local)
+
+
+def test_a_host_that_hangs_stops_nobody(rack, run, local, monkeypatch):
+    """A stopped server accepts connections and says nothing."""
+    monkeypatch.setattr("tbseg_airflow.ssh.link.ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr("tbseg_airflow.ssh.link.CONNECT_SECONDS", 2.0)
+    made = rack(3)
+    made.hosts[0].signal(signal.SIGSTOP)
+    start = time.monotonic()
+    events = together(run, made.settings(), "classify", 24)
+    assert {event["host"][-7:] for event in events} == {"(host2)", "(host3)"}
+    assert computed(events) == 24
+    assert time.monotonic() - start < 60
+    made.hosts[0].signal(signal.SIGCONT)
+
+
+def claims(run):
+    return list((run / "jobs").glob("*.json")) if (run / "jobs").exists() else []
+
+
+def test_a_triggerer_that_is_started_anew_finds_its_jobs(rack, run):
+    """Triggers are cancelled without a message when their process ends: the job goes on."""
+    made = rack(2, seconds=2)
+
+    async def twice():
+        first = asyncio.create_task(ended(trigger_of(run, made.settings())))
+        while not claims(run):
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(1)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        assert len(claims(run)) == 1
+        return await ended(trigger_of(run, made.settings()))
+
+    event = asyncio.run(twice())
+    assert (event["code"], event["reason"]) == (0, None)
+    assert event["transcript"]["report"]["computed"] == 1
+    starts = [name for host in made.hosts for name in host.jobs.glob("classify-0/job.json")]
+    assert len(starts) == 1
+
+
+def test_a_task_that_is_called_off_ends_its_job(rack, run):
+    made = rack(1, seconds=30)
+
+    async def called_off():
+        trigger = trigger_of(run, made.settings())
+        task = asyncio.create_task(ended(trigger))
+        while not list(made.hosts[0].jobs.glob("classify-0/out")):
+            await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        start = time.monotonic()
+        await trigger.on_kill()
+        return time.monotonic() - start
+
+    assert asyncio.run(called_off()) < 30
+    exit_file = made.hosts[0].jobs / "classify-0" / "exit.json"
+    assert json.loads(exit_file.read_text())["reason"] == "it was called off"
+    assert claims(run) == []
+    assert not list((run / "classes").glob("*")) if (run / "classes").exists() else True
+
+
+def test_a_try_after_a_failed_one_is_a_new_job(rack, run):
+    made = rack(1)
+    (run / "volume").rename(run / "gone")
+    assert asyncio.run(ended(trigger_of(run, made.settings())))["code"] == 74
+    (run / "gone").rename(run / "volume")
+    assert asyncio.run(ended(trigger_of(run, made.settings())))["code"] == 0
+
+
+@pytest.mark.parametrize("code", [65, 78])
+def test_exit_codes_and_messages_come_home(code, rack, run):
+    from tbseg_airflow.outcome import StepRefused
+    from tbseg_airflow.ssh.backend import SshBackend
+
+    made = rack(1)
+    if code == 78:
+        event = asyncio.run(ended(trigger_of(run, made.settings(), batch=999)))
+    else:
+        first = sorted((run.parent / "finished").glob("*")) or None
+        assert first is None
+        plan = json.loads((run / "plan.json").read_text())
+        plan["spec"]["classifier"] = str(run / "plan.json")
+        (run / "plan.json").write_text(json.dumps(plan))
+        event = asyncio.run(ended(trigger_of(run, made.settings())))
+    assert event["code"] == code
+    with pytest.raises(StepRefused, match=r"expected|found"):
+        SshBackend().resume(FakeStep(), {}, event)
+
+
+class FakeStep:
+    log = None
+
+
+def test_a_wrong_host_key_is_refused_and_the_others_work(rack, run, monkeypatch):
+    import asyncssh
+
+    made = rack(2)
+    other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
+    made.hosts[0].extra = {"host_key": " ".join(other.split()[:2])}
+    monkeypatch.setenv("AIRFLOW_CONN_HOST1", made.hosts[0].connection())
+    events = together(run, made.settings(), "classify", 3)
+    assert {event["host"][-7:] for event in events} == {"(host2)"}
+    only = {**made.settings(), "hosts": ["host1"]}
+    refused = asyncio.run(ended(trigger_of(run, only, batch=5)))
+    assert "its key is not the known one" in refused["refused"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "text"),
+    [
+        ({"no_host_key_check": "true"}, "host keys are always checked"),
+        ({"slots": 0}, "slots"),
+        ({"key_file": "/nonexistent"}, "a key in the connection cannot be read"),
+        ({"tbseg": "/nonexistent/tbseg"}, "is not there"),
+        ({"key_file": None}, "log-in was refused"),
+    ],
+)
+def test_a_connection_that_cannot_be_used_is_named(extra, text, rack, run, monkeypatch):
+    made = rack(1)
+    made.hosts[0].extra = extra
+    monkeypatch.setenv("AIRFLOW_CONN_HOST1", made.hosts[0].connection())
+    refused = asyncio.run(ended(trigger_of(run, made.settings())))
+    assert "host1" in refused["refused"]
+    assert text in refused["refused"]
+
+
+def test_another_name_of_the_shared_folder(rack, run, tmp_path, local):
+    """The hosts see the folder elsewhere: run folder, volume and classifier."""
+    made = rack(1)
+    there = tmp_path / "there"
+    there.symlink_to(tmp_path)
+    plan = json.loads((run / "plan.json").read_text())
+    spec = json.loads((run / "spec.json").read_text())
+    for name in ("spec.json", "plan.json"):
+        text = (run / name).read_text().replace(str(tmp_path), "/elsewhere")
+        (run / name).write_text(text)
+    assert plan["spec"] == spec
+    trigger = trigger_of(run, made.settings(paths={"/elsewhere": str(there)}))
+    trigger.arguments = [a.replace(str(tmp_path), "/elsewhere") for a in trigger.arguments]
+    event = asyncio.run(ended(trigger))
+    assert event["code"] == 0, event
+
+
+def test_a_launcher_stands_before_the_program(rack, run, monkeypatch):
+    made = rack(1)
+    made.hosts[0].extra = {"launcher": ["env", "TBSEG_LAUNCHED=yes"]}
+    monkeypatch.setenv("AIRFLOW_CONN_HOST1", made.hosts[0].connection())
+    event = asyncio.run(ended(trigger_of(run, made.settings())))
+    assert event["code"] == 0
+    job = json.loads((made.hosts[0].jobs / "classify-0" / "job.json").read_text())
+    assert job["arguments"][:3] == ["env", "TBSEG_LAUNCHED=yes", str(made.program)]
+
+
+def test_what_a_trigger_is_made_of_holds_no_secret(rack, run):
+    made = rack(1)
+    _, kwargs = trigger_of(run, made.settings()).serialize()
+    text = json.dumps(kwargs)
+    assert "PRIVATE" not in text
+    assert str(made.folder / "client_key") not in text
+    assert os.environ["AIRFLOW_CONN_HOST1"] not in text
