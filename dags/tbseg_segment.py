@@ -14,12 +14,13 @@ In the run folder: **segmentation.h5**, one array per class, named as in ilastik
 
 ### What it does
 1. **plan** checks volume and classifier, cuts the volume into tiles, checks the disk.
-2. **ingest** reads the slices into one 3D HDF5 volume.
-3. **split** cuts out each tile, with as much around it as the classifier's features see.
-4. **classify** runs the classifier on each tile: one array per class.
-5. **merge** puts the tiles together.
-6. **verify** checks that nothing is missing or stale, and that no seam can be seen.
-7. **publish** writes the report.
+2. **doctor** checks each machine that is to do the work: shared folder, versions, disk, memory.
+3. **ingest** reads the slices into one 3D HDF5 volume.
+4. **split** cuts out each tile, with as much around it as the classifier's features see.
+5. **classify** runs the classifier on each tile: one array per class.
+6. **merge** puts the tiles together.
+7. **verify** checks that nothing is missing or stale, and that no seam can be seen.
+8. **publish** writes the report.
 
 ### When something goes wrong
 Click the red task, then **Logs**: the last lines say what was found, what was expected and what
@@ -224,6 +225,7 @@ with DAG(
     },
 ) as dag:
     plan = TbsegPlan(task_id="plan", home=str(HOME))
+    doctor = TbsegStep(task_id="doctor", step="doctor", backend=ELSEWHERE)
     ingest = TbsegStep(task_id="ingest", step="ingest", options=[TOGETHER], backend=ELSEWHERE)
     # Over batches of tiles, or over the tiles that the form names.
     split = TbsegStep.partial(
@@ -245,4 +247,4 @@ with DAG(
     # The last task, and only if all went well: the state of the run is the state of this task.
     publish = TbsegStep(task_id="publish", step="publish", outlets=[AssetAlias("tbseg")])
 
-    plan >> ingest >> split >> classify >> merge >> verify >> publish
+    plan >> doctor >> ingest >> split >> classify >> merge >> verify >> publish

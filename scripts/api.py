@@ -47,6 +47,9 @@ class Api:
     def post(self, path: str, body: dict[str, Any]) -> Any:
         return request(self._address(path), "POST", body, self._token)
 
+    def patch(self, path: str, body: dict[str, Any]) -> Any:
+        return request(self._address(path), "PATCH", body, self._token)
+
     def _address(self, path: str) -> str:
         return f"{self._url}/api/v2/" + urllib.parse.quote(path)
 

@@ -5,6 +5,7 @@
     +-- ConfigError     78  a setting or an installed program is wrong or missing
     +-- ResourceError   75  disk, memory, a host or a child process failed; worth another try
     +-- IntegrityError  74  something that was written is damaged or contradicts itself
+    +-- CalledOffError 130  somebody has called the run off
 
 The codes are those of BSD's sysexits.h: shells, SSH clients and pods carry them unchanged.
 """
@@ -79,6 +80,12 @@ class IntegrityError(TbsegError, RuntimeError):
     """Something that was written is damaged or contradicts itself: set aside and recomputed."""
 
     exit_code = 74
+
+
+class CalledOffError(TbsegError):
+    """Somebody has called the run off: not retried."""
+
+    exit_code = 130
 
 
 def printable(text: str) -> str:

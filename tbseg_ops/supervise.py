@@ -46,7 +46,11 @@ def main() -> None:
         status = _run(sys.argv[2:], spec["memory"], spec["grace"])
     if os.getppid() != spec["parent"]:
         os.chdir("/")
-        shutil.rmtree(spec["folder"], ignore_errors=True)
+        for _ in range(50):  # what was killed a moment ago may still be writing
+            shutil.rmtree(spec["folder"], ignore_errors=True)
+            if not os.path.lexists(spec["folder"]):
+                break
+            time.sleep(0.1)
     if os.WIFSIGNALED(status):
         _end_by(os.WTERMSIG(status))
     os._exit(os.waitstatus_to_exitcode(status))

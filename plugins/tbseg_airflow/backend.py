@@ -55,9 +55,12 @@ class DeferringBackend(Protocol):
         """
 
     def resume(
-        self, step: "TbsegStep", context: "Context", event: dict[str, Any]
+        self, step: "TbsegStep", context: "Context", event: dict[str, Any], **kept: Any
     ) -> dict[str, Any]:
-        """The report of the command that ended; StepFailed or StepRefused. May defer again."""
+        """The report of the command that ended; StepFailed or StepRefused. May defer again.
+
+        ``kept``: the ``kwargs`` that it was deferred with.
+        """
 
 
 class ProgramMissingError(Exception):

@@ -4,8 +4,9 @@ import signal
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-# Trying again cannot help: wrong usage, unusable input, a defect, wrong settings, no such program.
-FATAL = frozenset({2, 65, 70, 78, 126, 127})
+# Trying again cannot help: wrong usage, unusable input, a defect, wrong settings, no such program;
+# or nobody wants it: the run was called off.
+FATAL = frozenset({2, 65, 70, 78, 126, 127, 130})
 
 
 class StepFailed(AirflowException):

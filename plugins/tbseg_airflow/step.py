@@ -71,9 +71,9 @@ class TbsegStep(BaseOperator):
             self._elsewhere().start(self, context, arguments)  # defers
         return self._finish(context, self.call(arguments))
 
-    def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Scalar]:
+    def resume(self, context: Context, event: dict[str, Any], **kept: Any) -> dict[str, Scalar]:
         """What Airflow calls when a command that ran elsewhere has ended."""
-        return self._finish(context, self._elsewhere().resume(self, context, event))
+        return self._finish(context, self._elsewhere().resume(self, context, event, **kept))
 
     def _elsewhere(self) -> DeferringBackend:
         """The backend of the form; imported here, since that takes seconds in each task."""

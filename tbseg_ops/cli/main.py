@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from tbseg_ops import __version__
-from tbseg_ops.cli import agent, audit, inspect, pieces, plan, run, status, whole
+from tbseg_ops.cli import agent, audit, cancel, doctor, inspect, pieces, plan, run, status, whole
 from tbseg_ops.errors import ResourceError, TbsegError
 from tbseg_ops.run.commit import storage_errors
 from tbseg_ops.run.pieces import under_mpi
@@ -27,9 +27,11 @@ app = typer.Typer(
     help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
 app.command(rich_help_panel="All in one")(run.run)
+app.command(rich_help_panel="All in one")(cancel.cancel)
 app.command(rich_help_panel="Look")(inspect.inspect)
 app.command(rich_help_panel="Look")(audit.audit)
 app.command(rich_help_panel="Look")(status.status)
+app.command(rich_help_panel="Look")(doctor.doctor)
 app.command(rich_help_panel="Single steps")(plan.plan)
 app.command(rich_help_panel="Single steps")(whole.ingest)
 app.command(rich_help_panel="Single steps")(pieces.split)

@@ -34,6 +34,7 @@ from tbseg_ops.cli.specs import (
 )
 from tbseg_ops.errors import ConfigError
 from tbseg_ops.run import team, under_mpi
+from tbseg_ops.run.calling_off import heed
 
 
 def run(
@@ -78,6 +79,7 @@ def run(
     crew = team(workers)
     with Bars() as bars:
         made = steps.plan(spec=spec, run=run_dir, update=update, progress=bars("plan"))
+        heed(run_dir)
         for line in summary(made):
             bars.say(line)
         steps.ingest(run=run_dir, team=crew, progress=bars("ingest"))

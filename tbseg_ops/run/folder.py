@@ -59,6 +59,10 @@ class RunFolder:
     def report_file(self) -> Path:
         return self.path / "report.html"
 
+    @property
+    def called_off_file(self) -> Path:
+        return self.path / "called-off"
+
     def slab_file(self, name: str, key: str) -> Path:
         return self.path / "volume" / f"{name}.{key[:12]}.h5"
 

@@ -2,6 +2,7 @@
 
 from tbseg_ops.steps.audit import audit
 from tbseg_ops.steps.classify import classify
+from tbseg_ops.steps.doctor import doctor, leave_token, take_token
 from tbseg_ops.steps.ingest import ingest
 from tbseg_ops.steps.memory import memory_needed
 from tbseg_ops.steps.merge import merge
@@ -18,12 +19,15 @@ __all__ = [
     "audit",
     "classify",
     "disk_needed",
+    "doctor",
     "ingest",
+    "leave_token",
     "memory_needed",
     "merge",
     "plan",
     "publish",
     "split",
     "status",
+    "take_token",
     "verify",
 ]

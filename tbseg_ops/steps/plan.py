@@ -48,6 +48,7 @@ def plan(*, spec: RunSpec, run: Path, update: bool = False, progress: Progress =
     _check_room(folder, made, inputs)
     with folder.planning():
         folder.store(made, inputs)
+        folder.called_off_file.unlink(missing_ok=True)
     return made
 
 
@@ -193,8 +194,7 @@ def _sample(grid: Grid) -> list[Tile]:
 
 
 def _check_room(folder: RunFolder, made: Plan, inputs: Inputs) -> None:
-    missing = _missing(folder, made, inputs)
-    needed = sum(size * missing[kind] for kind, size in disk_needed(made).items())
+    needed = disk_missing(folder, made, inputs)
     free = free_bytes(folder.path)
     if needed > free:
         raise ResourceError(
@@ -205,6 +205,12 @@ def _check_room(folder: RunFolder, made: Plan, inputs: Inputs) -> None:
             mend="free some space, choose another run folder, "
             "or do without tile copies: --split virtual",
         )
+
+
+def disk_missing(folder: RunFolder, made: Plan, inputs: Inputs) -> float:
+    """Bytes that a run will still take on disk, by the estimates of ``disk_needed``."""
+    missing = _missing(folder, made, inputs)
+    return sum(size * missing[kind] for kind, size in disk_needed(made).items())
 
 
 def _missing(folder: RunFolder, made: Plan, inputs: Inputs) -> dict[str, float]:

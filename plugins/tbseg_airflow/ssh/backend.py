@@ -1,6 +1,8 @@
 """What a task of the backend ssh does: defer to the trigger, and report in the end."""
 
+import secrets
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from airflow.sdk import Context, Variable
@@ -8,10 +10,13 @@ from airflow.sdk.exceptions import TaskDeferred
 
 from tbseg_airflow.outcome import StepFailed, StepRefused
 from tbseg_airflow.ssh.claims import job_name
+from tbseg_airflow.ssh.preflight import SshPreflight
 from tbseg_airflow.ssh.settings import VARIABLE, SshSettings
 from tbseg_airflow.ssh.trigger import SshTrigger
 from tbseg_airflow.step import TbsegStep
 from tbseg_airflow.transcript import Transcript
+from tbseg_ops import __version__
+from tbseg_ops.steps import leave_token, take_token
 
 
 class SshBackend:
@@ -21,18 +26,32 @@ class SshBackend:
         settings = SshSettings.of(Variable.get(VARIABLE, default=None))
         ti = context["ti"]
         map_index = -1 if ti.map_index is None else ti.map_index
+        job = job_name(ti.dag_id, ti.run_id, ti.task_id, map_index)
+        kind, more, kwargs = SshTrigger, [], {}
+        if step.step == "doctor":
+            token = secrets.token_hex(16)
+            leave_token(Path(step.run_dir), token)
+            kind, kwargs = SshPreflight, {"token": token}
+            more = [f"--token={token}", f"--version={__version__}"]
+            job = f"{job}-{token[:8]}"
         raise TaskDeferred(
-            trigger=SshTrigger(
-                job=job_name(ti.dag_id, ti.run_id, ti.task_id, map_index),
-                arguments=list(arguments[1:]),
+            trigger=kind(
+                job=job,
+                arguments=[*arguments[1:], *more],
                 run=step.run_dir,
                 title=f"tbseg {step.step}",
                 settings=settings.model_dump(mode="json"),
             ),
             method_name="resume",
+            kwargs=kwargs,
         )
 
-    def resume(self, step: TbsegStep, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+    def resume(
+        self, step: TbsegStep, context: Context, event: dict[str, Any], **kept: Any
+    ) -> dict[str, Any]:
+        if step.step == "doctor":
+            take_token(Path(step.run_dir), kept["token"])
+            return _fit(event["hosts"], step.log)
         if "refused" in event:
             raise StepRefused(event["refused"])
         if "lost" in event:
@@ -43,3 +62,39 @@ class SshBackend:
                 f"{transcript.command} was ended on {event['host']}: {event['reason']}"
             )
         return {**transcript.result(event["code"]), "host": event["host"]}
+
+
+def _fit(hosts: dict[str, dict[str, Any]], log: Any) -> dict[str, Any]:
+    """One table of all hosts in the log; StepRefused if one must not, or none can, be used.
+
+    A host that is only away is noted: the others do its work, and it joins when it is back.
+    """
+    bad, fit = [], 0
+    for conn_id, ended in hosts.items():
+        if "trouble" in ended:
+            mark = "BAD " if ended["refused"] else "note"
+            log.warning("%s  %-16s %s", mark, conn_id, ended["trouble"])
+            if ended["refused"]:
+                bad.append(f"{conn_id}: {ended['trouble']}")
+            continue
+        transcript = Transcript.of(ended["transcript"])
+        for line in transcript.errors:
+            if line.startswith("error: "):
+                break
+            log.info("%-16s %s", conn_id, line)
+        if ended["code"] == 0:
+            fit += 1
+        else:
+            bad.append(f"{conn_id}: {_first(transcript.errors)}")
+    if bad or not fit:
+        text = "\n".join(f"  {line}" for line in bad) or "  none can be reached"
+        raise StepRefused(
+            f"hosts of the backend ssh are not fit for this run\n{text}\n"
+            "  mend: see the table above; take a host that is to be left out from the Variable"
+        )
+    return {"step": "doctor", "fit": fit, "hosts": len(hosts)}
+
+
+def _first(errors: list[str]) -> str:
+    """The first line of an error's message."""
+    return next((e.removeprefix("error: ") for e in errors if e.startswith("error: ")), "ended")

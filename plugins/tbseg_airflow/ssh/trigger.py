@@ -89,7 +89,7 @@ class SshTrigger(BaseTrigger):
                 return {"refused": link}
             link.jobs += 1
             try:
-                ended = await self._followed(link)
+                ended = await self._followed(link, self.job, Transcript(self.title, self.log))
             finally:
                 link.jobs -= 1
             await asyncio.to_thread(self._claim.drop)
@@ -151,15 +151,16 @@ class SshTrigger(BaseTrigger):
             "lease": self.settings.lease,
         }
 
-    async def _followed(self, link: Link) -> dict[str, Any] | None:
-        """The job's output into the task's log, until it has ended; None if the host is lost."""
-        transcript = Transcript(self.title, self.log)
+    async def _followed(
+        self, link: Link, job: str, transcript: Transcript
+    ) -> dict[str, Any] | None:
+        """A job's output into the task's log, until it has ended; None if the host is lost."""
         out_at = err_at = 0
         heard = asked = time.monotonic()
         told = False
         while True:
             try:
-                new = await link.ask("output", name=self.job, out_at=out_at, err_at=err_at)
+                new = await link.ask("output", name=job, out_at=out_at, err_at=err_at)
             except UnreachableError as error:
                 if error.asked:
                     asked = time.monotonic()

@@ -1,0 +1,42 @@
+"""``tbseg doctor`` on every host at once, before any work is given to them."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.triggers.base import TriggerEvent
+
+from tbseg_airflow.ssh.link import AnswerError, Link, UnreachableError, hosts_of
+from tbseg_airflow.ssh.trigger import SshTrigger
+from tbseg_airflow.transcript import Transcript
+
+PATIENCE_SECONDS = 30.0
+_ALWAYS = 10_000  # places: a check needs none of those for work
+
+
+class SshPreflight(SshTrigger):
+    """Its event has "hosts": of each its "trouble", and whether it "refused", or its end."""
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        async with hosts_of(self.settings.hosts) as hosts:
+            found = await asyncio.gather(*map(self._checked, hosts.links.values()))
+            yield TriggerEvent({"hosts": dict(zip(hosts.links, found, strict=True))})
+
+    async def on_kill(self) -> None:
+        """The checks end by themselves."""
+
+    async def _checked(self, link: Link) -> dict[str, Any]:
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not link.ready:
+            link.wake()
+            if link.refused is not None or time.monotonic() > end:
+                return {"trouble": link.trouble, "refused": link.refused is not None}
+            await asyncio.sleep(0.1)
+        job = f"{self.job}-{link.conn_id.lower().replace('.', '-')}"[:100]
+        try:
+            await link.ask("start", name=job, slots=_ALWAYS, **self._job(link))
+            ended = await self._followed(link, job, Transcript(self.title))
+        except (AnswerError, UnreachableError) as error:
+            return {"trouble": str(error), "refused": False}
+        return ended or {"trouble": link.trouble, "refused": False}

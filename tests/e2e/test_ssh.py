@@ -1,0 +1,108 @@
+"""The DAG over hosts by SSH, in a real Airflow: whole runs, calling off, a killed triggerer."""
+
+import json
+import signal
+import time
+
+import psutil
+import pytest
+
+from tbseg_ops.run import RunFolder
+from tests.e2e.deployment import DAG
+from tests.e2e.test_deaths import component
+from tests.runs import datasets, same
+from tests.ssh.rack import Rack
+
+pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def rack(airflow, tmp_path_factory):
+    """Two hosts that the running Airflow knows by Connections and the Variable."""
+    made = Rack(tmp_path_factory.mktemp("racks") / "rack", 2, seconds=1)
+    made.start()
+    for host in made.hosts:
+        values = json.loads(host.connection())
+        airflow.api.post("connections", {"connection_id": host.conn_id, **values})
+    value = json.dumps(made.settings(lease=40))
+    airflow.api.post("variables", {"key": "tbseg_ssh", "value": value})
+    yield made
+    made.end()
+
+
+@pytest.fixture(scope="module")
+def local(airflow, form, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("local") / "run"
+    airflow.run(**form, run=str(folder))
+    return datasets(folder / "segmentation.h5")
+
+
+def test_a_run_over_two_hosts(airflow, form, rack, local, tmp_path):
+    run = airflow.run(**form, run=str(tmp_path / "run"), backend="ssh")
+    assert airflow.computed(run, "classify") == [1] * 8
+    hosts = {airflow.result(run, "classify", index)["host"][-7:] for index in range(8)}
+    assert hosts == {"(host1)", "(host2)"}
+    log = airflow.log(run, "classify[5]")
+    assert any(line.startswith("started on ") for line in log)
+    assert any(line.startswith("classify z001_y000_x001: computed") for line in log)
+    assert any(line.startswith("done: step classify, computed 1") for line in log)
+    assert same(datasets(tmp_path / "run" / "segmentation.h5"), local)
+    airflow.clear(run, [["classify", 3]])
+    records = RunFolder(tmp_path / "run").records("classify")
+    attempts = {name: records.get(name).attempts for name in records.names()}
+    assert attempts == {name: 2 if name == "z000_y001_x001" else 1 for name in attempts}
+
+
+def test_wrong_input_is_told_as_on_this_machine(airflow, form, rack, tmp_path):
+    """Refused at once, with the message of the host, and not tried again."""
+    folder = tmp_path / "run"
+    airflow.run(**form, run=str(folder), backend="ssh")
+    conf = {**form, "run": str(folder), "backend": "ssh", "only_tiles": "z000_y000_x007"}
+    run = airflow.trigger(**conf)
+    assert airflow.wait(run) == "failed"
+    instance = airflow.instances(run)["split[0]"]
+    assert (instance["state"], instance["try_number"]) == ("failed", 1)
+    assert any("no tile of that name" in line for line in airflow.log(run, "split[0]"))
+
+
+def test_a_task_that_is_marked_failed_ends_on_its_host(airflow, form, rack, tmp_path):
+    run = airflow.trigger(**form, run=str(tmp_path / "run"), backend="ssh")
+    airflow.until(run, "classify[0]", "deferred")
+    end = time.monotonic() + 60
+    while not (found := at_work("classify", "--batch=0")):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    start = time.monotonic()
+    airflow.api.patch(
+        f"dags/{DAG}/dagRuns/{run}/taskInstances/classify/0",
+        {"new_state": "failed"},
+    )
+    while any(process.is_running() and process.status() != "zombie" for process in found):
+        assert time.monotonic() - start < 30
+        time.sleep(0.1)
+    assert airflow.wait(run) == "failed"
+    assert not list((tmp_path / "run").rglob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_the_triggerer_is_killed(airflow, form, rack, local, tmp_path):
+    """Its jobs go on, the next one finds them: no tile is computed twice."""
+    run = airflow.trigger(**form, run=str(tmp_path / "run"), backend="ssh")
+    airflow.until(run, "classify[0]", "deferred")
+    time.sleep(2)
+    triggerer = component(airflow.service, "triggerer")
+    for process in [*triggerer.children(recursive=True), triggerer]:
+        process.send_signal(signal.SIGKILL)
+    assert airflow.wait(run, 300) == "success"
+    assert airflow.computed(run, "classify") == [1] * 8
+    assert same(datasets(tmp_path / "run" / "segmentation.h5"), local)
+
+
+def at_work(*words):
+    """The processes of jobs whose arguments hold all words."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        arguments = process.info["cmdline"] or []
+        if all(word in arguments for word in words):
+            found.append(process)
+    return found
