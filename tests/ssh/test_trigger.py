@@ -175,8 +175,6 @@ def test_exit_codes_and_messages_come_home(code, rack, run):
     if code == 78:
         event = asyncio.run(ended(trigger_of(run, made.settings(), batch=999)))
     else:
-        first = sorted((run.parent / "finished").glob("*")) or None
-        assert first is None
         plan = json.loads((run / "plan.json").read_text())
         plan["spec"]["classifier"] = str(run / "plan.json")
         (run / "plan.json").write_text(json.dumps(plan))
@@ -187,6 +185,9 @@ def test_exit_codes_and_messages_come_home(code, rack, run):
 
 
 class FakeStep:
+    """As much of an operator as ``resume`` looks at."""
+
+    step = "classify"
     log = None
 
 
@@ -257,3 +258,37 @@ def test_what_a_trigger_is_made_of_holds_no_secret(rack, run):
     assert "PRIVATE" not in text
     assert str(made.folder / "client_key") not in text
     assert os.environ["AIRFLOW_CONN_HOST1"] not in text
+
+
+def test_doctor_on_every_host(rack, run, monkeypatch):
+    """One table: hosts that are away are noted, a wrong key or folder refuses the run."""
+    import logging
+
+    from tbseg_airflow.outcome import StepRefused
+    from tbseg_airflow.ssh import preflight
+    from tbseg_airflow.ssh.backend import SshBackend
+
+    from tbseg_ops.steps import leave_token
+
+    monkeypatch.setattr(preflight, "PATIENCE_SECONDS", 8.0)
+    made = rack(3)
+    step = FakeStep()
+    step.step, step.log, step.run_dir = "doctor", logging.getLogger("doctor"), str(run)
+
+    def checked(token):
+        leave_token(run, "right")
+        trigger = preflight.SshPreflight(
+            job="check",
+            arguments=["doctor", f"--run={run}", "--json", f"--token={token}"],
+            run=str(run),
+            title="tbseg doctor",
+            settings=made.settings(),
+        )
+        return SshBackend().resume(step, {}, asyncio.run(ended(trigger)), token="right")
+
+    assert checked("right") == {"step": "doctor", "fit": 3, "hosts": 3}
+    made.hosts[2].signal(signal.SIGKILL)
+    assert checked("right")["fit"] == 2
+    with pytest.raises(StepRefused, match="not fit for this run: same folder"):
+        checked("wrong")
+    assert not list((run / "jobs").glob("token-*"))

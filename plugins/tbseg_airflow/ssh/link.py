@@ -24,7 +24,7 @@ _RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0)  # between attempts to connect; the last 
 _KEEPALIVE = {"keepalive_interval": 5, "keepalive_count_max": 3}
 _NOT_FOUND = 127
 
-log = logging.getLogger(__name__)
+logging.getLogger("asyncssh").setLevel(logging.WARNING)  # else a line for each step of each channel
 
 
 class UnreachableError(Exception):
