@@ -59,7 +59,7 @@ class KubernetesBackend:
         if raised:
             step.log.info("an earlier try ran out of memory: this one gets twice as much")
         try:
-            StepPod(step, chosen, pod).execute_async(context)  # defers
+            operator(step, chosen, pod).execute_async(context)  # defers
         except ApiException as error:
             raise from_server(error, "to make the pod") from None
         except UNREACHABLE as error:
@@ -77,9 +77,9 @@ class KubernetesBackend:
         self, step: "TbsegStep", context: "Context", event: dict[str, Any]
     ) -> dict[str, Any]:
         """The report of the command; StepFailed or StepRefused. Removes the pod."""
-        operator = StepPod(step, settings())
+        made = operator(step, settings())
         try:
-            operator.trigger_reentry(context, event)  # may defer again
+            made.trigger_reentry(context, event)  # may defer again
         except ApiException as error:
             raise from_server(error, "to read the pod") from None
         except UNREACHABLE as error:
@@ -87,49 +87,51 @@ class KubernetesBackend:
         except PodNotFoundException:
             pass
         except AirflowException as error:  # the pod itself tells it better
-            if (operator.pod or operator.seen) is None:
+            if (made.pod or made.seen) is None:
                 raise StepFailed(str(error)) from None
-        pod = operator.pod or operator.seen
+        pod = made.pod or made.seen
         try:
-            return outcome(pod, operator.base_container_name, event, operator.transcript)
+            return outcome(pod, made.base_container_name, event, made.transcript)
         except OutOfMemory:
             if (store := context.get("task_state_store")) is not None:
                 store.set(MEMORY_KEY, True)
             raise
 
 
+def operator(
+    step: "TbsegStep", chosen: KubernetesSettings, pod: dict[str, Any] | None = None
+) -> "StepPod":
+    """The operator that makes ``pod``; without one, only for going on with a pod that is there."""
+    made = StepPod(
+        task_id=step.task_id,
+        kubernetes_conn_id=chosen.conn_id,
+        namespace=chosen.namespace,
+        name=f"tbseg-{step.step}",
+        pod_template_dict=pod,
+        automount_service_account_token=False,
+        deferrable=True,
+        durable=True,
+        do_xcom_push=False,
+        get_logs=True,
+        logging_interval=chosen.log_seconds,
+        poll_interval=chosen.poll_seconds,
+        startup_check_interval_seconds=chosen.poll_seconds,
+        schedule_timeout_seconds=chosen.schedule_seconds,
+        startup_timeout_seconds=chosen.startup_seconds,
+        execution_timeout=step.execution_timeout,
+        on_finish_action="delete_pod",
+        on_kill_action="delete_pod",
+        log_pod_spec_on_failure=False,
+    )
+    made.transcript = Transcript(f"tbseg {step.step}", step.log)
+    return made
+
+
 class StepPod(KubernetesPodOperator):
     """Airflow's operator, as a part of a step: it resumes the step, and reads its transcript."""
 
-    def __init__(
-        self,
-        step: "TbsegStep",
-        chosen: KubernetesSettings,
-        pod: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__(
-            task_id=step.task_id,
-            kubernetes_conn_id=chosen.conn_id,
-            namespace=chosen.namespace,
-            name=f"tbseg-{step.step}",
-            pod_template_dict=pod,
-            automount_service_account_token=False,
-            deferrable=True,
-            durable=True,
-            do_xcom_push=False,
-            get_logs=True,
-            logging_interval=chosen.log_seconds,
-            poll_interval=chosen.poll_seconds,
-            startup_check_interval_seconds=chosen.poll_seconds,
-            schedule_timeout_seconds=chosen.schedule_seconds,
-            startup_timeout_seconds=chosen.startup_seconds,
-            execution_timeout=step.execution_timeout,
-            on_finish_action="delete_pod",
-            on_kill_action="delete_pod",
-            log_pod_spec_on_failure=False,
-        )
-        self.seen: V1Pod | None = None
-        self.transcript = Transcript(f"tbseg {step.step}", step.log)
+    transcript: Transcript
+    seen: V1Pod | None = None
 
     def defer(
         self,
