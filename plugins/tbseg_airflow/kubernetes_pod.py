@@ -1,6 +1,5 @@
 """The pod of one command: the pod template with image, arguments, paths and resources filled in."""
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
@@ -39,7 +38,7 @@ def manifest(
 
 
 def command(settings: KubernetesSettings, step: str, arguments: Sequence[str]) -> list[str]:
-    """The arguments as the pod gets them: its paths, MPI where it is asked for, nothing expanded."""
+    """The arguments for the pod: with its paths, under MPI if asked for, safe from expansion."""
     inner = [literal(in_pod(argument, settings.paths)) for argument in arguments]
     if step == "merge" and settings.ranks > 1:
         return ["mpiexec", "-n", str(settings.ranks), *inner]
@@ -66,6 +65,8 @@ def template(path: Path) -> dict[str, Any]:
     """The pod template; StepRefused if it is missing, no pod, or has fields that no pod has."""
     try:
         pod = yaml.safe_load(path.read_text())
+        if not isinstance(pod, dict):
+            raise ValueError("not an object")
         kept = as_pod(pod)
         unknown = sorted(dropped(pod, kept))
     except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
@@ -124,7 +125,7 @@ def _wrong_template(path: Path, found: str) -> StepRefused:
     return StepRefused(
         "the pod template cannot be used\n"
         f"  file: {path}\n"
-        f"  expected: a pod, as in {os.path.join('docker', 'pod-template.yaml')}\n"
+        "  expected: a pod, as in docker/pod-template.yaml\n"
         f"  found: {found}\n"
         "  mend: correct it, or name another one in the Airflow Variable tbseg_kubernetes"
     )

@@ -128,8 +128,7 @@ class Task:
 async def first(trigger):
     """The event that ends a trigger's wait."""
     async with contextlib.aclosing(trigger.run()) as events:
-        async for event in events:
-            return event.payload
+        return (await anext(events)).payload
 
 
 @pytest.fixture

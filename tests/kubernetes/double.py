@@ -49,6 +49,7 @@ class Pod:
         self.spec = body["spec"]
         self.container = self.spec["containers"][0]
         self.process = None
+        self.killed = None  # the end to report for a process that the kubelet killed
         self.log = []  # (seconds, line)
         self.over = False  # its container has ended: nothing more will be logged
         self.held = None  # what the kubelet was told to do instead of reporting the end
@@ -101,7 +102,7 @@ class Pod:
             message = f'exec: "{program}": executable file not found in $PATH'
             self.ended(128, "StartError", message)
             return
-        if "metadata" in self.body and "deletionTimestamp" in self.body["metadata"]:
+        if "deletionTimestamp" in self.body["metadata"]:
             return
         self.process = subprocess.Popen(
             [found, *rest],
@@ -115,13 +116,12 @@ class Pod:
         self.body["status"]["startTime"] = now()
         self.state(running={"startedAt": now()})
         threading.Thread(target=self.watch_memory, daemon=True).start()
-        for line in self.process.stdout:
-            self.log.append((time.time(), line))
-        code = self.process.wait()
+        with self.process:
+            for line in self.process.stdout:
+                self.log.append((time.time(), line))
+        code = self.process.returncode
         if self.held is None:
             self.ended(*(self.killed or (code if code >= 0 else 128 - code, None, None)))
-
-    killed = None  # the end that the kubelet reports for a process that it killed
 
     def watch_memory(self):
         limit = ((self.container.get("resources") or {}).get("limits") or {}).get("memory")
@@ -288,6 +288,7 @@ def matches(body, selector):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, *arguments):
         pass
@@ -346,12 +347,9 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(400, "BadRequest", "container is waiting to start")
         since = time.time() - float(query.get("sinceSeconds", 1e9))
         follow, stamped = (query.get(key) in ("true", "True") for key in ("follow", "timestamps"))
-        sent = 0
         self.begin_stream("text/plain")
-        tail = query.get("tailLines")
-        first = [entry for entry in pod.log if entry[0] >= since]
-        skipped = len(pod.log) - len(first[-int(tail) :] if tail else first)
-        sent = skipped
+        wanted = [entry for entry in pod.log if entry[0] >= since]
+        sent = len(pod.log) - min(len(wanted), int(query.get("tailLines", len(wanted))))
         while True:
             over = pod.over
             for at, line in pod.log[sent:]:

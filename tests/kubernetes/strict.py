@@ -11,7 +11,11 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9]
 
 def unknown(given, kind, where=""):
     """Names in ``given`` that the official schema of ``kind``, such as "V1Pod", does not have."""
-    if (inner := re.fullmatch(r"list\[(.*)\]", kind)) and isinstance(given, list):
+    where = where.removeprefix(".")
+    if inner := re.fullmatch(r"list\[(.*)\]", kind):
+        if not isinstance(given, list):
+            yield f"{where}: not a list"
+            return
         for index, one in enumerate(given):
             yield from unknown(one, inner[1], f"{where}[{index}]")
     elif (inner := re.fullmatch(r"dict\([^,]*, *(.*)\)", kind)) and isinstance(given, dict):
@@ -25,7 +29,7 @@ def unknown(given, kind, where=""):
         types = {model.attribute_map[name]: kind for name, kind in model.openapi_types.items()}
         for name, one in given.items():
             if name not in types:
-                yield f"{where}.{name}".lstrip(".")
+                yield f"{where}.{name}".removeprefix(".")
             elif one is not None:
                 yield from unknown(one, types[name], f"{where}.{name}")
     elif kind == "str" and not isinstance(given, str):

@@ -8,6 +8,8 @@ import time
 import psutil
 import pytest
 
+from tests.kubernetes.conftest import first
+
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Airflow's own imports
 
 REPORT = "import json, sys\nprint(json.dumps({'computed': 2, 'argv': sys.argv[1:], 'on': True}))"
@@ -25,7 +27,7 @@ def failed(task):
     """The exception of one try, and whether Airflow would try again."""
     from airflow.sdk.exceptions import AirflowFailException
 
-    with pytest.raises(Exception, match=".") as caught:
+    with pytest.raises(Exception, match=r"\w") as caught:
         task.run()
     return str(caught.value), not isinstance(caught.value, AirflowFailException)
 
@@ -36,11 +38,9 @@ def logged(capsys):
 
 def test_the_report_comes_home(task, programs, cluster, capsys):
     programs("import sys\nprint('warning: nearly full', file=sys.stderr, flush=True)\n" + REPORT)
-    result = task(what=3).run()
-    assert result["computed"] == 2
-    assert result["on"] is True
-    assert "argv" not in result
-    assert cluster.pods == {}
+    expected = {"computed": 2, "on": True, "instance": "classify", "clear_number": 0}
+    assert task(what=3).run() == expected
+    until(lambda: cluster.pods == {})
     assert ("warning", "warning: nearly full") in logged(capsys)
 
 
@@ -72,25 +72,10 @@ NASTY = ["a b", "$(PATH)", "$$(PATH)", "$", "`x`", "'\"", "; false", "*", "{{ ti
 
 
 def test_arguments_arrive_as_they_are(task, programs):
-    from tbseg_airflow.kubernetes import KubernetesBackend
-
-    programs(REPORT)
-    made = task()
-    made.new = lambda original=made.new: _reporting(original())
-    KubernetesBackend()  # importable by itself
-    made.values["run_dir"] = "/data/$(HOME) brain's \"7\""
-    made.values["options"] = NASTY
-    argv = made.run()["all"]
-    assert json.loads(argv) == ["classify", f"--run={made.values['run_dir']}", "--json", *NASTY]
-
-
-def _reporting(step):
-    """A step whose result keeps the list of arguments, as a text."""
-    finish = step._finish
-    step._finish = lambda context, report: finish(
-        context, report | {"all": json.dumps(report["argv"])}
-    )
-    return step
+    programs("import json, sys\nprint(json.dumps({'argv': json.dumps(sys.argv[1:])}))")
+    run = '/data/$(HOME) brain\'s "7"'
+    argv = json.loads(task(run_dir=run, options=NASTY).run()["argv"])
+    assert argv == ["classify", f"--run={run}", "--json", *NASTY]
 
 
 def test_merge_runs_under_mpi(task, programs, cluster, variable):
@@ -117,7 +102,7 @@ def test_exit_codes(task, programs, cluster, code, again):
         f"print({'error: ' + MESSAGE!r}, file=sys.stderr)\nsys.exit({code})"
     )
     assert failed(task()) == (MESSAGE, again)
-    assert cluster.pods == {}
+    until(lambda: cluster.pods == {})
 
 
 def test_a_pod_that_a_signal_ended(task, programs):
@@ -199,13 +184,24 @@ def test_a_lost_node(task, programs, cluster, monkeypatch):
     assert len(cluster.made) == 2
 
 
+def test_a_pod_that_ended_while_nobody_looked(task, programs, cluster):
+    """What is finished is kept by the run folder: the command is run again, and finds it."""
+    programs(REPORT)
+    made = task()
+    made.start()
+    until(lambda: cluster.made[0].over)
+    assert made.run()["computed"] == 2
+    assert len(set(made.pods)) == 2
+    until(lambda: cluster.pods == {})
+
+
 @pytest.mark.parametrize("image", ["registry/no-such:1", "registry/Bad Name"])
 def test_an_image_that_cannot_be_had(task, cluster, variable, image):
     variable(image=image)
     text, again = failed(task())
     assert not again
     assert re.match(rf"the image of the pod cannot be had\n  image: {image}\n(.|\n)*mend:", text)
-    assert cluster.pods == {}
+    until(lambda: cluster.pods == {})
 
 
 def test_an_image_without_tbseg(task, cluster):
@@ -227,7 +223,7 @@ def test_no_node_has_room(task, cluster, variable, values, found):
     text, again = failed(task())
     assert again
     assert re.match(rf"no node has room for the pod\n  requested: cpu (.|\n)*{found}", text)
-    assert cluster.pods == {}
+    until(lambda: cluster.pods == {})
 
 
 @pytest.mark.parametrize("how", [503, "cut"])
@@ -279,7 +275,7 @@ def test_cancel_ends_the_process(task, programs, cluster):
     pids = [int(pid) for pid in cluster.made[0].log[0][1].split()]
     assert all(psutil.pid_exists(pid) for pid in pids)
     asyncio.run(trigger.on_kill())
-    until(lambda: not cluster.pods)
+    until(lambda: cluster.pods == {})
     until(lambda: not any(map(_runs, pids)))
 
 
@@ -316,10 +312,8 @@ def test_the_log_comes_while_the_command_runs(task, programs, cluster, capsys, t
                 texts.append(capsys.readouterr().out)
             go_on.touch()
 
-        seen = asyncio.create_task(see())
-        async for event in trigger.run():
-            await seen
-            return event.payload
+        event, _ = await asyncio.gather(first(trigger), see())
+        return event
 
     event = asyncio.run(asyncio.wait_for(wait(), 30))
     assert made.new().resume(made.context(), event)["computed"] == 2
@@ -328,20 +322,21 @@ def test_the_log_comes_while_the_command_runs(task, programs, cluster, capsys, t
     assert "'computed'" not in end
 
 
-def test_fifty_pods_at_once(task, programs, cluster):
-    programs("import time\ntime.sleep(0.5)\n" + REPORT)
+def test_fifty_pods_at_once(task, programs, cluster, tmp_path):
+    go_on = tmp_path / "go-on"
+    programs(
+        f"import os, time\nwhile not os.path.exists({str(go_on)!r}): time.sleep(0.1)\n" + REPORT
+    )
     tasks = [task(map_index=index, what=index) for index in range(50)]
     triggers = [made.start() for made in tasks]
+    until(lambda: len({pod.process.pid for pod in cluster.made if pod.process}) == 50)
+    go_on.touch()
 
     async def all_of_them():
-        from tests.kubernetes.conftest import first
-
         return await asyncio.gather(*map(first, triggers))
 
-    events = asyncio.run(all_of_them())
-    for made, event in zip(tasks, events, strict=True):
+    for made, event in zip(tasks, asyncio.run(all_of_them()), strict=True):
         assert made.new().resume(made.context(), event)["computed"] == 2
-    assert len(cluster.made) == 50
-    assert cluster.pods == {}
+    until(lambda: cluster.pods == {})
     batches = {pod.container["args"][-1] for pod in cluster.made}
     assert batches == {f"--batch={index}" for index in range(50)}
