@@ -1,5 +1,7 @@
 """What the end of a pod means: the command's report, another try, or a refusal."""
 
+import contextlib
+import json
 from typing import Any
 
 from airflow.providers.cncf.kubernetes.utils.container import get_container_status
@@ -13,7 +15,14 @@ from tbseg_airflow.transcript import Transcript
 # Reasons of a container that never ran, though its image is there.
 NOT_STARTED = frozenset({"StartError", "ContainerCannotRun"})
 KILLED = 137
-REFUSED = frozenset({400, 401, 403, 404, 405, 415, 422})
+# Answers of the API server that trying again does not change, and what mends them.
+REFUSED = {
+    400: "correct the pod template",
+    401: "correct the credentials of the Airflow connection",
+    403: "give the connection's account the role of docs/kubernetes.md",
+    404: "correct the namespace in the Airflow Variable tbseg_kubernetes",
+    422: "correct the pod template, or the resources in the Airflow Variable tbseg_kubernetes",
+}
 
 
 class OutOfMemory(StepFailed):
@@ -41,7 +50,8 @@ def outcome(
     _raise_if_moved(pod)
     if ended is None:
         raise _never_ran(pod, container, event)
-    if ended.reason == "OOMKilled" or ended.exit_code == KILLED:
+    deleted = pod.metadata.deletion_timestamp is not None
+    if ended.reason == "OOMKilled" or (ended.exit_code == KILLED and not deleted):
         raise _out_of_memory(pod, container, ended.reason)
     if ended.reason in NOT_STARTED:
         raise StepRefused(
@@ -55,19 +65,18 @@ def outcome(
 
 
 def from_server(error: ApiException, doing: str) -> StepFailed | StepRefused:
-    """The exception for an answer of the API server, or for none at all (status 0 or None)."""
-    text = " ".join(str(error.body or error.reason or "no answer").split())
-    quota = "exceeded quota" in text
-    kind = StepRefused if error.status in REFUSED and not quota else StepFailed
-    mend = {
-        401: "check the credentials of the Airflow connection",
-        403: "give the connection's account the role of docs/kubernetes.md",
-        404: "check the namespace in the Airflow Variable tbseg_kubernetes",
-    }.get(error.status, "see the answer; the pod template is docker/pod-template.yaml")
+    """The exception for an answer of the API server that is an error."""
+    text = _message(error)
+    if "exceeded quota" in text:
+        kind, mend = StepFailed, "wait until other pods have ended, or raise the quota"
+    elif error.status in REFUSED:
+        kind, mend = StepRefused, REFUSED[error.status]
+    else:
+        kind, mend = StepFailed, "nothing if it was once; a pod that runs goes on"
     return kind(
-        f"the Kubernetes API server refused: {doing}\n"
-        f"  found: {error.status} {error.reason}: {text[:2000]}\n"
-        f"  mend: {'wait until others have finished, or raise the quota' if quota else mend}"
+        f"the Kubernetes API server answered with an error: {doing}\n"
+        f"  found: {error.status} {error.reason}: {text}\n"
+        f"  mend: {mend}"
     )
 
 
@@ -78,6 +87,14 @@ def unreachable(error: BaseException, doing: str) -> StepFailed:
         f"  found: {type(error).__name__}: {error}\n"
         "  mend: nothing if it comes back; a pod that runs goes on, and the next try finds it"
     )
+
+
+def _message(error: ApiException) -> str:
+    """The text of the answer, which is a JSON object as a rule."""
+    text = str(error.body or "")
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        text = json.loads(text)["message"]
+    return " ".join(text.split())[:2000]
 
 
 def _raise_if_moved(pod: V1Pod) -> None:

@@ -111,6 +111,18 @@ def test_a_pod_that_a_signal_ended(task, programs):
     assert (text, again) == ("tbseg classify was ended by SIGTERM without saying why", True)
 
 
+def test_a_pod_that_somebody_killed_is_not_out_of_memory(task, programs, cluster):
+    """It ends with the same exit code, but it is being deleted."""
+    programs("import os\nos.kill(os.getpid(), 9)")
+    made = task()
+    trigger = made.start()
+    until(lambda: cluster.made[0].over)
+    cluster.made[0].body["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    with pytest.raises(Exception, match="was ended by SIGKILL"):
+        made.end(trigger)
+    assert "tbseg_out_of_memory" not in made.store
+
+
 def test_no_result(task, programs):
     programs("print('well')")
     assert failed(task()) == ("tbseg classify ended well but printed no result", True)
@@ -243,6 +255,40 @@ def test_the_api_server_is_away_when_a_pod_is_made(task, programs, cluster):
     assert len(cluster.made) == 1
 
 
+def test_the_api_server_is_away_for_long(task, programs, cluster, tmp_path):
+    """A try fails, its pod goes on, and the next try finds it."""
+    go_on = tmp_path / "go-on"
+    programs(
+        f"import os, time\nwhile not os.path.exists({str(go_on)!r}): time.sleep(0.01)\n" + REPORT
+    )
+    made = task()
+    trigger = made.start()
+    cluster.away(60, "cut")
+    event = {"status": "error", "message": "away", "name": trigger.pod_name, "namespace": "tbseg"}
+    with pytest.raises(Exception, match="cannot be reached: to read the pod") as caught:
+        made.new().resume(made.context(), event)
+    assert type(caught.value).__name__ == "StepFailed"
+    cluster.away(0)
+    trigger = made.start()
+    go_on.touch()
+    assert made.end(trigger)["computed"] == 2
+    assert len(cluster.made) == 1
+
+
+def test_an_error_of_the_trigger_does_not_end_a_pod_that_runs(task, programs, cluster, tmp_path):
+    from airflow.sdk.exceptions import TaskDeferred
+
+    programs("import time\ntime.sleep(2)\n" + REPORT)
+    made = task()
+    trigger = made.start()
+    until(lambda: cluster.made[0].process)
+    event = {"status": "error", "message": "lost", "name": trigger.pod_name, "namespace": "tbseg"}
+    with pytest.raises(TaskDeferred) as deferred:
+        made.new().resume(made.context(), event)
+    assert made.end(made.handed_over(deferred.value))["computed"] == 2
+    assert len(cluster.made) == 1
+
+
 def test_a_command_that_runs_is_found_again(task, programs, cluster, tmp_path):
     """The worker died after it made the pod: with what Airflow stored, and without."""
     go_on = tmp_path / "go-on"
@@ -310,6 +356,7 @@ def test_the_log_comes_while_the_command_runs(task, programs, cluster, capsys, t
             while not any("tile one" in text for text in texts):
                 await asyncio.sleep(0.1)
                 texts.append(capsys.readouterr().out)
+            await asyncio.sleep(3)
             go_on.touch()
 
         event, _ = await asyncio.gather(first(trigger), see())
@@ -319,6 +366,7 @@ def test_the_log_comes_while_the_command_runs(task, programs, cluster, capsys, t
     assert made.new().resume(made.context(), event)["computed"] == 2
     end = capsys.readouterr().out
     assert "tile two" in end
+    assert "tile one" not in end
     assert "'computed'" not in end
 
 

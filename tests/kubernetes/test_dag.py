@@ -1,4 +1,4 @@
-"""A whole DAG by Airflow itself: mapped tasks, deferral, retries, and its store of a task's state."""
+"""A whole DAG by Airflow itself: mapped tasks, deferral, retries, its store of a task's state."""
 
 import json
 import os

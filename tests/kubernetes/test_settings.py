@@ -167,9 +167,9 @@ def test_what_the_server_refuses(task, cluster, variable, tmp_path):
     [
         (403, "pods is forbidden: cannot create", False, "the role of docs/kubernetes.md"),
         (403, "pods is forbidden: exceeded quota: q", True, "raise the quota"),
-        (404, 'namespaces "x" not found', False, "check the namespace"),
-        (401, "Unauthorized", False, "check the credentials"),
-        (500, "boom", True, "see the answer"),
+        (404, 'namespaces "x" not found', False, "correct the namespace"),
+        (401, "Unauthorized", False, "correct the credentials"),
+        (500, "boom", True, "a pod that runs goes on"),
     ],
 )
 def test_answers_of_the_server(home, status, message, again, mend):
@@ -181,6 +181,7 @@ def test_answers_of_the_server(home, status, message, again, mend):
     error.body = json.dumps({"message": message})
     made = from_server(error, "to make the pod")
     assert isinstance(made, StepFailed) is again
+    assert f"found: {status} Reason: {message}\n" in str(made)
     assert mend in str(made)
 
 
