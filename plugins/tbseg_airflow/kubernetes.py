@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from tbseg_airflow.step import TbsegStep
 
-# In the task's own store, which outlives its tries: that a try was killed for want of memory.
+# In the task's own store, which outlives its tries: the limit at which a try ran out of memory.
 MEMORY_KEY = "tbseg_out_of_memory"
 TAIL_LINES = 2000  # of a pod's log: an error's message and the report are its end
 QUIET = logging.Logger("quiet", logging.CRITICAL + 1)
@@ -52,12 +52,11 @@ class KubernetesBackend:
         """Make the pod, or find it, and defer. StepRefused, StepFailed if that cannot be done."""
         chosen = settings()
         store = context.get("task_state_store")
-        raised = bool(store and store.get(MEMORY_KEY))
-        pod = manifest(chosen, step.step, arguments, raised=raised)
-        step.log.info("image %s", pod["spec"]["containers"][0]["image"])
+        too_little = store.get(MEMORY_KEY) if store is not None else None
+        pod = manifest(chosen, step.step, arguments, too_little=too_little)
+        container = pod["spec"]["containers"][0]
+        step.log.info("image %s, %s", container["image"], container["resources"])
         step.log.info("$ %s", shlex.join(arguments))
-        if raised:
-            step.log.info("an earlier try ran out of memory: this one gets twice as much")
         try:
             operator(step, chosen, pod).execute_async(context)  # defers
         except ApiException as error:
@@ -92,9 +91,10 @@ class KubernetesBackend:
         pod = made.pod or made.seen
         try:
             return outcome(pod, made.base_container_name, event, made.transcript)
-        except OutOfMemory:
-            if (store := context.get("task_state_store")) is not None:
-                store.set(MEMORY_KEY, True)
+        except OutOfMemory as error:
+            store = context.get("task_state_store")
+            if store is not None and error.limit is not None:
+                store.set(MEMORY_KEY, error.limit)
             raise
 
 

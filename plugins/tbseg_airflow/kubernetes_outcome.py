@@ -26,7 +26,9 @@ REFUSED = {
 
 
 class OutOfMemory(StepFailed):
-    """The pod was killed for want of memory: the next try gets more."""
+    """The pod was killed for want of memory, at ``limit``: the next try gets more."""
+
+    limit: str | None = None
 
 
 def outcome(
@@ -115,15 +117,17 @@ def _raise_if_moved(pod: V1Pod) -> None:
 
 
 def _out_of_memory(pod: V1Pod, container: str, reason: str | None) -> OutOfMemory:
-    limit = (_container(pod, container).resources.limits or {}).get("memory", "none")
-    return OutOfMemory(
+    limit = (_container(pod, container).resources.limits or {}).get("memory")
+    error = OutOfMemory(
         "the pod was killed for want of memory\n"
         f"  pod: {pod.metadata.name}\n"
-        f"  limit: {limit}\n"
+        f"  limit: {limit or 'none'}\n"
         f"  found: {reason or 'Error'}, exit code {KILLED}\n"
         "  mend: nothing the first time: the next try gets twice as much. Else raise the step's"
         " memory\n  in the Airflow Variable tbseg_kubernetes, or make the tiles smaller"
     )
+    error.limit = limit
+    return error
 
 
 def _never_ran(pod: V1Pod, container: str, event: dict[str, Any]) -> StepFailed | StepRefused:

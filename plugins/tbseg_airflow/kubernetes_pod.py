@@ -8,17 +8,22 @@ from typing import Any
 
 import yaml
 from kubernetes.client import ApiClient, Configuration, V1Pod
+from kubernetes.utils.quantity import parse_quantity
 
 from tbseg_airflow.kubernetes_settings import KubernetesSettings
 from tbseg_airflow.outcome import StepRefused
 
-RAISE = 2  # times the memory, after a pod was killed for want of it
+RAISE = 2  # times the memory
 
 
 def manifest(
-    settings: KubernetesSettings, step: str, arguments: Sequence[str], *, raised: bool = False
+    settings: KubernetesSettings, step: str, arguments: Sequence[str], too_little: str | None = None
 ) -> dict[str, Any]:
-    """The pod that runs ``arguments``, without a name. ``raised``: with twice the memory."""
+    """The pod that runs ``arguments``, without a name.
+
+    ``too_little``: the memory with which an earlier try ran out of it. Unless the settings give
+    more by now, the pod gets twice what they say.
+    """
     pod = template(Path(settings.pod_template))
     spec = pod["spec"]
     spec["automountServiceAccountToken"] = False
@@ -33,7 +38,9 @@ def manifest(
         joined = ":".join(f"{outer}={inner}" for outer, inner in settings.paths.items())
         variable = {"name": "TBSEG_PATHS", "value": literal(joined)}
         container["env"] = [*(container.get("env") or []), variable]
-    container["resources"] = _resources(settings, step, container.get("resources") or {}, raised)
+    container["resources"] = _resources(
+        settings, step, container.get("resources") or {}, too_little
+    )
     return pod
 
 
@@ -100,7 +107,7 @@ def dropped(given: Any, kept: Any, where: str = "") -> Iterator[str]:
 
 
 def _resources(
-    settings: KubernetesSettings, step: str, given: dict[str, Any], raised: bool
+    settings: KubernetesSettings, step: str, given: dict[str, Any], too_little: str | None
 ) -> dict[str, Any]:
     """Memory is requested and limited, processors are requested: they can be shared."""
     requests, limits = dict(given.get("requests") or {}), dict(given.get("limits") or {})
@@ -109,7 +116,8 @@ def _resources(
     if cpu := settings.cpu.get(step):  # type: ignore[call-overload]
         requests["cpu"] = cpu
         limits.pop("cpu", None)
-    if raised:
+    limit = limits.get("memory")
+    if too_little and limit and parse_quantity(limit) <= parse_quantity(too_little):
         for kind in (requests, limits):
             if "memory" in kind:
                 kind["memory"] = _times(str(kind["memory"]), RAISE)

@@ -153,6 +153,17 @@ def test_memory_is_raised_once(task, programs, cluster, variable):
     assert memory == ["20Mi", "40Mi", "40Mi"]
 
 
+def test_memory_that_was_raised_by_hand_is_taken_as_it_is(task, programs, cluster, variable):
+    variable(memory={"classify": "20Mi"})
+    programs(NEEDS)
+    made = task()
+    failed(made)
+    variable(memory={"classify": "200Mi"})
+    assert made.run()["computed"] == 2
+    memory = [pod.container["resources"]["limits"]["memory"] for pod in cluster.made]
+    assert memory == ["20Mi", "200Mi"]
+
+
 def test_eviction(task, programs, cluster):
     programs(SLEEPS)
     made = task()
