@@ -53,7 +53,7 @@ class KubernetesBackend:
         chosen = settings()
         store = context.get("task_state_store")
         too_little = store.get(MEMORY_KEY) if store is not None else None
-        pod = manifest(chosen, step.step, arguments, too_little=too_little)
+        pod = manifest(chosen, step.step, arguments, str(too_little) if too_little else None)
         container = pod["spec"]["containers"][0]
         step.log.info("image %s, %s", container["image"], container["resources"])
         step.log.info("$ %s", shlex.join(arguments))
@@ -133,7 +133,7 @@ class StepPod(KubernetesPodOperator):
     transcript: Transcript
     seen: V1Pod | None = None
 
-    def defer(
+    def defer(  # type: ignore[override]
         self,
         *,
         trigger: KubernetesPodTrigger,
@@ -145,7 +145,9 @@ class StepPod(KubernetesPodOperator):
         waiting = PodTrigger(**trigger.serialize()[1])
         super().defer(trigger=waiting, method_name="resume", kwargs=kwargs, timeout=timeout)
 
-    def _write_logs(self, pod: V1Pod, follow: bool = False, since_time: Any = None) -> None:
+    def _write_logs(  # type: ignore[override]
+        self, pod: V1Pod, follow: bool = False, since_time: Any = None
+    ) -> None:
         """The end of the log into the transcript; into the task's log what is not there yet."""
         self.seen = pod
         try:
@@ -161,8 +163,8 @@ class StepPod(KubernetesPodOperator):
         self.transcript.log = self.log
 
     def _tail(self, pod: V1Pod, since: Any = None) -> Iterator[str]:
-        @generic_api_retry
-        def read(**options: Any) -> bytes:
+        @generic_api_retry  # type: ignore[untyped-decorator]
+        def read(**options: Any) -> Any:
             return self.client.read_namespaced_pod_log(
                 name=pod.metadata.name,
                 namespace=pod.metadata.namespace,

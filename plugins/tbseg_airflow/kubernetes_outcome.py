@@ -69,6 +69,7 @@ def outcome(
 def from_server(error: ApiException, doing: str) -> StepFailed | StepRefused:
     """The exception for an answer of the API server that is an error."""
     text = _message(error)
+    kind: type[StepFailed | StepRefused]
     if "exceeded quota" in text:
         kind, mend = StepFailed, "wait until other pods have ended, or raise the quota"
     elif error.status in REFUSED:

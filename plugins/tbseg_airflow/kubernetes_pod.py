@@ -24,7 +24,7 @@ def manifest(
     ``too_little``: the memory with which an earlier try ran out of it. Unless the settings give
     more by now, the pod gets twice what they say.
     """
-    pod = template(Path(settings.pod_template))
+    pod: dict[str, Any] = template(Path(settings.pod_template))
     spec = pod["spec"]
     spec["automountServiceAccountToken"] = False
     if settings.service_account:
@@ -68,7 +68,7 @@ def literal(text: str) -> str:
     return text.replace("$", "$$")
 
 
-def template(path: Path) -> dict[str, Any]:
+def template(path: Path) -> Any:
     """The pod template; StepRefused if it is missing, no pod, or has fields that no pod has."""
     try:
         pod = yaml.safe_load(path.read_text())
@@ -89,7 +89,8 @@ def as_pod(pod: dict[str, Any]) -> dict[str, Any]:
     """What of ``pod`` the Kubernetes client knows; ValueError if something required is missing."""
     client = ApiClient(configuration=Configuration())
     made = client._ApiClient__deserialize(pod, V1Pod)  # there is no public way
-    return client.sanitize_for_serialization(made)
+    kept: dict[str, Any] = client.sanitize_for_serialization(made)
+    return kept
 
 
 def dropped(given: Any, kept: Any, where: str = "") -> Iterator[str]:

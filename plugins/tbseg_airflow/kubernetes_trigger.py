@@ -21,7 +21,7 @@ class PodTrigger(KubernetesPodTrigger):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return f"{__name__}.{type(self).__name__}", super().serialize()[1]
 
-    async def _get_pod(self) -> Any:
+    async def _get_pod(self) -> Any:  # type: ignore[override]
         pod = await super()._get_pod()
         gone_by = pod.metadata.deletion_timestamp
         if gone_by is not None and pod.status.phase not in PodPhase.terminal_states:

@@ -84,8 +84,9 @@ class Pod:
         if re.search(r"[^a-z0-9._/:@-]", image):
             self.state(waiting={"reason": "InvalidImageName", "message": f"bad name {image}"})
             return
-        if image not in self.cluster.images:
-            message = f'failed to pull and unpack image "{image}": not found'
+        if self.cluster.images.get(image) is None:
+            why = "503 Service Unavailable" if image in self.cluster.images else "not found"
+            message = f'failed to pull and unpack image "{image}": {why}'
             self.state(waiting={"reason": "ErrImagePull", "message": message})
             self.cluster.event(self, "Failed", message, "Warning")
             return
@@ -149,6 +150,14 @@ class Pod:
         message = "The node was low on resource: memory."
         self.body["status"].update(phase="Failed", reason="Evicted", message=message)
 
+    def preempt(self):
+        """As the scheduler does when a pod of more weight needs the room."""
+        self.held = "preempted"
+        self.signal(signal.SIGTERM)
+        reason, message = "PreemptionByScheduler", "preempting to accommodate another pod"
+        self.condition("DisruptionTarget", "True", reason, message)
+        self.ended(143)
+
     def lose(self):
         """As it looks when the node is gone: Running, not ready, marked as deleted."""
         self.held = "lost"
@@ -196,7 +205,10 @@ def expanded(text, environment):
 
 
 class Cluster:
-    """The API server. ``images``: which are there, and the folder of their programs."""
+    """The API server.
+
+    ``images``: which are there, and the folder of their programs; None: the registry is down.
+    """
 
     def __init__(self, images):
         self.images = images
@@ -204,6 +216,7 @@ class Cluster:
         self.away_until, self.away_how = 0.0, 503
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
+        self.server.handle_error = lambda *_: None  # clients that went away
         self.server.cluster = self
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 

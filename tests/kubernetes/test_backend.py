@@ -177,6 +177,17 @@ def test_eviction(task, programs, cluster):
     assert made.run()["computed"] == 2
 
 
+def test_preemption(task, programs, cluster):
+    programs(SLEEPS)
+    made = task()
+    trigger = made.start()
+    until(lambda: cluster.made[0].log)
+    cluster.made[0].preempt()
+    with pytest.raises(Exception, match="PreemptionByScheduler") as caught:
+        made.end(trigger)
+    assert type(caught.value).__name__ == "StepFailed"
+
+
 def test_a_drained_node(task, programs, cluster):
     """The pod is deleted, and nothing tells of its end."""
     programs(SLEEPS)
@@ -224,6 +235,17 @@ def test_an_image_that_cannot_be_had(task, cluster, variable, image):
     text, again = failed(task())
     assert not again
     assert re.match(rf"the image of the pod cannot be had\n  image: {image}\n(.|\n)*mend:", text)
+    until(lambda: cluster.pods == {})
+
+
+def test_a_registry_that_is_down(task, cluster, variable):
+    variable(startup_seconds=2)
+    cluster.images["registry/tbseg:1"] = None
+    text, again = failed(task())
+    assert again
+    assert re.search(
+        r"did not come to an end\n  found: ErrImagePull: .*503(.|\n)*More than 2s", text
+    )
     until(lambda: cluster.pods == {})
 
 
