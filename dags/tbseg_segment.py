@@ -38,6 +38,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from airflow.sdk import DAG, AssetAlias, Param
+from tbseg_airflow.doctor import TbsegDoctor
 from tbseg_airflow.plan import TbsegPlan
 from tbseg_airflow.step import TbsegStep
 
@@ -225,7 +226,7 @@ with DAG(
     },
 ) as dag:
     plan = TbsegPlan(task_id="plan", home=str(HOME))
-    doctor = TbsegStep(task_id="doctor", step="doctor", backend=ELSEWHERE)
+    doctor = TbsegDoctor(task_id="doctor", backend=ELSEWHERE)
     ingest = TbsegStep(task_id="ingest", step="ingest", options=[TOGETHER], backend=ELSEWHERE)
     # Over batches of tiles, or over the tiles that the form names.
     split = TbsegStep.partial(

@@ -73,7 +73,7 @@ class KubernetesBackend:
         raise StepFailed("the pod had ended before anybody could wait for it")
 
     def resume(
-        self, step: "TbsegStep", context: "Context", event: dict[str, Any]
+        self, step: "TbsegStep", context: "Context", event: dict[str, Any], **kept: Any
     ) -> dict[str, Any]:
         """The report of the command; StepFailed or StepRefused. Removes the pod."""
         made = operator(step, settings())

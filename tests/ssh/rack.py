@@ -15,7 +15,7 @@ from tests.airflow_home import ROOT
 # The kernel tells whether a batch is worked on twice at once: the lock lives as long as the work.
 TWICE = 99
 WRAPPER = """#!/bin/sh
-case "$1" in agent) exec {tbseg} "$@";; esac
+case "$1" in agent|doctor) exec {tbseg} "$@";; esac
 for argument in "$@"; do case "$argument" in --batch=*) batch="$1$argument";; esac; done
 sleep {seconds}
 exec flock -n -E {twice} "{locks}/${{batch:-$1}}" {tbseg} "$@"

@@ -284,11 +284,10 @@ def test_doctor_on_every_host(rack, run, monkeypatch):
             title="tbseg doctor",
             settings=made.settings(),
         )
-        return SshBackend().resume(step, {}, asyncio.run(ended(trigger)), token="right")
+        return SshBackend().resume(step, {}, asyncio.run(ended(trigger)))
 
     assert checked("right") == {"step": "doctor", "fit": 3, "hosts": 3}
     made.hosts[2].signal(signal.SIGKILL)
     assert checked("right")["fit"] == 2
     with pytest.raises(StepRefused, match="not fit for this run: same folder"):
         checked("wrong")
-    assert not list((run / "jobs").glob("token-*"))

@@ -1,8 +1,6 @@
 """What a task of the backend ssh does: defer to the trigger, and report in the end."""
 
-import secrets
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from airflow.sdk import Context, Variable
@@ -15,8 +13,6 @@ from tbseg_airflow.ssh.settings import VARIABLE, SshSettings
 from tbseg_airflow.ssh.trigger import SshTrigger
 from tbseg_airflow.step import TbsegStep
 from tbseg_airflow.transcript import Transcript
-from tbseg_ops import __version__
-from tbseg_ops.steps import leave_token, take_token
 
 
 class SshBackend:
@@ -26,31 +22,22 @@ class SshBackend:
         settings = SshSettings.of(Variable.get(VARIABLE, default=None))
         ti = context["ti"]
         map_index = -1 if ti.map_index is None else ti.map_index
-        job = job_name(ti.dag_id, ti.run_id, ti.task_id, map_index)
-        kind, more, kwargs = SshTrigger, [], {}
-        if step.step == "doctor":
-            token = secrets.token_hex(16)
-            leave_token(Path(step.run_dir), token)
-            kind, kwargs = SshPreflight, {"token": token}
-            more = [f"--token={token}", f"--version={__version__}"]
-            job = f"{job}-{token[:8]}"
+        kind = SshPreflight if step.step == "doctor" else SshTrigger
         raise TaskDeferred(
             trigger=kind(
-                job=job,
-                arguments=[*arguments[1:], *more],
+                job=job_name(ti.dag_id, ti.run_id, ti.task_id, map_index),
+                arguments=list(arguments[1:]),
                 run=step.run_dir,
                 title=f"tbseg {step.step}",
                 settings=settings.model_dump(mode="json"),
             ),
             method_name="resume",
-            kwargs=kwargs,
         )
 
     def resume(
         self, step: TbsegStep, context: Context, event: dict[str, Any], **kept: Any
     ) -> dict[str, Any]:
         if step.step == "doctor":
-            take_token(Path(step.run_dir), kept["token"])
             return _fit(event["hosts"], step.log)
         if "refused" in event:
             raise StepRefused(event["refused"])
