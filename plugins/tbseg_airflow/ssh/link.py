@@ -50,6 +50,7 @@ class Link:
         self.conn_id = conn_id
         self.options = HostOptions()
         self.host = conn_id
+        self.address = ""
         self.slots = 1
         self.jobs = 0  # of this process's triggers
         self.trouble = "not connected yet"
@@ -113,7 +114,7 @@ class Link:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 found = await BaseHook.aget_connection(self.conn_id)
-                self.options = options_of(found)
+                self.options, self.address = options_of(found), found.host or ""
                 connection = await asyncssh.connect(**arguments_of(found), **_KEEPALIVE)
                 agent = await connection.create_process(
                     shlex.join([self.options.tbseg, "agent"]), encoding="utf-8"

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.triggers.base import TriggerEvent
 
-from tbseg_airflow.ssh.link import AnswerError, Link, UnreachableError, hosts_of
+from tbseg_airflow.ssh.link import AnswerError, Hosts, Link, UnreachableError, hosts_of
 from tbseg_airflow.ssh.trigger import SshTrigger
 from tbseg_airflow.transcript import Transcript
 
@@ -20,13 +20,14 @@ class SshPreflight(SshTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         async with hosts_of(self.settings.hosts) as hosts:
-            found = await asyncio.gather(*map(self._checked, hosts.links.values()))
+            checks = [self._checked(link, hosts) for link in hosts.links.values()]
+            found = await asyncio.gather(*checks)
             yield TriggerEvent({"hosts": dict(zip(hosts.links, found, strict=True))})
 
     async def on_kill(self) -> None:
         """The checks end by themselves."""
 
-    async def _checked(self, link: Link) -> dict[str, Any]:
+    async def _checked(self, link: Link, hosts: Hosts) -> dict[str, Any]:
         end = time.monotonic() + PATIENCE_SECONDS
         while not link.ready:
             link.wake()
@@ -35,7 +36,7 @@ class SshPreflight(SshTrigger):
             await asyncio.sleep(0.1)
         job = f"{self.job}-{link.conn_id.lower().replace('.', '-')}"[:100]
         try:
-            await link.ask("start", name=job, slots=_ALWAYS, **self._job(link))
+            await link.ask("start", name=job, slots=_ALWAYS, **self._job(link, hosts))
             ended = await self._followed(link, job, Transcript(self.title))
         except (AnswerError, UnreachableError) as error:
             return {"trouble": str(error), "refused": False}

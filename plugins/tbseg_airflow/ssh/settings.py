@@ -1,7 +1,7 @@
 """Which hosts there are: the Airflow Variable ``tbseg_ssh``; how each is reached: a Connection."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import asyncssh
 from airflow.sdk import Connection
@@ -20,12 +20,28 @@ VARIABLE = "tbseg_ssh"
 ConnId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,200}$")]
 
 
+class MpiSettings(BaseModel):
+    """Steps that run as one MPI job: ``ranks`` on each host that can be reached when it starts.
+
+    ``options`` are further arguments of MPICH's mpiexec, such as ["-iface", "eth0"]. It reaches the
+    hosts by their own ``ssh``, from the first of them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: tuple[Literal["ingest", "split", "classify", "merge"], ...] = ("merge",)
+    ranks: int = Field(1, ge=1, le=1024)
+    options: tuple[str, ...] = ()
+    # UCX's default transports wait for an answer that never comes between some hosts.
+    environment: dict[str, str] = Field(default_factory=lambda: {"UCX_TLS": "tcp,self"})
+
+
 class SshSettings(BaseModel):
     """The Variable's JSON.
 
     ``hosts``: ids of Connections. ``lease``: seconds for which a job runs on while nobody can ask
     for it, and after which its tiles are given to another host. ``paths``: folders as Airflow sees
-    them, and as the hosts do. ``mpi``: steps that run as one MPI job over all hosts.
+    them, and as the hosts do. ``mpi``: steps that run as one job over all hosts; none if left out.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,7 +49,7 @@ class SshSettings(BaseModel):
     hosts: tuple[ConnId, ...] = Field(min_length=1)
     lease: float = Field(120.0, ge=5, le=86_400)
     paths: dict[str, str] = Field(default_factory=dict)
-    mpi: tuple[str, ...] = ()
+    mpi: MpiSettings | None = None
 
     @field_validator("paths")
     @classmethod

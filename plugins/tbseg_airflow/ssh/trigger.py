@@ -115,7 +115,7 @@ class SshTrigger(BaseTrigger):
         async with hosts.turn:
             while True:
                 for link in hosts.by_room():
-                    if await self._start_on(link):
+                    if await self._start_on(link, hosts):
                         return link
                 if all(link.refused is not None for link in hosts.links.values()):
                     return f"no host of the backend ssh can be used\n{hosts.trouble()}"
@@ -124,11 +124,13 @@ class SshTrigger(BaseTrigger):
                     self.log.info("waiting for a free place\n%s", hosts.trouble())
                 await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _start_on(self, link: Link) -> bool:
+    async def _start_on(self, link: Link, hosts: Hosts) -> bool:
         """Whether the job is there now, or may be."""
         await asyncio.to_thread(self._claim.put, link.conn_id)
         try:
-            answer = await link.ask("start", name=self.job, slots=link.slots, **self._job(link))
+            answer = await link.ask(
+                "start", name=self.job, slots=link.slots, **self._job(link, hosts)
+            )
         except UnreachableError as error:
             if error.asked:
                 return True
@@ -143,11 +145,21 @@ class SshTrigger(BaseTrigger):
         await asyncio.to_thread(self._claim.drop)
         return False
 
-    def _job(self, link: Link) -> dict[str, Any]:
+    def _job(self, link: Link, hosts: Hosts) -> dict[str, Any]:
         paths = ":".join(f"{here}={there}" for here, there in self.settings.paths.items())
+        environment = {"TBSEG_PATHS": paths} if paths else {}
+        before, mpi = [*link.options.launcher], self.settings.mpi
+        if mpi is not None and self.arguments[0] in mpi.steps:
+            ready = [link, *(other for other in hosts.links.values() if other is not link)]
+            names = [f"{other.address}:{mpi.ranks}" for other in ready if other.ready]
+            before = ["mpiexec", "-launcher", "ssh", "-hosts", ",".join(names), *mpi.options]
+            before += ["-n", str(mpi.ranks * len(names))]
+            for name, value in {**environment, **mpi.environment}.items():
+                before += ["-genv", name, value]
+            environment |= mpi.environment
         return {
-            "arguments": [*link.options.launcher, link.options.tbseg, *self.arguments],
-            "environment": {"TBSEG_PATHS": paths} if paths else {},
+            "arguments": [*before, link.options.tbseg, *self.arguments],
+            "environment": environment,
             "lease": self.settings.lease,
         }
 
