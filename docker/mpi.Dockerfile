@@ -1,5 +1,6 @@
 # tbseg with Open MPI and a parallel HDF5 library, without Airflow. See docs/images.md.
-FROM debian:bookworm-slim AS build
+# Trixie, not bookworm: bookworm's HDF5 1.10 cannot list chunks (H5Dchunk_iter), which tbseg needs.
+FROM debian:trixie-slim AS build
 
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
@@ -29,17 +30,17 @@ RUN /opt/tbseg/bin/pip install --no-deps --no-build-isolation . \
     && find /opt/tbseg/lib -type d -name tests -prune -exec rm -rf {} +
 
 
-FROM debian:bookworm-slim
+FROM debian:trixie-slim
 
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
-        libhdf5-openmpi-103-1 libhdf5-openmpi-hl-100 openmpi-bin openssh-client python3 \
+        libhdf5-openmpi-310 libhdf5-openmpi-hl-310 openmpi-bin openssh-client python3 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 1000 --user-group --create-home tbseg
 COPY --from=build /opt/tbseg /opt/tbseg
 # Ranks on one host copy through shared memory: a container may not read another process.
 ENV PATH=/opt/tbseg/bin:$PATH \
-    OMPI_MCA_btl_vader_single_copy_mechanism=none
+    OMPI_MCA_smsc=^cma
 USER 1000:1000
 WORKDIR /data
 CMD ["tbseg", "--help"]
