@@ -48,13 +48,13 @@ test-slow: setup ## The slow tests: failures on purpose, large volumes
 bench: setup ## A table of speeds, against vigra's filters and forest where they are installed
 	$(PY) -m tests.bench
 
-# The first of them that is here. IMAGE_OPTIONS: what it needs to reach a package index, if anything.
-ENGINE = $(notdir $(firstword $(shell command -v docker podman buildah)))
+# The first of them that answers. IMAGE_OPTIONS: what it needs to reach a package index, if anything.
+ENGINE = $(shell for e in docker podman buildah; do $$e version >/dev/null 2>&1 && echo $$e && break; done)
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .PHONY: images
 images: ## Build the images for Airflow and for MPI jobs (docker, podman or buildah)
-	@[[ -n "$(ENGINE)" ]] || { echo "error: install docker, podman or buildah" >&2; exit 1; }
+	@[[ -n "$(ENGINE)" ]] || { echo "error: none of docker, podman, buildah answers" >&2; exit 1; }
 	$(ENGINE) build $(IMAGE_OPTIONS) -f docker/airflow.Dockerfile -t localhost/tbseg-airflow:$(VERSION) .
 	$(ENGINE) build $(IMAGE_OPTIONS) -f docker/mpi.Dockerfile -t localhost/tbseg-mpi:$(VERSION) .
 
