@@ -5,7 +5,10 @@ import fnmatch
 import os
 import re
 import subprocess
+import sys
+import threading
 import tomllib
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -241,6 +244,35 @@ def test_the_env_file_is_ignored():
     first = (ROOT / ".dockerignore").read_text().splitlines()
     assert "*" in first
     assert not any(line.startswith("!docker/.env") for line in first)
+
+
+class Health(BaseHTTPRequestHandler):
+    """An API server that knows of a healthy scheduler and of no triggerer."""
+
+    def do_GET(self):
+        assert self.path == "/api/v2/monitor/health"
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"scheduler": {"status": "healthy"}, "triggerer": {"status": null}}')
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("component", "code"), [("scheduler", 0), ("triggerer", 1), ("dag_processor", 1)]
+)
+def test_a_health_check_asks_the_api_server(component, code):
+    with HTTPServer(("127.0.0.1", 0), Health) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        asked = subprocess.run(
+            [sys.executable, DOCKER / "health.py", component],
+            env={"TBSEG_API": f"http://127.0.0.1:{server.server_port}"},
+            capture_output=True,
+        )
+        thread.join()
+    assert asked.returncode == code
 
 
 def test_helm_names_secrets_and_holds_none():

