@@ -14,7 +14,7 @@ ENV PATH=/opt/tbseg/bin:$PATH \
     PIP_NO_CACHE_DIR=1
 WORKDIR /opt/airflow
 COPY requirements.lock docker/airflow-extra.lock /opt/tbseg/
-# --compile: otherwise each process would compile Airflow again, since no task can write there.
+# --compile: each process would compile Airflow again, where the containers run as another user.
 RUN python -m venv /opt/tbseg \
     && pip install --no-deps --require-hashes --only-binary=:all: --compile \
         -r /opt/tbseg/requirements.lock -r /opt/tbseg/airflow-extra.lock
@@ -32,7 +32,7 @@ COPY --chown=50000:0 plugins plugins
 COPY --chown=50000:0 tests/reference/nuclei tests/reference/nuclei
 RUN python -m compileall -q dags plugins
 
-# Keys come by environment (docker/compose.yaml, docker/helm-values.yaml): none is in the image,
-# and without them nothing starts. airflow.cfg names a key file, which an empty value switches off.
+# Keys come by environment (docker/compose.yaml, docker/helm-values.yaml): none is in the image, and
+# without them the API server does not start. airflow.cfg names a key file: empty switches that off.
 ENV AIRFLOW__API__HOST=0.0.0.0 \
     AIRFLOW__API_AUTH__JWT_PRIVATE_KEY_PATH=
