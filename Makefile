@@ -48,7 +48,7 @@ test-slow: setup ## The slow tests: failures on purpose, large volumes
 bench: setup ## A table of speeds, against vigra's filters and forest where they are installed
 	$(PY) -m tests.bench
 
-# The first of them that answers. IMAGE_OPTIONS: what it needs to reach a package index, if anything.
+# The first of them that answers. IMAGE_OPTIONS: for a package index or certificates of your own.
 ENGINE = $(shell for e in docker podman buildah; do $$e version >/dev/null 2>&1 && echo $$e && break; done)
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
