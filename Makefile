@@ -48,10 +48,21 @@ test-slow: setup ## The slow tests: failures on purpose, large volumes
 bench: setup ## A table of speeds, against vigra's filters and forest where they are installed
 	$(PY) -m tests.bench
 
+# The first of them that answers. IMAGE_OPTIONS: for a package index or certificates of your own.
+ENGINE = $(shell for e in docker podman buildah; do $$e version >/dev/null 2>&1 && echo $$e && break; done)
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
+.PHONY: images
+images: ## Build the images for Airflow and for MPI jobs (docker, podman or buildah)
+	@[[ -n "$(ENGINE)" ]] || { echo "error: none of docker, podman, buildah answers" >&2; exit 1; }
+	$(ENGINE) build $(IMAGE_OPTIONS) -f docker/airflow.Dockerfile -t localhost/tbseg-airflow:$(VERSION) .
+	$(ENGINE) build $(IMAGE_OPTIONS) -f docker/mpi.Dockerfile -t localhost/tbseg-mpi:$(VERSION) .
+
 .PHONY: lock
-lock: ## Resolve requirements.lock anew (needs uv)
+lock: ## Resolve requirements.lock and the locks of the images anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header --all-extras pyproject.toml -o requirements.lock
+	docker/lock.sh
 
 .PHONY: clean
 clean: down ## Remove what is made: environment, caches, demo, Airflow's state
