@@ -46,6 +46,11 @@ def run(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
+def remove(kind: str, name: str) -> None:
+    """Delete a link or a namespace, if it is there."""
+    subprocess.run(["ip", kind, "delete", name], check=False, capture_output=True)
+
+
 @dataclass
 class Host:
     """A namespace with an address; ``startups``: sshd's MaxStartups."""
@@ -101,8 +106,8 @@ class Host:
             self.process.kill()
             self.process.wait()
             self.process = None
-            subprocess.run(["ip", "netns", "delete", f"tbseg{self.number}"], check=False)
-            subprocess.run(["ip", "link", "delete", f"tbv{self.number}"], check=False)
+        remove("link", f"tbv{self.number}")
+        remove("netns", f"tbseg{self.number}")
 
     def connection(self) -> str:
         key = (self.folder / "host_key.pub").read_text().split()
@@ -153,6 +158,7 @@ class Net:
 
     def start(self) -> None:
         Path("/run/sshd").mkdir(exist_ok=True)
+        self.end()  # what a test run that was killed may have left
         run("ip", "link", "add", BRIDGE, "type", "bridge")
         run("ip", "address", "add", f"{NET}.1/24", "dev", BRIDGE)
         run("ip", "link", "set", BRIDGE, "up")
@@ -163,7 +169,7 @@ class Net:
     def end(self) -> None:
         for host in self.hosts:
             host.end()
-        subprocess.run(["ip", "link", "delete", BRIDGE], check=False)
+        remove("link", BRIDGE)
 
     @property
     def environment(self) -> dict[str, str]:

@@ -5,6 +5,8 @@ import json
 import os
 import signal
 import subprocess
+import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -23,11 +25,11 @@ def net(tmp_path, monkeypatch):
         pytest.skip(reason)
     made = []
 
-    def make(seconds=1.0, startups="100"):
+    def make(seconds=1.0, startups="100", program=None):
         net = Net(tmp_path / "net", 3, seconds)
         made.append(net)
         for host in net.hosts:
-            host.startups = startups
+            host.startups, host.program = startups, program or host.program
         net.start()
         for name, value in net.environment.items():
             monkeypatch.setenv(name, value)
@@ -109,7 +111,7 @@ def test_a_crowded_server(net, run, local):
 
 @pytest.mark.parametrize("step", ["ingest", "merge"])
 def test_mpi_over_three_hosts(step, net, run, local):
-    made = net(seconds=0)
+    made = net(seconds=0, program=Path(sys.executable).with_name("tbseg"))
     options = ["-launcher-exec", str(made.ssh), "-iface", "eth0"]
     settings = made.settings(mpi={"steps": [step], "ranks": 1, "options": options})
     if step == "merge":
