@@ -78,8 +78,7 @@ def test_a_host_is_cut_off_in_the_middle(how, net, run, local):
 
     events = together(run, made.settings(), "classify", 24, cut)
     assert computed(events) <= 24  # nothing ran twice at once: the wrapper would have said so
-    hosts = {event["host"] for event in events}
-    assert len(hosts) == 3
+    assert {event["host"] for event in events} >= {"tbseg1 (net1)", "tbseg3 (net3)"}
     assert right(run, local)
 
 
