@@ -11,7 +11,7 @@ from tbseg_airflow.outcome import StepRefused
 VARIABLE = "tbseg_kubernetes"
 TEMPLATE = Path(__file__).parents[2] / "docker" / "pod-template.yaml"
 
-Step = Literal["ingest", "split", "classify", "merge", "verify", "publish"]
+Step = Literal["doctor", "ingest", "split", "classify", "merge"]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTP]|[KMGTP]i)?$")]
 # TBSEG_PATHS joins them with ":" and "=".
@@ -41,7 +41,7 @@ class KubernetesSettings(BaseModel):
     ranks: PositiveInt = 1
     poll_seconds: PositiveInt = 5
     log_seconds: PositiveInt = 15
-    schedule_seconds: PositiveInt = 1800
+    schedule_seconds: PositiveInt = 86_400
     startup_seconds: PositiveInt = 600
 
 
