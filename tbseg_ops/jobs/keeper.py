@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from tbseg_ops.errors import ConfigError
-from tbseg_ops.jobs.store import CALLED_OFF, Exit, Job
+from tbseg_ops.jobs.store import CALLED_OFF, TOO_LONG, Exit, Job
 from tbseg_ops.run.commit import commit_over
 
 GRACE = 8.0  # seconds between SIGTERM and SIGKILL
@@ -46,23 +46,26 @@ def keep(folder: Path) -> Exit:
             err.write(f"error: the program cannot be started: {error}\n".encode())
             ended = Exit(code=ConfigError.exit_code)
         else:
-            ended = _wait(process, folder, job.lease)
+            ended = _wait(process, folder, job)
     commit_over(folder / "exit.json", ended.to_bytes())
     return ended
 
 
-def _wait(process: subprocess.Popen[bytes], folder: Path, lease: float) -> Exit:
-    seen, until, reason = None, time.monotonic() + lease, None
+def _wait(process: subprocess.Popen[bytes], folder: Path, job: Job) -> Exit:
+    seen, until, reason = None, time.monotonic() + job.lease, None
+    latest = time.monotonic() + job.seconds
     while process.poll() is None and reason is None:
         with suppress(subprocess.TimeoutExpired):
             process.wait(_LOOK_SECONDS)
         touched = (folder / "lease").stat().st_mtime_ns
         if touched != seen:
-            seen, until = touched, time.monotonic() + lease
+            seen, until = touched, time.monotonic() + job.lease
         if (folder / "cancel").exists():
             reason = CALLED_OFF
         elif time.monotonic() > until:
-            reason = f"nobody asked for it for {lease:g} s"
+            reason = f"nobody asked for it for {job.lease:g} s"
+        elif time.monotonic() > latest:
+            reason = f"{TOO_LONG}: {job.seconds:g} s"
     _end(process)
     return Exit(code=process.returncode, reason=reason)
 

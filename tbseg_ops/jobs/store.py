@@ -30,17 +30,23 @@ from tbseg_ops.run.model import Stored
 
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
 CALLED_OFF = "it was called off"
+TOO_LONG = "it took too long"
 
 _MOST_BYTES = 64 * 1024  # of each stream in one answer
 _KEPT_SECONDS = 7 * 86_400.0
 
 
 class Job(Stored):
-    """A command: ``arguments``, more ``environment``, and for how long it runs unasked for."""
+    """A command.
+
+    ``arguments``, more ``environment``, for how long it runs unasked for (``lease``), and for how
+    long at all (``seconds``).
+    """
 
     arguments: tuple[str, ...] = Field(min_length=1)
     environment: dict[str, str] = Field(default_factory=dict)
     lease: float = Field(gt=0)
+    seconds: float = Field(default=86_400.0, gt=0)
 
 
 class Exit(Stored):

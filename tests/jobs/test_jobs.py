@@ -148,6 +148,14 @@ def test_a_job_that_nobody_asks_for_ends(store, tmp_path):
     assert "nobody asked" in store.output("a", 0, 0).exit.reason
 
 
+def test_a_job_that_takes_too_long_is_ended(store):
+    text = "import time; time.sleep(60)"
+    job = Job(arguments=(sys.executable, "-c", text), lease=60, seconds=1)
+    store.start("a", job, 1)
+    _, _, ended = until_end(store, "a")
+    assert (ended.code, ended.reason) == (-signal.SIGTERM, "it took too long: 1 s")
+
+
 def test_a_killed_keeper_takes_its_job_with_it(store, tmp_path):
     mark = tmp_path / "mark"
     text = "import os, time; open(os.environ['MARK'], 'w').write(str(os.getpid())); time.sleep(99)"

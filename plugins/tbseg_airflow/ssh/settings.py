@@ -40,7 +40,8 @@ class SshSettings(BaseModel):
     """The Variable's JSON.
 
     ``hosts``: ids of Connections. ``lease``: seconds for which a job runs on while nobody can ask
-    for it, and after which its tiles are given to another host. ``paths``: folders as Airflow sees
+    for it, and after which its tiles are given to another host. ``seconds``: the most that one may
+    take. ``paths``: folders as Airflow sees
     them, and as the hosts do. ``mpi``: steps that run as one job over all hosts; none if left out.
     """
 
@@ -48,6 +49,7 @@ class SshSettings(BaseModel):
 
     hosts: tuple[ConnId, ...] = Field(min_length=1)
     lease: float = Field(120.0, ge=5, le=86_400)
+    seconds: float = Field(86_400.0, gt=0)
     paths: dict[str, str] = Field(default_factory=dict)
     mpi: MpiSettings | None = None
 

@@ -17,7 +17,7 @@ from tbseg_airflow.ssh.link import AnswerError, Hosts, Link, UnreachableError, h
 from tbseg_airflow.ssh.settings import SshSettings
 from tbseg_airflow.transcript import Transcript
 from tbseg_ops.errors import TbsegError
-from tbseg_ops.jobs.store import CALLED_OFF
+from tbseg_ops.jobs.store import CALLED_OFF, TOO_LONG
 
 ASK_SECONDS = 2.0  # between two questions for a job's output
 _LOOK_SECONDS = 1.0  # between two looks for a free place
@@ -107,7 +107,7 @@ class SshTrigger(BaseTrigger):
             self.log.warning("the job on %s was ended: %s", ended["host"], ended["reason"])
         if earlier:
             return bool(ended["code"] == 0)
-        return ended["reason"] in (None, CALLED_OFF)
+        return ended["reason"] is None or ended["reason"].startswith((CALLED_OFF, TOO_LONG))
 
     async def _started(self, hosts: Hosts) -> Link | str:
         """The host on which the job was started, or may have been; a text if none can be used."""
@@ -161,6 +161,7 @@ class SshTrigger(BaseTrigger):
             "arguments": [*before, link.options.tbseg, *self.arguments],
             "environment": environment,
             "lease": self.settings.lease,
+            "seconds": self.settings.seconds,
         }
 
     async def _followed(
