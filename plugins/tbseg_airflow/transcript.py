@@ -3,12 +3,13 @@
 import contextlib
 import json
 import logging
+from collections import deque
 from typing import Any, Self
 
 from tbseg_airflow.backend import Line
 from tbseg_airflow.outcome import StepFailed, failure
 
-_ERROR_LINES = 1000
+_ERROR_LINES, _KEPT_LINES, _LONGEST = 1000, 200, 4000  # the last is in characters
 
 
 class Transcript:
@@ -18,17 +19,18 @@ class Transcript:
         self.command = command
         self.log = log or logging.getLogger(__name__)
         self.report: dict[str, Any] | None = None
-        self.errors: list[str] = []
+        self.errors: deque[str] = deque(maxlen=_ERROR_LINES)
+        self._message_began = False
 
     def add(self, line: Line) -> None:
         """Into the log; all of an error's message as errors, the result not at all."""
         if line.stream == "err":
-            self.errors = [*self.errors[1 - _ERROR_LINES :], line.text]
+            self.errors.append(line.text[:_LONGEST])
+            self._message_began |= line.text.startswith("error: ")
         elif (found := _as_object(line.text)) is not None:
             self.report = found
             return
-        message_began = any(text.startswith("error: ") for text in self.errors)
-        if line.stream == "err" and message_began:
+        if line.stream == "err" and self._message_began:
             self.log.error("%s", line.text)
         elif line.stream == "err" and line.text.startswith(("warning: ", "note: ")):
             self.log.warning("%s", line.text)
@@ -38,7 +40,7 @@ class Transcript:
     def result(self, code: int) -> dict[str, Any]:
         """The result of a command that ended with ``code``; StepFailed or StepRefused if not 0."""
         if code != 0:
-            raise failure(self.command, code, self.errors)
+            raise failure(self.command, code, list(self.errors))
         if self.report is None:
             raise StepFailed(f"{self.command} ended well but printed no result")
         for note in self.report.get("notes", []):
@@ -49,13 +51,18 @@ class Transcript:
 
     def kept(self) -> dict[str, Any]:
         """What another process needs to go on, or to give the result: plain JSON."""
-        return {"command": self.command, "report": self.report, "errors": self.errors}
+        return {
+            "command": self.command,
+            "report": self.report,
+            "errors": list(self.errors)[-_KEPT_LINES:],
+        }
 
     @classmethod
     def of(cls, kept: dict[str, Any], log: Any = None) -> Self:
         """The transcript that ``kept`` was taken from."""
         made = cls(kept["command"], log)
-        made.report, made.errors = kept["report"], list(kept["errors"])
+        made.report = kept["report"]
+        made.errors.extend(kept["errors"])
         return made
 
 

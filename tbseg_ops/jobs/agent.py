@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from tbseg_ops import __version__
 from tbseg_ops.errors import InputError, ResourceError, TbsegError
-from tbseg_ops.jobs.store import Job, JobStore
+from tbseg_ops.jobs.store import Job, JobStore, clock
 
 
 class Agent:
@@ -22,7 +22,6 @@ class Agent:
         self._store = store
         self._answers: dict[str, Callable[..., dict[str, Any]]] = {
             "hello": self._hello,
-            "find": self._find,
             "start": self._start,
             "output": self._output,
             "cancel": self._cancel,
@@ -47,21 +46,21 @@ class Agent:
         return {
             "host": socket.gethostname(),
             "version": __version__,
+            "clock": clock(),
             "cores": len(os.sched_getaffinity(0)),
         }
 
-    def _find(self, name: str) -> dict[str, Any]:
-        return {"runs": self._store.runs(name)}
+    def _start(self, name: str, slots: int, until: float, **job: Any) -> dict[str, Any]:
+        return {"state": self._store.start(name, Job(**job), slots, until)}
 
-    def _start(self, name: str, slots: int, **job: Any) -> dict[str, Any]:
-        return {"state": self._store.start(name, Job(**job), slots)}
-
-    def _output(self, name: str, out_at: int, err_at: int) -> dict[str, Any]:
+    def _output(self, name: str, token: str, out_at: int, err_at: int) -> dict[str, Any]:
+        if not self._store.has(name, token):
+            return {"gone": True}
         new = self._store.output(name, out_at, err_at)
         return {**asdict(new), "exit": None if new.exit is None else new.exit.model_dump()}
 
-    def _cancel(self, name: str, seconds: float) -> dict[str, Any]:
-        return {"ended": self._store.cancel(name, seconds)}
+    def _cancel(self, name: str, token: str) -> dict[str, Any]:
+        return {"ended": not self._store.has(name, token) or self._store.cancel(name, 0)}
 
 
 def serve(questions: TextIO, answers: TextIO, store: JobStore | None = None) -> None:

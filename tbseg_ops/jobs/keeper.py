@@ -10,14 +10,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
 from tbseg_ops.errors import ConfigError
-from tbseg_ops.jobs.store import CALLED_OFF, TOO_LONG, Exit, Job
+from tbseg_ops.jobs.store import CALLED_OFF, MARK, TOO_LONG, Exit, Job, clock
 from tbseg_ops.run.commit import commit_over
 
 GRACE = 8.0  # seconds between SIGTERM and SIGKILL
@@ -38,7 +37,7 @@ def keep(folder: Path) -> Exit:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **job.environment},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **job.environment, MARK: str(folder)},
                 start_new_session=True,
                 preexec_fn=_end_with_keeper,
             )
@@ -52,19 +51,19 @@ def keep(folder: Path) -> Exit:
 
 
 def _wait(process: subprocess.Popen[bytes], folder: Path, job: Job) -> Exit:
-    seen, until, reason = None, time.monotonic() + job.lease, None
-    latest = time.monotonic() + job.seconds
+    seen, until, reason = None, clock() + job.lease, None
+    latest = clock() + job.seconds
     while process.poll() is None and reason is None:
         with suppress(subprocess.TimeoutExpired):
             process.wait(_LOOK_SECONDS)
         touched = (folder / "lease").stat().st_mtime_ns
         if touched != seen:
-            seen, until = touched, time.monotonic() + job.lease
+            seen, until = touched, clock() + job.lease
         if (folder / "cancel").exists():
             reason = CALLED_OFF
-        elif time.monotonic() > until:
+        elif clock() > until:
             reason = f"nobody asked for it for {job.lease:g} s"
-        elif time.monotonic() > latest:
+        elif clock() > latest:
             reason = f"{TOO_LONG}: {job.seconds:g} s"
     _end(process)
     return Exit(code=process.returncode, reason=reason)

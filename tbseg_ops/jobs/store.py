@@ -18,10 +18,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 from pydantic import Field
 
 from tbseg_ops.errors import ConfigError, InputError, ResourceError
@@ -29,6 +30,7 @@ from tbseg_ops.run.commit import commit_over
 from tbseg_ops.run.model import Stored
 
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
+MARK = "TBSEG_JOB"  # in the environment of all that belongs to a job: its folder
 CALLED_OFF = "it was called off"
 TOO_LONG = "it took too long"
 
@@ -39,10 +41,12 @@ _KEPT_SECONDS = 7 * 86_400.0
 class Job(Stored):
     """A command.
 
+    ``token``: by it whoever started the job knows it from an earlier one of its name.
     ``arguments``, more ``environment``, for how long it runs unasked for (``lease``), and for how
     long at all (``seconds``).
     """
 
+    token: str
     arguments: tuple[str, ...] = Field(min_length=1)
     environment: dict[str, str] = Field(default_factory=dict)
     lease: float = Field(gt=0)
@@ -74,29 +78,34 @@ class JobStore:
         own = Path("/var/tmp") / f"tbseg-{os.getuid()}" / socket.gethostname()  # noqa: S108 - owner and mode are checked
         self.folder = folder or Path(os.environ.get("TBSEG_JOBS") or own)
 
-    def start(self, name: str, job: Job, slots: int) -> str:
-        """ "started"; "running" if it does already; "full" if ``slots`` jobs run here.
+    def start(self, name: str, job: Job, slots: int, until: float | None = None) -> str:
+        """ "started"; "known" if this very job was before; "full" if ``slots`` jobs run here.
 
-        A job of that name that has ended is forgotten. "ending" if one of that name was called off,
-        or had other arguments and is now. ResourceError if none can be started.
+        "ending" if another job of that name runs: it is called off. One that has ended is
+        forgotten. "late" if the host's clock (``clock``) is beyond ``until``: whoever asked has
+        given up. ResourceError if the job cannot be started.
         """
         with self._locked():
+            if until is not None and clock() > until:
+                return "late"
+            if self.has(name, job.token):
+                return "known"
             if self.runs(name):
-                folder = self._of(name)
-                if (folder / "job.json").read_bytes() != job.to_bytes():
-                    (folder / "cancel").touch()
-                return "ending" if (folder / "cancel").exists() else "running"
+                (self._of(name) / "cancel").touch()
+                return "ending"
             if sum(map(self.runs, self.names())) >= slots:
                 return "full"
             self._tidy()
             folder = self._of(name)
+            if folder.exists():
+                self._exit(folder)  # ends what a killed keeper left
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(mode=0o700)
-            commit_over(folder / "job.json", job.to_bytes())
             (folder / "lease").touch()
             lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                commit_over(folder / "job.json", job.to_bytes())
                 # The lock goes over to the keeper with the descriptor: there is no moment without.
                 started = subprocess.run(  # noqa: S603 - a list, no shell
                     [sys.executable, "-m", "tbseg_ops.jobs.keeper", str(folder)],
@@ -136,10 +145,18 @@ class JobStore:
         self._make()
         return [entry.name for entry in os.scandir(self.folder) if _ID.fullmatch(entry.name)]
 
-    def output(self, name: str, out_at: int, err_at: int) -> Output:
-        """What was written from these offsets (bytes) on. InputError if there is no such job.
+    def has(self, name: str, token: str) -> bool:
+        """Whether this host remembers the job, running or not."""
+        try:
+            job = Job.model_validate_json((self._of(name) / "job.json").read_bytes())
+        except (FileNotFoundError, ValueError):
+            return False
+        return job.token == token
 
-        It is a sign of life: the lease begins anew.
+    def output(self, name: str, out_at: int, err_at: int) -> Output:
+        """What was written from these offsets (bytes) on.
+
+        It is a sign of life: the lease begins anew. InputError if there is no such job.
         """
         folder = self._of(name)
         if not (folder / "job.json").exists():
@@ -166,11 +183,13 @@ class JobStore:
         try:
             return Exit.model_validate_json((folder / "exit.json").read_bytes())
         except (FileNotFoundError, ValueError):
+            _end_orphans(folder)
             return Exit(code=ResourceError.exit_code, reason="its keeper was killed")
 
     def _of(self, name: str) -> Path:
         if not _ID.fullmatch(name):
             raise InputError("this is no name of a job", expected=_ID.pattern, found=name)
+        self._make()
         return self.folder / name
 
     def _tidy(self) -> None:
@@ -204,6 +223,19 @@ class JobStore:
                 )
 
 
+def clock() -> float:
+    """Seconds of this host since it was started, asleep or not."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _end_orphans(folder: Path) -> None:
+    """End what a job left behind whose keeper was killed; the keeper marks all that it starts."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.environ().get(MARK) == str(folder):
+                process.kill()
+
+
 def _lines(path: Path, at: int, ended: bool) -> tuple[list[str], int]:
     """Whole lines from byte ``at`` on, and the offset behind them."""
     try:
@@ -216,7 +248,8 @@ def _lines(path: Path, at: int, ended: bool) -> tuple[list[str], int]:
         data = data[: data.rindex(b"\n") + 1]
     elif not ended and len(data) < _MOST_BYTES:
         return [], at
-    return data.decode(errors="replace").splitlines(), at + len(data)
+    text = data.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return text.splitlines(), at + len(data)
 
 
 def _more(path: Path, at: int) -> bool:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from tbseg_ops.errors import ConfigError, InputError
 from tbseg_ops.jobs.agent import serve
-from tbseg_ops.jobs.store import Job, JobStore
+from tbseg_ops.jobs.store import Job, JobStore, clock
 
 
 @pytest.fixture
@@ -26,7 +27,11 @@ def store(tmp_path):
 
 
 def python(text, lease=60.0, **environment):
-    return Job(arguments=(sys.executable, "-c", text), environment=environment, lease=lease)
+    return job_of(sys.executable, "-c", text, environment=environment, lease=lease)
+
+
+def job_of(*arguments, lease=60.0, **more):
+    return Job(token=secrets.token_hex(4), arguments=arguments, lease=lease, **more)
 
 
 def until_end(store, name, seconds=20):
@@ -63,7 +68,7 @@ def test_output_and_exit_code_come_home(store, code):
 def test_arguments_reach_the_program_as_they_are(store):
     odd = ["$(id)", "a b", "'", '"', "*", "~", "--x=;ls", "ü", ""]
     show = "import sys, json; print(json.dumps(sys.argv[1:]))"
-    job = Job(arguments=(sys.executable, "-c", show, *odd), lease=60)
+    job = job_of(sys.executable, "-c", show, *odd)
     store.start("a", job, 1)
     assert json.loads(until_end(store, "a")[0][0]) == odd
 
@@ -80,9 +85,14 @@ def test_a_running_job_is_not_started_again(store, tmp_path):
     job = python(f"import time; open({str(mark)!r}, 'a').write('x'); time.sleep(60)")
     assert store.start("a", job, 4) == "started"
     wait_for(mark)
-    assert store.start("a", job, 4) == "running"
-    assert store.cancel("a", 20)
-    assert store.start("a", job, 4) == "started"
+    assert store.start("a", job, 4) == "known"
+    other = job.model_copy(update={"token": "other"})
+    assert store.start("a", other, 4) == "ending"
+    deadline = time.monotonic() + 20
+    while (state := store.start("a", other, 4)) == "ending":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert state == "started"
     deadline = time.monotonic() + 20
     while mark.read_text() != "xx":
         assert time.monotonic() < deadline
@@ -102,13 +112,13 @@ def test_two_agents_at_once_start_a_job_once(tmp_path):
     text = (
         "import sys; from pathlib import Path; from tbseg_ops.jobs.store import Job, JobStore\n"
         f"store = JobStore(Path({str(store.folder)!r}))\n"
-        "job = Job(arguments=('sleep', '60'), lease=60)\n"
+        "job = Job(token='t', arguments=('sleep', '60'), lease=60)\n"
         "print(store.start('a', job, 9))"
     )
     both = [subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE) for _ in "ab"]
     said = sorted(process.communicate(timeout=60)[0].decode().strip() for process in both)
     assert store.cancel("a", 20)
-    assert said == ["running", "started"]
+    assert said == ["known", "started"]
 
 
 STUBBORN = """
@@ -150,7 +160,7 @@ def test_a_job_that_nobody_asks_for_ends(store, tmp_path):
 
 def test_a_job_that_takes_too_long_is_ended(store):
     text = "import time; time.sleep(60)"
-    job = Job(arguments=(sys.executable, "-c", text), lease=60, seconds=1)
+    job = job_of(sys.executable, "-c", text, seconds=1)
     store.start("a", job, 1)
     _, _, ended = until_end(store, "a")
     assert (ended.code, ended.reason) == (-signal.SIGTERM, "it took too long: 1 s")
@@ -163,7 +173,6 @@ def test_a_killed_keeper_takes_its_job_with_it(store, tmp_path):
     pid = int(wait_for(mark))
     keeper = psutil.Process(pid).ppid()
     os.kill(keeper, signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=10)
     deadline = time.monotonic() + 10
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
@@ -172,8 +181,31 @@ def test_a_killed_keeper_takes_its_job_with_it(store, tmp_path):
     assert (ended.code, ended.reason) == (75, "its keeper was killed")
 
 
+def test_what_a_killed_keeper_leaves_is_ended_before_anything_else_runs(store, tmp_path):
+    mark = tmp_path / "mark"
+    text = "import os, time; open(os.environ['MARK'], 'w').write(str(os.getpid())); time.sleep(99)"
+    script = f'"{sys.executable}" -c "{text}"; true'
+    store.start("a", job_of("sh", "-c", script, environment={"MARK": str(mark)}), 1)
+    pid = int(wait_for(mark))
+    keeper = psutil.Process(psutil.Process(pid).ppid()).ppid()
+    os.kill(keeper, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while store.runs("a"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert store.output("a", 0, 0).exit.reason == "its keeper was killed"
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_no_character_that_a_database_cannot_hold(store):
+    store.start("a", python(r"print('a\0b')"), 1)
+    assert until_end(store, "a")[0] == ["a\N{REPLACEMENT CHARACTER}b"]
+
+
 def test_a_program_that_is_missing_is_a_matter_of_configuration(store):
-    store.start("a", Job(arguments=("no-such-program",), lease=60), 1)
+    store.start("a", job_of("no-such-program"), 1)
     _, err, ended = until_end(store, "a")
     assert ended.code == 78
     assert "no-such-program" in err[0]
@@ -193,14 +225,17 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path, monkeypatch):
 
 
 def test_the_agent_answers_each_question_and_survives_wrong_ones(store):
+    start = {"ask": "start", "arguments": ["true"], "lease": 60, "slots": 1, "token": "t"}
+    start["until"] = clock() + 60
     questions = [
         {"ask": "hello"},
-        {"ask": "start", "name": "a", "arguments": ["true"], "lease": 60, "slots": 1},
-        {"ask": "start", "name": "../a", "arguments": ["true"], "lease": 60, "slots": 1},
-        {"ask": "start", "name": "b", "arguments": [], "lease": 60, "slots": 1},
-        {"ask": "output", "name": "none", "out_at": 0, "err_at": 0},
+        {**start, "name": "a"},
+        {**start, "name": "b", "until": clock() - 1},
+        {"ask": "output", "name": "a", "token": "other", "out_at": 0, "err_at": 0},
+        {**start, "name": "../a"},
+        {**start, "name": "b", "arguments": []},
         {"ask": "surprise"},
-        {"ask": "find"},
+        {"ask": "output"},
     ]
     lines = [json.dumps({**q, "number": i}) + "\n" for i, q in enumerate(questions)]
     answers = io.StringIO()
@@ -209,4 +244,6 @@ def test_the_agent_answers_each_question_and_survives_wrong_ones(store):
     assert [answer["number"] for answer in found] == list(range(len(questions)))
     assert found[0]["cores"] >= 1
     assert found[1]["state"] == "started"
-    assert [answer.get("code") for answer in found[2:]] == [65] * 5
+    assert found[2]["state"] == "late"
+    assert found[3]["gone"] is True
+    assert [answer.get("code") for answer in found[4:]] == [65] * 4

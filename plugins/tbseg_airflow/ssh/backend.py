@@ -1,6 +1,6 @@
 """What a task of the backend ssh does: defer to the trigger, and report in the end."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from airflow.sdk import Context, Variable
@@ -65,7 +65,7 @@ def _fit(hosts: dict[str, dict[str, Any]], log: Any) -> dict[str, Any]:
                 bad.append(f"{conn_id}: {ended['trouble']}")
             continue
         transcript = Transcript.of(ended["transcript"])
-        for line in transcript.errors:
+        for line in list(transcript.errors):
             if line.startswith("error: "):
                 break
             log.info("%-16s %s", conn_id, line)
@@ -82,6 +82,6 @@ def _fit(hosts: dict[str, dict[str, Any]], log: Any) -> dict[str, Any]:
     return {"step": "doctor", "fit": fit, "hosts": len(hosts)}
 
 
-def _first(errors: list[str]) -> str:
+def _first(errors: Iterable[str]) -> str:
     """The first line of an error's message."""
     return next((e.removeprefix("error: ") for e in errors if e.startswith("error: ")), "ended")

@@ -51,6 +51,7 @@ class Link:
         self.options = HostOptions()
         self.host = conn_id
         self.address = ""
+        self._clock = 0.0  # of the host, minus ours
         self.slots = 1
         self.jobs = 0  # of this process's triggers
         self.trouble = "not connected yet"
@@ -68,6 +69,15 @@ class Link:
     @property
     def ready(self) -> bool:
         return self._agent is not None
+
+    def latest(self) -> float:
+        """By the host's clock, when whoever asks now will have given up."""
+        return time.monotonic() + self._clock + ANSWER_SECONDS
+
+    def refuse(self, why: str) -> None:
+        """Leave this host out, until it is connected to again."""
+        self.refused = HostRefusedError(why)
+        self._drop(why)
 
     def wake(self) -> None:
         """Have the connection made in the background, unless it was tried a moment ago."""
@@ -116,13 +126,14 @@ class Link:
                 found = await BaseHook.aget_connection(self.conn_id)
                 self.options, self.address = options_of(found), found.host or ""
                 connection = await asyncssh.connect(**arguments_of(found), **_KEEPALIVE)
+                self._connection = connection  # which ``close`` ends, whatever comes
                 agent = await connection.create_process(
                     shlex.join([self.options.tbseg, "agent"]), encoding="utf-8"
                 )
-            self._connection = connection
             self._reading = asyncio.create_task(self._read(agent))
             hello = await self._ask(agent, "hello")
             self._agent = agent
+            self._clock = float(hello["clock"]) - time.monotonic()
             self.host = f"{hello['host']} ({self.conn_id})"
             self.slots = self.options.slots or int(hello["cores"])
             self._failures, self.trouble = 0, ""
@@ -186,11 +197,12 @@ class Hosts:
         self.links = links
         self.turn = turn  # one trigger at a time looks for a free place, the others wait in line
 
-    def by_room(self) -> list[Link]:
-        """Those that are connected, the one with the largest free share first."""
-        for link in self.links.values():
+    def by_room(self, conn_ids: Sequence[str]) -> list[Link]:
+        """Those of these that are connected, the one with the largest free share first."""
+        links = [self.links[conn_id] for conn_id in conn_ids]
+        for link in links:
             link.wake()
-        ready = [link for link in self.links.values() if link.ready]
+        ready = [link for link in links if link.ready]
         return sorted(ready, key=lambda link: link.jobs / link.slots)
 
     def trouble(self) -> str:

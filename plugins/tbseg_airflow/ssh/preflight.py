@@ -1,12 +1,14 @@
 """``tbseg doctor`` on every host at once, before any work is given to them."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 from airflow.triggers.base import TriggerEvent
 
+from tbseg_airflow.ssh.claims import Claimed
 from tbseg_airflow.ssh.link import AnswerError, Hosts, Link, UnreachableError, hosts_of
 from tbseg_airflow.ssh.trigger import SshTrigger
 from tbseg_airflow.transcript import Transcript
@@ -36,8 +38,21 @@ class SshPreflight(SshTrigger):
             await asyncio.sleep(0.1)
         job = f"{self.job}-{link.conn_id.lower().replace('.', '-')}"[:100]
         try:
-            await link.ask("start", name=job, slots=_ALWAYS, **self._job(link, hosts))
-            ended = await self._followed(link, job, Transcript(self.title))
+            claimed = Claimed(
+                host=link.conn_id,
+                token=secrets.token_hex(16),
+                lease=self.settings.lease,
+                arguments=tuple(self.arguments),
+            )
+            await link.ask(
+                "start",
+                name=job,
+                token=claimed.token,
+                slots=_ALWAYS,
+                until=link.latest(),
+                **self._job(link, hosts),
+            )
+            ended = await self._followed(link, job, claimed, Transcript(self.title))
         except (AnswerError, UnreachableError) as error:
             return {"trouble": str(error), "refused": False}
         return ended or {"trouble": link.trouble, "refused": False}
