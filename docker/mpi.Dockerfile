@@ -33,10 +33,12 @@ RUN /opt/tbseg/bin/pip install --no-deps --no-build-isolation . \
 
 FROM debian:bookworm-slim
 
+# The sshd is for ranks in other containers. Its package makes host keys, which no image may have.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
-        libhdf5-openmpi-103-1 libhdf5-openmpi-hl-100 openmpi-bin openssh-client python3 \
-    && rm -rf /var/lib/apt/lists/* \
+        libhdf5-openmpi-103-1 libhdf5-openmpi-hl-100 openmpi-bin openssh-client openssh-server \
+        python3 \
+    && rm -rf /var/lib/apt/lists/* /etc/ssh/ssh_host_* \
     && useradd --uid 1000 --user-group --create-home tbseg
 COPY --from=build /opt/tbseg /opt/tbseg
 # For programs that write one file by all ranks: PYTHONPATH=/opt/h5py-mpi python ...

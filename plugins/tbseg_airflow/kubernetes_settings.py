@@ -56,6 +56,11 @@ def settings() -> KubernetesSettings:
             f'  mend: set it to a JSON object such as {{"image": "registry/tbseg:1"}}; see'
             " docs/kubernetes.md"
         )
+    return parsed(text)
+
+
+def parsed(text: str) -> KubernetesSettings:
+    """The settings that the Variable's text holds; StepRefused if it is wrong."""
     try:
         return KubernetesSettings.model_validate_json(text)
     except ValidationError as error:

@@ -104,4 +104,7 @@ def test_the_image_has_no_tools_and_no_traces_of_the_build(run_in):
     tools = "for name in pip cython gcc cc; do command -v $name; done; true"
     assert run_in("sh", "-c", tools) == ""
     assert run_in("sh", "-c", "cat /etc/pip.conf 2>/dev/null; true") == ""
+    assert run_in("sh", "-c", "ls -d /usr/sbin/sshd /etc/ssh/ssh_host_*; true") == (
+        "/usr/sbin/sshd\n"
+    )
     assert run_in("id", "-u").strip() == str(USER)
