@@ -291,3 +291,93 @@ def test_doctor_on_every_host(rack, run, monkeypatch):
     assert checked("right")["fit"] == 2
     with pytest.raises(StepRefused, match="not fit for this run: same folder"):
         checked("wrong")
+
+
+def test_an_earlier_success_of_other_work_does_not_count(rack, run):
+    """The triggerer died while the job ended; then the task came back with other arguments."""
+    made = rack(2)
+
+    async def dies():
+        first = asyncio.create_task(ended(trigger_of(run, made.settings())))
+        while not list(made.folder.glob("jobs/*/classify-0/exit.json")):
+            await asyncio.sleep(0.02)
+            if claims(run):
+                kept = claims(run)[0], claims(run)[0].read_text()
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        kept[0].write_text(kept[1])
+
+    asyncio.run(dies())
+    other = trigger_of(run, made.settings(), batch=3, job="classify-0")
+    event = asyncio.run(ended(other))
+    assert event["transcript"]["report"]["computed"] == 1
+    again = asyncio.run(ended(trigger_of(run, made.settings())))
+    assert again["transcript"]["report"]["reused"] == 1
+
+
+def test_two_triggerers_with_one_trigger_start_one_job(rack, run):
+    made = rack(2, seconds=1)
+
+    async def both():
+        found = [ended(trigger_of(run, made.settings())) for _ in range(2)]
+        return await asyncio.gather(*found)
+
+    events = asyncio.run(both())
+    assert [event["code"] for event in events] == [0, 0]
+    assert len(list(made.folder.glob("jobs/*/classify-0/job.json"))) == 1
+
+
+def test_a_host_taken_out_of_the_setting_is_still_asked(rack, run):
+    made = rack(2, seconds=2)
+
+    async def moved():
+        settings = made.settings()
+        first = asyncio.create_task(ended(trigger_of(run, settings)))
+        while not claims(run):
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(1)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        host = json.loads(claims(run)[0].read_text())["host"]
+        others = [one for one in settings["hosts"] if one != host]
+        return host, await ended(trigger_of(run, {**settings, "hosts": others}))
+
+    host, event = asyncio.run(moved())
+    assert event["host"].endswith(f"({host})")
+    assert event["code"] == 0
+
+
+def test_calling_off_spares_the_next_job_of_the_task(rack, run):
+    """The old trigger's on_kill and the new trigger run at the same time."""
+    made = rack(1, seconds=3)
+
+    async def cleared():
+        old = trigger_of(run, made.settings())
+        task = asyncio.create_task(ended(old))
+        while not list(made.hosts[0].jobs.glob("classify-0/out")):
+            await asyncio.sleep(0.02)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        _, event = await asyncio.gather(old.on_kill(), ended(trigger_of(run, made.settings())))
+        return event
+
+    event = asyncio.run(cleared())
+    assert (event["code"], event["reason"]) == (0, None)
+
+
+def test_an_agent_that_cannot_answer_says_nothing_about_the_job(rack, run):
+    made = rack(2, seconds=4)
+
+    async def hidden():
+        task = asyncio.create_task(ended(trigger_of(run, made.settings())))
+        while not (found := list(made.folder.glob("jobs/*/classify-0/out"))):
+            await asyncio.sleep(0.02)
+        found[0].rename(found[0].with_name("away"))
+        found[0].mkdir()
+        await asyncio.sleep(3)
+        found[0].rmdir()
+        found[0].with_name("away").rename(found[0])
+        return await task
+
+    assert asyncio.run(hidden())["code"] == 0
+    assert len(list(made.folder.glob("jobs/*/classify-0/job.json"))) == 1
