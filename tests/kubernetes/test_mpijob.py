@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import jsonschema
@@ -233,30 +234,36 @@ def test_a_step_without_mpi_is_refused(home):
         mpijob(KubernetesSettings(**VARIABLE), ["tbseg", "publish"], 2)
 
 
+@pytest.fixture
+def everybodys():
+    """A folder that any user may read; those of pytest belong to its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @pytest.mark.skipif(
     not Path("/usr/sbin/sshd").exists() or shutil.which("ssh") is None,
     reason="sshd is missing: apt-get install openssh-server",
 )
-def test_ssh_and_sshd_know_the_options(rendered, tmp_path):
+def test_ssh_and_sshd_know_the_options(rendered, everybodys):
     """Also without root: as a user who owns nothing but the key."""
     job = rendered()
     folder = job["spec"]["sshAuthMountPath"]
-    key = tmp_path / "id_rsa"  # the operator's kind of key
+    key = everybodys / "id_rsa"  # the operator's kind of key
     generate = ["ssh-keygen", "-q", "-t", "ecdsa", "-b", "521", "-m", "PEM", "-N", "", "-f", key]
     subprocess.run(generate, check=True)
     user = {}
     if os.getuid() == 0:
         user = {"user": 1000, "group": 1000, "extra_groups": []}
         key.chmod(0o644)  # as a Secret's: it belongs to root
-        for parent in (tmp_path, *tmp_path.parents[:2]):
-            parent.chmod(0o755)
     _, worker = replica(job, "Worker")
-    words = [word.replace(folder, str(tmp_path)) for word in worker["command"] + worker["args"]]
+    words = [word.replace(folder, str(everybodys)) for word in worker["command"] + worker["args"]]
     done = subprocess.run([*words, "-t"], capture_output=True, text=True, **user)
     assert (done.returncode, done.stderr) == (0, "")
     _, launcher = replica(job, "Launcher")
     options = launcher["args"][launcher["args"].index("plm_rsh_args") + 1]
-    options = options.replace(folder, str(tmp_path)).split()
+    options = options.replace(folder, str(everybodys)).split()
     done = subprocess.run(["ssh", *options, "-G", "host"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"port {words[words.index('-p') + 1]}\n" in done.stdout
