@@ -1,8 +1,13 @@
 """tbseg plan: audit the input, cut the volume into tiles, check the room, write the plan."""
 
+from typing import Annotated
+
+import typer
+
 from tbseg_ops.cli.common import Json, emit
 from tbseg_ops.cli.specs import (
     Classifier,
+    Earlier,
     EngineOption,
     Mask,
     MaxBatches,
@@ -16,9 +21,13 @@ from tbseg_ops.cli.specs import (
     Volume,
     make_spec,
 )
-from tbseg_ops.run import Plan
-from tbseg_ops.steps import disk_needed, memory_needed
+from tbseg_ops.run import Plan, RunFolder
+from tbseg_ops.steps import disk_missing, disk_needed, draft, memory_needed, work_left
 from tbseg_ops.steps import plan as plan_step
+
+Explain = Annotated[
+    bool, typer.Option("--explain", help="Only say what would be computed, and why; plan nothing.")
+]
 
 
 def plan(
@@ -34,9 +43,11 @@ def plan(
     mask: Mask = None,
     max_batches: MaxBatches = 500,
     update: Update = False,
+    earlier: Earlier = None,
+    explain: Explain = False,
     as_json: Json = False,
 ) -> None:
-    """Audit the input and write the plan of a run."""
+    """Audit the input and write the plan of a run; with --explain, say what it would do and why."""
     spec = make_spec(
         volume,
         classifier,
@@ -49,7 +60,11 @@ def plan(
         split=split,
         max_batches=max_batches,
     )
-    made = plan_step(spec=spec, run=run_dir, update=update)
+    runs = tuple(earlier or ())
+    if explain:
+        explained(draft(spec=spec, run=run_dir, earlier=runs), as_json)
+        return
+    made = plan_step(spec=spec, run=run_dir, update=update, earlier=runs)
     if as_json:
         emit(
             {
@@ -83,6 +98,29 @@ def summary(made: Plan) -> list[str]:
         f"memory   about {memory_needed(made) / 1e9:.2f} GB for each worker of classify",
         *(f"note     {note}" for note in made.notes),
     ]
+
+
+def explained(future: RunFolder, as_json: bool) -> None:
+    """What a plan that is not stored yet would do and why."""
+    made = future.plan
+    left = work_left(future, RunFolder(future.path).stored_plan())
+    disk = disk_missing(made, left)
+    if as_json:
+        emit({**left.model_dump(mode="json"), "run": str(future.path), "bytes": int(disk)})
+        return
+    for line in summary(made):
+        print(line)
+    print()
+    for step in left.steps:
+        parts = [f"{step.computed} of {step.total} to compute"]
+        parts += [f"{step.here} already done"] if step.here else []
+        parts += [f"{step.taken} taken over"] if step.taken else []
+        parts += [f"{step.derived} derived from labels"] if step.derived else []
+        print(f"{step.step:9} {', '.join(parts)}")
+        for reason, count in step.reasons.items():
+            print(f"{'':9} {count}: {reason}")
+    print(f"{'merge':9} {'already done' if left.merged else 'to do'}")
+    print(f"{'disk':9} {disk / 1e9:.2f} GB more")
 
 
 def _by(shape: tuple[int, ...]) -> str:

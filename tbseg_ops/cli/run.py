@@ -15,10 +15,11 @@ from rich.progress import (
 )
 
 from tbseg_ops import steps
-from tbseg_ops.cli.common import ALL_CORES, Json, Threads, Workers, emit, lines
+from tbseg_ops.cli.common import ALL_CORES, Json, Threads, Workers, emit, lines, told
 from tbseg_ops.cli.plan import summary
 from tbseg_ops.cli.specs import (
     Classifier,
+    Earlier,
     EngineOption,
     Mask,
     MaxBatches,
@@ -52,6 +53,7 @@ def run(
     mask: Mask = None,
     max_batches: MaxBatches = 500,
     update: Update = False,
+    earlier: Earlier = None,
     as_json: Json = False,
 ) -> None:
     """Do everything: plan, ingest, split, classify, merge, verify, publish.
@@ -78,7 +80,13 @@ def run(
     )
     crew = team(workers)
     with Bars() as bars:
-        made = steps.plan(spec=spec, run=run_dir, update=update, progress=bars("plan"))
+        made = steps.plan(
+            spec=spec,
+            run=run_dir,
+            update=update,
+            earlier=tuple(earlier or ()),
+            progress=bars("plan"),
+        )
         heed(run_dir)
         for line in summary(made):
             bars.say(line)
@@ -98,11 +106,13 @@ def run(
                 "tiles": len(made.grid),
                 "computed": done.computed,
                 "reused": done.reused,
+                "taken": done.taken,
+                "derived": done.derived,
                 "seconds": seconds,
             }
         )
         return
-    print(f"{done.computed} tiles computed, {done.reused} already done, {seconds:.1f} s")
+    print(f"tiles: {told(done)}; {seconds:.1f} s")
     print(f"segmentation  {merged.file}")
     print(f"report        {report.file}")
 
