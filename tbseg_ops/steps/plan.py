@@ -82,7 +82,7 @@ def _plan(
     info = source.info
     runs = [_earlier_run(path) for path in earlier]
     olds = [old for run in (folder, *runs) if (old := run.stored_plan()) is not None]
-    grid = _grid(spec, info.shape, passport.halo_for(info.shape), olds)
+    grid = _grid(spec, info.shape, passport, olds)
     if len(grid) > _MOST_TILES:
         raise ConfigError(
             "the tiles are too small for this volume",
@@ -119,12 +119,13 @@ def _earlier_run(path: Path) -> RunFolder:
     return run
 
 
-def _grid(spec: RunSpec, shape: Index, halo: Index, olds: list[Plan]) -> Grid:
+def _grid(spec: RunSpec, shape: Index, passport: Passport, olds: list[Plan]) -> Grid:
     """The tiles: those of an earlier plan where they suit, so that their results can be kept."""
+    halo, least = passport.halo_for(shape), passport.minimum_side_for(shape)
     for old in olds:
         if old.spec.tile == spec.tile and old.grid.halo == halo:
             grid = old.grid.over(shape, spec.tile)
-            if grid is not None:
+            if grid is not None and grid[len(grid) - 1].box.shape[0] >= least[0]:
                 return grid
     return Grid.balanced(shape, spec.tile, halo)
 
