@@ -1,0 +1,12 @@
+"""The names of registered datasets, for forms: cheap enough to be asked whenever a DAG is read."""
+
+import contextlib
+
+from tbseg_ops.registered import names
+
+
+def registered() -> list[str]:
+    """All names; none if the registry cannot be read, which a form must survive."""
+    with contextlib.suppress(OSError, ValueError):
+        return list(names())
+    return []

@@ -1,0 +1,165 @@
+"""Which datasets are looked at, and which runs are started: the operators without a scheduler."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from tests.runs import VESSELS
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of Airflow's own imports
+
+
+@pytest.fixture
+def registry(tmp_path, monkeypatch):
+    """Datasets by name, each with a schedule or without, and a folder of runs of its own."""
+    from tbseg_ops import datasets
+    from tbseg_ops.run import RunSpec
+
+    monkeypatch.setenv("TBSEG_DATASETS", str(tmp_path / "registry"))
+
+    def add(name, schedule=True):
+        spec = RunSpec.of(volume=str(tmp_path / "v.h5:/v"), classifier=str(VESSELS.classifier))
+        datasets.add(
+            name,
+            datasets.Dataset.of(
+                owner="ann",
+                schedule=schedule,
+                runs=str(tmp_path / name),
+                backend="ssh",
+                threads=2,
+                spec=spec,
+            ),
+        )
+        return datasets.Runs(tmp_path / name, name)
+
+    return add
+
+
+def context(checks=(), alive=(), params=None, events=(), run_id="scheduled__1"):
+    """As much of Airflow's context as the operators look at; ``alive``: runs of tbseg_segment."""
+    pushed = {}
+
+    def count(dag_id, run_ids, states):
+        assert (dag_id, states) == ("tbseg_segment", ["queued", "running"])
+        return len(set(run_ids) & set(alive))
+
+    ti = SimpleNamespace(
+        run_id=run_id,
+        xcom_pull=lambda task_ids: list(checks),
+        xcom_push=pushed.__setitem__,
+        get_dr_count=count,
+    )
+    found = {
+        "ti": ti,
+        "params": {"datasets": None, "most": 10} | (params or {}),
+        "triggering_asset_events": {SimpleNamespace(uri=uri): [] for uri in events},
+    }
+    return found, pushed
+
+
+def check(name, needed=True, reasons="first run"):
+    return {"dataset": name, "needed": needed, "reasons": reasons}
+
+
+def decide(**values):
+    from tbseg_airflow.reprocess import ROWS, TbsegDecide
+
+    found, pushed = context(**values)
+    starts = TbsegDecide(task_id="decide").execute(found)
+    return starts, {row["dataset"]: row["decision"] for row in pushed[ROWS]}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, ["brain", "wrong"]),
+        ({"params": {"datasets": ["idle", "idle"]}}, ["idle"]),
+        ({"events": ["tbseg://idle/slices", "tbseg://other/segmentation"]}, ["idle"]),
+        ({"events": ["s3://elsewhere/slices"]}, ["brain", "wrong"]),
+    ],
+)
+def test_what_is_looked_at(registry, tmp_path, values, expected):
+    """All with a schedule, unless the form or an event says otherwise; a wrong file is not missed."""
+    from tbseg_airflow.reprocess import TbsegDatasets
+
+    registry("brain")
+    registry("idle", schedule=False)
+    (tmp_path / "registry" / "wrong.toml").write_text("owner = 3")
+    assert TbsegDatasets(task_id="datasets").execute(context(**values)[0]) == expected
+
+
+def test_a_run_is_claimed_and_started(registry):
+    from tbseg_airflow.claims import holder_of
+    from tbseg_ops import datasets
+
+    runs = registry("brain")
+    registry("calm")
+    starts, decisions = decide(checks=[check("brain"), check("calm", False, "unchanged"), None])
+    (start,) = starts
+    assert start["conf"] == {
+        "dataset": "brain",
+        "backend": "ssh",
+        "threads": 2,
+        "workers": None,
+        "approval_hours": None,
+    }
+    held = datasets.claim_of(runs)
+    assert (held.run, held.holder) == ("0001", holder_of(start["trigger_run_id"]))
+    assert decisions["calm"] == "no run"
+    # The same task again, after it was killed: the same run, not another one.
+    again, _ = decide(checks=[check("brain")])
+    assert again == starts
+    assert datasets.claim_of(runs) == held
+
+
+def test_nobody_starts_beside_a_run_that_goes_on(registry):
+    registry("brain")
+    starts, _ = decide(checks=[check("brain")])
+    first = starts[0]["trigger_run_id"]
+    later = {"checks": [check("brain")], "run_id": "scheduled__2"}
+    starts, decisions = decide(**later, alive=[first])
+    assert starts == []
+    assert decisions["brain"] == (
+        f"waits: run 0001 is going on, held by airflow tbseg_segment/{first}"
+    )
+    # It has failed, or was never started: the next one takes its place.
+    starts, _ = decide(**later)
+    assert len(starts) == 1
+    assert starts[0]["trigger_run_id"] != first
+
+
+def test_somebody_elses_claim_is_left_alone(registry):
+    from tbseg_ops import datasets, steps
+
+    runs = registry("brain")
+    steps.claim_next(runs, holder="tbseg plan by ann on rack1")
+    starts, decisions = decide(checks=[check("brain")])
+    assert starts == []
+    assert "held by tbseg plan by ann on rack1" in decisions["brain"]
+    assert datasets.claim_of(runs).holder == "tbseg plan by ann on rack1"
+
+
+def test_no_more_than_so_many_at_a_time(registry):
+    for name in ("a", "b", "c"):
+        registry(name)
+    checks = [check(name) for name in ("c", "b", "a")]
+    starts, decisions = decide(checks=checks, params={"most": 2})
+    assert [start["conf"]["dataset"] for start in starts] == ["a", "b"]
+    assert decisions["c"].startswith("postponed")
+
+
+def test_what_could_not_be_checked_makes_the_run_red(registry):
+    from tbseg_airflow.outcome import StepRefused
+    from tbseg_airflow.reprocess import ROWS, TbsegSummary
+
+    rows = [{"dataset": "a", "decision": "no run", "reasons": "unchanged"}]
+
+    def pulled(task_ids, key="return_value"):
+        return {("datasets", "return_value"): names, ("decide", ROWS): rows}[task_ids, key]
+
+    names = ["a"]
+    ti = SimpleNamespace(xcom_pull=pulled)
+    assert TbsegSummary(task_id="summary").execute({"ti": ti}) == rows
+    names = ["a", "b"]
+    with pytest.raises(StepRefused, match="b: could not be checked"):
+        TbsegSummary(task_id="summary").execute({"ti": ti})
