@@ -1,7 +1,9 @@
 """The steps of a run, each one typed, keyword-only function."""
 
 from tbseg_ops.steps.audit import audit
+from tbseg_ops.steps.changes import Changes, changes
 from tbseg_ops.steps.classify import classify
+from tbseg_ops.steps.dataset_runs import Choice, RunState, choose, claim_next, run_state
 from tbseg_ops.steps.doctor import doctor, leave_token, take_token
 from tbseg_ops.steps.ingest import ingest
 from tbseg_ops.steps.memory import memory_needed
@@ -14,9 +16,15 @@ from tbseg_ops.steps.status import status
 from tbseg_ops.steps.verify import verify
 
 __all__ = [
+    "Changes",
+    "Choice",
     "Progress",
+    "RunState",
     "StepResult",
     "audit",
+    "changes",
+    "choose",
+    "claim_next",
     "classify",
     "disk_needed",
     "doctor",
@@ -26,6 +34,7 @@ __all__ = [
     "merge",
     "plan",
     "publish",
+    "run_state",
     "split",
     "status",
     "take_token",
