@@ -67,7 +67,7 @@ def lines(step: str) -> Progress:
     """A Progress that prints to standard error: each piece, but of slices every tenth part."""
 
     def line(piece: str, what: str, done: int, total: int) -> None:
-        if step == "plan" and done < total and done * 10 // total == (done - 1) * 10 // total:
+        if piece == "slices" and done < total and done * 10 // total == (done - 1) * 10 // total:
             return
         print(f"{step} {piece}: {what} ({done} of {total})", file=sys.stderr, flush=True)
 

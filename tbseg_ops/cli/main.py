@@ -9,7 +9,19 @@ from pathlib import Path
 import typer
 
 from tbseg_ops import __version__
-from tbseg_ops.cli import agent, audit, cancel, doctor, inspect, pieces, plan, run, status, whole
+from tbseg_ops.cli import (
+    agent,
+    audit,
+    cancel,
+    dataset,
+    doctor,
+    inspect,
+    pieces,
+    plan,
+    run,
+    status,
+    whole,
+)
 from tbseg_ops.errors import ResourceError, TbsegError
 from tbseg_ops.run.commit import storage_errors
 from tbseg_ops.run.pieces import under_mpi
@@ -39,6 +51,7 @@ app.command(rich_help_panel="Single steps")(pieces.classify)
 app.command(rich_help_panel="Single steps")(whole.merge)
 app.command(rich_help_panel="Single steps")(whole.verify)
 app.command(rich_help_panel="Single steps")(whole.publish)
+app.add_typer(dataset.app, name="dataset", rich_help_panel="Again and again")
 app.command(hidden=True)(agent.agent)
 
 

@@ -1,12 +1,22 @@
 """tbseg plan: audit the input, cut the volume into tiles, check the room, write the plan."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated
 
 import typer
 
+from tbseg_ops.cli.begin import (
+    DatasetOption,
+    Work,
+    all_given,
+    by_user,
+    claimed,
+    looked_at,
+    nothing_else,
+)
 from tbseg_ops.cli.common import Json, emit
 from tbseg_ops.cli.specs import (
-    Classifier,
+    ClassifierOrNone,
     Earlier,
     EngineOption,
     Mask,
@@ -14,16 +24,16 @@ from tbseg_ops.cli.specs import (
     OutputOption,
     ProbabilitiesOption,
     ProbabilityDtypeOption,
-    RunDir,
+    RunDirOrNone,
     SplitOption,
     TileOption,
     Update,
-    Volume,
+    VolumeOrNone,
     make_spec,
 )
 from tbseg_ops.run import Plan, RunFolder
 from tbseg_ops.steps import disk_missing, disk_needed, draft, memory_needed, work_left
-from tbseg_ops.steps import plan as plan_step
+from tbseg_ops.steps.result import silent
 
 Explain = Annotated[
     bool, typer.Option("--explain", help="Only say what would be computed, and why; plan nothing.")
@@ -31,9 +41,11 @@ Explain = Annotated[
 
 
 def plan(
-    volume: Volume,
-    classifier: Classifier,
-    run_dir: RunDir,
+    context: typer.Context,
+    volume: VolumeOrNone = None,
+    classifier: ClassifierOrNone = None,
+    run_dir: RunDirOrNone = None,
+    dataset: DatasetOption = None,
     tile: TileOption = "256,256,256",
     engine: EngineOption = "native",
     output: OutputOption = "mask",
@@ -45,30 +57,58 @@ def plan(
     update: Update = False,
     earlier: Earlier = None,
     explain: Explain = False,
+    holder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="Who claims the dataset.", show_default="this command and its user"
+        ),
+    ] = None,
+    supersede: Annotated[
+        str | None,
+        typer.Option(metavar="TOKEN", help="A claim of the dataset whose holder is dead."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Audit the input and write the plan of a run; with --explain, say what it would do and why."""
-    spec = make_spec(
-        volume,
-        classifier,
-        mask,
-        probabilities,
-        tile,
-        engine=engine,
-        output=output,
-        probability_dtype=probability_dtype,
-        split=split,
-        max_batches=max_batches,
-    )
-    runs = tuple(earlier or ())
-    if explain:
-        explained(draft(spec=spec, run=run_dir, earlier=runs), as_json)
-        return
-    made = plan_step(spec=spec, run=run_dir, update=update, earlier=runs)
+    """Audit the input and write the plan of a run; with --explain, say what it would do and why.
+
+    With --dataset: of the dataset's next run, which holds its claim until it is published.
+    """
+    begun: AbstractContextManager[Work]
+    if dataset is not None:
+        nothing_else(context)
+        claimer = holder or by_user("tbseg plan")
+        begun = (
+            looked_at(dataset) if explain else claimed(dataset, holder=claimer, supersede=supersede)
+        )
+    else:
+        volume, classifier, run_dir = all_given(volume, classifier, run_dir)
+        if holder is not None or supersede is not None:
+            raise typer.BadParameter("--holder and --supersede are for --dataset")
+        spec = make_spec(
+            volume,
+            classifier,
+            mask,
+            probabilities,
+            tile,
+            engine=engine,
+            output=output,
+            probability_dtype=probability_dtype,
+            split=split,
+            max_batches=max_batches,
+        )
+        begun = nullcontext(Work(spec, run_dir, update, tuple(earlier or ())))
+    with begun as work:
+        if explain:
+            future = draft(spec=work.spec, run=work.run, earlier=work.earlier)
+            explained(future, as_json)
+            return
+        made = work.plan(silent)
     if as_json:
         emit(
             {
-                "run": str(run_dir.absolute()),
+                "dataset": work.name,
+                "claim": work.claim.token if work.claim is not None else None,
+                "run": str(work.run.absolute()),
                 "tiles": len(made.grid),
                 "batches": made.batches,
                 "slabs": len(made.slabs),
@@ -82,6 +122,8 @@ def plan(
         return
     for line in summary(made):
         print(line)
+    if dataset is not None:
+        print(f"run      {work.run}")
 
 
 def summary(made: Plan) -> list[str]:

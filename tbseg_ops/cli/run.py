@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -15,10 +16,19 @@ from rich.progress import (
 )
 
 from tbseg_ops import steps
+from tbseg_ops.cli.begin import (
+    DatasetOption,
+    Work,
+    all_given,
+    by_process,
+    claimed,
+    is_given,
+    nothing_else,
+)
 from tbseg_ops.cli.common import ALL_CORES, Json, Threads, Workers, emit, lines, told
 from tbseg_ops.cli.plan import summary
 from tbseg_ops.cli.specs import (
-    Classifier,
+    ClassifierOrNone,
     Earlier,
     EngineOption,
     Mask,
@@ -26,22 +36,25 @@ from tbseg_ops.cli.specs import (
     OutputOption,
     ProbabilitiesOption,
     ProbabilityDtypeOption,
-    RunDir,
+    RunDirOrNone,
     SplitOption,
     TileOption,
     Update,
-    Volume,
+    VolumeOrNone,
     make_spec,
 )
+from tbseg_ops.datasets.processes import Process
 from tbseg_ops.errors import ConfigError
 from tbseg_ops.run import team, under_mpi
 from tbseg_ops.run.calling_off import heed
 
 
 def run(
-    volume: Volume,
-    classifier: Classifier,
-    run_dir: RunDir,
+    context: typer.Context,
+    volume: VolumeOrNone = None,
+    classifier: ClassifierOrNone = None,
+    run_dir: RunDirOrNone = None,
+    dataset: DatasetOption = None,
     tile: TileOption = "256,256,256",
     workers: Workers = ALL_CORES,
     threads: Threads = 1,
@@ -58,7 +71,8 @@ def run(
 ) -> None:
     """Do everything: plan, ingest, split, classify, merge, verify, publish.
 
-    Give the same command again after any interruption: finished tiles are kept.
+    Give the same command again after any interruption: finished tiles are kept. With --dataset:
+    the dataset's next run, or the one that is not finished yet.
     """
     if under_mpi():
         raise ConfigError(
@@ -66,40 +80,46 @@ def run(
             mend="tbseg plan first; then mpiexec -n N tbseg ingest, split, classify and merge",
         )
     start = time.perf_counter()
-    spec = make_spec(
-        volume,
-        classifier,
-        mask,
-        probabilities,
-        tile,
-        engine=engine,
-        output=output,
-        probability_dtype=probability_dtype,
-        split=split,
-        max_batches=max_batches,
-    )
-    crew = team(workers)
-    with Bars() as bars:
-        made = steps.plan(
-            spec=spec,
-            run=run_dir,
-            update=update,
-            earlier=tuple(earlier or ()),
-            progress=bars("plan"),
+    begun: AbstractContextManager[Work]
+    if dataset is not None:
+        nothing_else(context)
+        begun = claimed(dataset, holder=by_process("tbseg run"), process=Process.this())
+    else:
+        volume, classifier, run_dir = all_given(volume, classifier, run_dir)
+        spec = make_spec(
+            volume,
+            classifier,
+            mask,
+            probabilities,
+            tile,
+            engine=engine,
+            output=output,
+            probability_dtype=probability_dtype,
+            split=split,
+            max_batches=max_batches,
         )
-        heed(run_dir)
+        begun = nullcontext(Work(spec, run_dir, update, tuple(earlier or ())))
+    with begun as work, Bars() as bars:
+        if work.dataset is not None:
+            workers = workers if is_given(context, "workers") else work.dataset.workers or ALL_CORES
+            threads = threads if is_given(context, "threads") else work.dataset.threads
+        folder, crew = work.run, team(workers)
+        made = work.plan(bars("plan"))
+        heed(folder)
         for line in summary(made):
             bars.say(line)
-        steps.ingest(run=run_dir, team=crew, progress=bars("ingest"))
-        steps.split(run=run_dir, team=crew, progress=bars("split"))
-        done = steps.classify(run=run_dir, threads=threads, team=crew, progress=bars("classify"))
-        merged = steps.merge(run=run_dir, team=crew, progress=bars("merge"))
-        steps.verify(run=run_dir, threads=threads, team=crew, progress=bars("verify"))
-        report = steps.publish(run=run_dir, progress=bars("publish"))
+        steps.ingest(run=folder, team=crew, progress=bars("ingest"))
+        steps.split(run=folder, team=crew, progress=bars("split"))
+        done = steps.classify(run=folder, threads=threads, team=crew, progress=bars("classify"))
+        merged = steps.merge(run=folder, team=crew, progress=bars("merge"))
+        steps.verify(run=folder, threads=threads, team=crew, progress=bars("verify"))
+        report = steps.publish(run=folder, progress=bars("publish"))
     seconds = round(time.perf_counter() - start, 3)
     if as_json:
         emit(
             {
+                "dataset": work.name,
+                "run": str(folder.absolute()),
                 "segmentation": merged.file,
                 "report": report.file,
                 "labels": list(made.classifier.labels),

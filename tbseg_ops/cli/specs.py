@@ -11,15 +11,16 @@ from tbseg_ops.classifier import EngineName
 from tbseg_ops.cli.common import names, triple
 from tbseg_ops.run.spec import Output, ProbabilityDtype, RunSpec, SplitMode
 
-Volume = Annotated[
-    str,
-    typer.Argument(
-        metavar="VOLUME",
-        help="Folder or glob of TIFF slices, a multi-page TIFF, or file.h5:/path.",
-    ),
-]
-Classifier = Annotated[str, typer.Argument(metavar="CLASSIFIER", help="A trained ilastik .ilp.")]
-RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Folder of the run.")]
+_VOLUME = typer.Argument(
+    metavar="VOLUME", help="Folder or glob of TIFF slices, a multi-page TIFF, or file.h5:/path."
+)
+_CLASSIFIER = typer.Argument(metavar="CLASSIFIER", help="A trained ilastik .ilp.")
+Volume = Annotated[str, _VOLUME]
+Classifier = Annotated[str, _CLASSIFIER]
+# These may be left out where a dataset is named.
+VolumeOrNone = Annotated[str | None, _VOLUME]
+ClassifierOrNone = Annotated[str | None, _CLASSIFIER]
+RunDirOrNone = Annotated[Path | None, typer.Argument(metavar="RUN_DIR", help="Folder of the run.")]
 TileOption = Annotated[
     str, typer.Option("--tile", metavar="Z,Y,X", help="Wanted core of a tile; it is balanced.")
 ]

@@ -2,6 +2,7 @@
 
 from tbseg_ops import steps
 from tbseg_ops.cli.common import ALL_CORES, Json, RunOption, Threads, Workers, conclude, lines
+from tbseg_ops.datasets import release_finished
 from tbseg_ops.run import Alone, team
 from tbseg_ops.run.calling_off import heed
 
@@ -31,6 +32,8 @@ def verify(
 
 
 def publish(run: RunOption, as_json: Json = False) -> None:
-    """Write the report of the run, report.html."""
+    """Write the report of the run, report.html. A dataset's run gives up its claim then."""
     heed(run)
-    conclude(steps.publish(run=run), Alone(), as_json)
+    result = steps.publish(run=run)
+    release_finished(run)
+    conclude(result, Alone(), as_json)

@@ -1,7 +1,5 @@
 """The run folder: the only truth about a run. Everything else can be rebuilt from it."""
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -15,6 +13,7 @@ from tbseg_ops.geometry import Tile
 from tbseg_ops.paths import here
 from tbseg_ops.roots import check_inside
 from tbseg_ops.run.commit import commit_over, storage_errors, sweep
+from tbseg_ops.run.locks import locked
 from tbseg_ops.run.model import Stored
 from tbseg_ops.run.plan import Inputs, Plan
 from tbseg_ops.run.records import Records, Step
@@ -186,15 +185,8 @@ class RunFolder:
     @contextmanager
     def planning(self) -> Iterator[None]:
         """Hold off other planners of this folder while the plan is being exchanged."""
-        with storage_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            fd = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            with storage_errors(self.path):
-                fcntl.flock(fd, fcntl.LOCK_EX)
+        with locked(self.path):
             yield
-        finally:
-            os.close(fd)
 
     @property
     def _plan_again(self) -> str:

@@ -1,7 +1,9 @@
 """The steps of a run, each one typed, keyword-only function."""
 
 from tbseg_ops.steps.audit import audit
+from tbseg_ops.steps.changes import Changes, changes
 from tbseg_ops.steps.classify import classify
+from tbseg_ops.steps.dataset_runs import Choice, RunState, choose, claim_next, run_state
 from tbseg_ops.steps.doctor import doctor, leave_token, take_token
 from tbseg_ops.steps.ingest import ingest
 from tbseg_ops.steps.memory import memory_needed
@@ -15,11 +17,17 @@ from tbseg_ops.steps.verify import verify
 from tbseg_ops.steps.work_left import StepLeft, WorkLeft, work_left
 
 __all__ = [
+    "Changes",
+    "Choice",
     "Progress",
+    "RunState",
     "StepLeft",
     "StepResult",
     "WorkLeft",
     "audit",
+    "changes",
+    "choose",
+    "claim_next",
     "classify",
     "disk_missing",
     "disk_needed",
@@ -31,6 +39,7 @@ __all__ = [
     "merge",
     "plan",
     "publish",
+    "run_state",
     "split",
     "status",
     "take_token",

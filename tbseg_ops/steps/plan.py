@@ -1,7 +1,6 @@
 """plan: read every slice once for its fingerprint, cut the volume into tiles, check the room."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from math import ceil, prod
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from tbseg_ops.geometry import Grid, Index, Tile
 from tbseg_ops.run import Inputs, Plan, RunFolder, RunSpec
 from tbseg_ops.run.commit import free_bytes, storage_errors, temporary
 from tbseg_ops.run.plan import GridModel, slabs_of
+from tbseg_ops.steps.inputs import read_inputs
 from tbseg_ops.steps.result import Progress, silent
 from tbseg_ops.steps.work_left import WorkLeft, work_left
 from tbseg_ops.volume import Source, open_source
@@ -63,9 +63,7 @@ def draft(
         engine_version = check_engine(spec.engine, passport)
         _check_classes(spec, passport)
         _check_writable(folder)
-        inputs = Inputs(slices=tuple(source.slices), fingerprints=_fingerprints(source, progress))
-        if spec.mask is not None:
-            inputs = _with_mask(inputs, spec.mask, source.info.shape, progress)
+        inputs = read_inputs(source, spec.mask, progress)
         made = _plan(spec, source, passport, engine_version, inputs, folder, earlier)
     return folder.under(made, inputs)
 
@@ -140,38 +138,6 @@ def _grid_notes(tile: Index, grid: Grid) -> list[str]:
             cores = f"{count} x {core}" if last == core else f"{count - 1} x {core} and {last}"
             notes.append(f"{axis}: tiles of {wanted} over {n} voxels are balanced to {cores}")
     return notes
-
-
-def _fingerprints(source: Source, progress: Progress) -> tuple[str, ...]:
-    """The digest of each slice, several at a time: reading is what takes the time."""
-    n = source.info.shape[0]
-    step = max(1, min(16, ceil(n / 64)))
-    found: list[str] = []
-    with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:
-        parts = pool.map(lambda z: source.fingerprints(z, min(z + step, n)), range(0, n, step))
-        for part in parts:
-            found.extend(part)
-            progress("slices", "read", len(found), n)
-    return tuple(found)
-
-
-def _with_mask(inputs: Inputs, mask: str, shape: Index, progress: Progress) -> Inputs:
-    """The inputs and the fingerprints of a mask that fits the volume."""
-    with open_source(mask) as source:
-        if source.info.shape != shape or source.info.channels != 1:
-            raise InputError(
-                "the mask does not fit the volume",
-                file=mask,
-                expected=f"shape {shape} (z, y, x), 1 channel",
-                found=f"shape {source.info.shape}, {source.info.channels} channel(s)",
-                mend="give a mask of the volume's own size, 0 where nothing is to be computed",
-            )
-        return inputs.model_copy(
-            update={
-                "mask_slices": tuple(source.slices),
-                "mask_fingerprints": _fingerprints(source, progress),
-            }
-        )
 
 
 def _refuse_other_spec(folder: RunFolder, spec: RunSpec) -> None:

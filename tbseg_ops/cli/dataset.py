@@ -1,0 +1,199 @@
+"""tbseg dataset: the registry of what is segmented again and again."""
+
+import glob
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tbseg_ops import datasets, steps
+from tbseg_ops.cli.begin import user
+from tbseg_ops.cli.common import Json, Threads, emit, lines
+from tbseg_ops.cli.dataset_rows import CheckRow, claim_row, dataset_row
+from tbseg_ops.cli.specs import (
+    Classifier,
+    EngineOption,
+    Mask,
+    MaxBatches,
+    OutputOption,
+    ProbabilitiesOption,
+    ProbabilityDtypeOption,
+    SplitOption,
+    TileOption,
+    Volume,
+    absolute,
+    make_spec,
+)
+from tbseg_ops.datasets import Backend, Dataset, Runs
+from tbseg_ops.errors import ConfigError, TbsegError, printable
+
+app = typer.Typer(no_args_is_help=True, help="Datasets that are segmented again and again.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the dataset.")]
+
+
+@app.command()
+def add(
+    name: Name,
+    volume: Volume,
+    classifier: Classifier,
+    runs: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Folder for its runs.", show_default="beside the volume"),
+    ] = None,
+    tile: TileOption = "256,256,256",
+    engine: EngineOption = "native",
+    output: OutputOption = "mask",
+    probabilities: ProbabilitiesOption = "none",
+    probability_dtype: ProbabilityDtypeOption = "float32",
+    split: SplitOption = "copy",
+    mask: Mask = None,
+    max_batches: MaxBatches = 500,
+    owner: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Whom to ask.", show_default="log-in name")
+    ] = None,
+    schedule: Annotated[
+        bool, typer.Option("--schedule/--no-schedule", help="Looked at by the scheduled DAG.")
+    ] = False,
+    backend: Annotated[Backend, typer.Option(help="Who does the work of its Airflow runs.")] = (
+        "local"
+    ),
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=1024, help="Processes on each host.", show_default="all cores"),
+    ] = None,
+    threads: Threads = 1,
+    keep_runs: Annotated[
+        int, typer.Option(min=1, help="So many verified runs are kept whole by tbseg gc.")
+    ] = 3,
+    keep_sub_volumes: Annotated[
+        bool, typer.Option("--keep-sub-volumes", help="Their tiles/ are kept, too.")
+    ] = False,
+    approval_hours: Annotated[
+        float | None,
+        typer.Option(min=0, help="A run with a longer forecast waits for somebody's approval."),
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Change a dataset.")] = False,
+) -> None:
+    """Register a dataset, or change it with --replace."""
+    spec = make_spec(
+        volume,
+        classifier,
+        mask,
+        probabilities,
+        tile,
+        engine=engine,
+        output=output,
+        probability_dtype=probability_dtype,
+        split=split,
+        max_batches=max_batches,
+    )
+    dataset = Dataset.of(
+        owner=user() if owner is None else owner,
+        schedule=schedule,
+        runs=absolute(runs) if runs is not None else beside(spec.volume, name),
+        backend=backend,
+        threads=threads,
+        workers=workers,
+        approval_hours=approval_hours,
+        spec=spec,
+        retention={"keep_runs": keep_runs, "keep_sub_volumes": keep_sub_volumes},
+    )
+    print(datasets.add(name, dataset, replace=replace))
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """Show all datasets, their newest runs, and who works on them."""
+    rows = [dataset_row(name) for name in datasets.names()]
+    if as_json:
+        found = [row.model_dump(mode="json") for row in rows]
+        emit({"folder": str(datasets.registry_folder()), "datasets": found})
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("name", "volume", "classifier", "schedule", "newest run", "state"):
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        cells = [row.name, "", "", "", row.newest.run if row.newest else "", row.state]
+        if row.dataset is not None:
+            spec, schedule = row.dataset.spec, "on" if row.dataset.schedule else "off"
+            cells[1:4] = spec.volume, spec.classifier, schedule
+        table.add_row(*map(printable, cells))
+    Console(markup=False, highlight=False).print(table)
+
+
+@app.command()
+def check(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Datasets; all if none.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell which datasets need a run, and why. Reads every slice of them.
+
+    The exit code is that of the first dataset that cannot be checked.
+    """
+    first: TbsegError | None = None
+    rows: list[dict[str, object]] = []
+    for name in names or datasets.names():
+        try:
+            found = steps.changes(name=name, progress=lines(f"check {printable(name)}"))
+            held = datasets.claim_of(Runs(Path(datasets.get(name).runs), name))
+        except TbsegError as error:
+            first = first or error
+            print(f"{printable(name)}: error: {error}", file=sys.stderr, flush=True)
+            rows.append({"dataset": name, "error": str(error), "exit_code": error.exit_code})
+            continue
+        row = CheckRow(**found.model_dump(), claim=claim_row(held))
+        rows.append(row.model_dump(mode="json"))
+        if not as_json:
+            print(f"{name}: {'needs a run' if row.needed else 'needs no run'}")
+            for line in (*row.reasons, *([str(row.claim)] if row.claim is not None else [])):
+                print(f"  {printable(line)}")
+    if as_json:
+        emit({"datasets": rows})
+    if first is not None:
+        raise typer.Exit(first.exit_code)
+
+
+@app.command()
+def remove(name: Name) -> None:
+    """Take a dataset off the registry. Its runs stay."""
+    datasets.remove(name)
+
+
+@app.command()
+def release(name: Name) -> None:
+    """Give up the claim of a dead run, so that another one may begin.
+
+    Be sure that none of its steps runs on: tbseg cancel RUN_DIR ends them.
+    """
+    runs = Runs(Path(datasets.get(name).runs), name)
+    held = datasets.claim_of(runs)
+    if held is None:
+        print(f"{name}: nobody has a claim")
+        return
+    if held.process is not None and not held.process.is_elsewhere and not held.is_dead:
+        raise ConfigError(
+            "the holder of the claim is alive",
+            file=runs.claim_file,
+            found=f"run {held.run}, held by {held.holder}",
+            mend=f"wait for its end, or end it: tbseg cancel {runs.path / held.run}",
+        )
+    datasets.release(runs, held.token)
+    print(f"{name}: released; run {held.run} was held by {printable(held.holder)}")
+
+
+def beside(volume: str, name: str) -> str:
+    """The folder for the runs of a dataset that names none: NAME-runs, next to the volume."""
+    where = Path(re.sub(r"\.(h5|hdf5|tiff?):/.*$", r".\1", volume))
+    if not where.exists() and glob.has_magic(where.name):
+        where = where.parent  # a pattern for slices: the folder that holds them
+    parent = where.parent
+    while not parent.exists() and glob.has_magic(str(parent)):
+        parent = parent.parent
+    return str(parent / f"{name}-runs")
