@@ -2,6 +2,8 @@
 Classify a whole volume with a classifier that was trained in **ilastik** (pixel classification).
 
 ### What it needs
+Either the name of a registered **dataset**, or
+
 - **Volume**: a folder of TIFF slices, a multi-page TIFF, or a dataset in an HDF5 file.
 - **Classifier**: the project file (.ilp) in which you drew labels and trained.
 
@@ -39,6 +41,7 @@ from pathlib import Path
 
 from airflow.sdk import DAG, AssetAlias, Param
 from tbseg_airflow.doctor import TbsegDoctor
+from tbseg_airflow.names import registered
 from tbseg_airflow.plan import TbsegPlan
 from tbseg_airflow.step import TbsegStep
 
@@ -46,6 +49,17 @@ HOME = Path(__file__).resolve().parent.parent
 TILE = r"z\d{3,9}_y\d{3,9}_x\d{3,9}"
 
 PARAMS = {
+    "dataset": Param(
+        None,
+        type=["null", "string"],
+        pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        examples=registered(),
+        title="Dataset",
+        description_md="The name of a registered dataset (**tbseg dataset add**), in place of"
+        " volume, classifier, run folder, and all about tiles, engine and output: those are the"
+        " dataset's own. Each run has a new folder, and takes over from earlier ones what is the same."
+        " Empty: what is named below.",
+    ),
     "volume": Param(
         f"{HOME}/tests/reference/nuclei/volume.h5:/data",
         type="string",

@@ -2,11 +2,12 @@
 
 import contextlib
 
+from tbseg_ops.errors import ConfigError
 from tbseg_ops.registered import names
 
 
 def registered() -> list[str]:
     """All names; none if the registry cannot be read, which a form must survive."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ConfigError):
         return list(names())
     return []

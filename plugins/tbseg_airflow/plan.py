@@ -1,12 +1,14 @@
 """The operator of the first step: checks the form and turns it into ``tbseg plan``."""
 
+import contextlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from airflow.sdk import Context, Variable
 
+from tbseg_airflow.claims import holder_of, is_dead
 from tbseg_airflow.outcome import StepRefused
 from tbseg_airflow.step import TbsegStep
 
@@ -50,6 +52,8 @@ class TbsegPlan(TbsegStep):
 
     def command(self, context: Context) -> list[str]:
         params = context["params"]
+        if params["dataset"]:
+            return self._of_dataset(params["dataset"], context)
         volume, classifier = params["volume"], params["classifier"]
         run = params["run"] or default_run(
             volume, classifier, Variable.get(RUNS_VARIABLE, default=None), Path(self.home)
@@ -60,6 +64,24 @@ class TbsegPlan(TbsegStep):
         if params["update"]:
             options.append("--update")
         return ["tbseg", "plan", "--json", *options, "--", volume, classifier, run]
+
+    def _of_dataset(self, name: str, context: Context) -> list[str]:
+        """The run of a registered dataset, claimed for this run of the DAG.
+
+        A claim of a run of this DAG that has ended without giving it up is superseded.
+        """
+        from tbseg_ops import datasets
+        from tbseg_ops.errors import TbsegError
+
+        ti = cast(Any, context["ti"])
+        options = [f"--dataset={name}", f"--holder={holder_of(ti.run_id)}"]
+        with contextlib.suppress(TbsegError):  # the command says it better
+            held = datasets.claim_of(datasets.Runs(Path(datasets.get(name).runs), name))
+            if held is not None and held.holder != holder_of(ti.run_id) and is_dead(held, ti):
+                options.append(f"--supersede={held.token}")
+        if context["params"]["only_tiles"]:
+            options.append("--again")
+        return ["tbseg", "plan", "--json", *options]
 
     @staticmethod
     def _chosen(text: str | None) -> list[str]:

@@ -57,9 +57,14 @@ class Work:
 
 @contextmanager
 def claimed(
-    name: str, *, holder: str, process: Process | None = None, supersede: str | None = None
+    name: str,
+    *,
+    holder: str,
+    process: Process | None = None,
+    supersede: str | None = None,
+    again: bool = False,
 ) -> Iterator[Work]:
-    """The next run of a dataset, claimed.
+    """The next run of a dataset, claimed; the newest one even if it is finished, if ``again``.
 
     The claim of a ``process`` is given up at the end; another one if the body fails, unless it was
     the holder's before.
@@ -67,7 +72,7 @@ def claimed(
     dataset = get(name)
     runs = Runs(Path(dataset.runs), name)
     before = claim_of(runs)
-    held = steps.claim_next(runs, holder=holder, process=process, supersede=supersede)
+    held = steps.claim_next(runs, holder=holder, process=process, supersede=supersede, again=again)
     earlier = tuple(
         run for number in held.earlier if RunFolder(run := runs.path / number).plan_file.is_file()
     )

@@ -67,6 +67,10 @@ def plan(
         str | None,
         typer.Option(metavar="TOKEN", help="A claim of the dataset whose holder is dead."),
     ] = None,
+    again: Annotated[
+        bool,
+        typer.Option(help="Of the dataset's newest run, even if it is finished."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Audit the input and write the plan of a run; with --explain, say what it would do and why.
@@ -78,12 +82,14 @@ def plan(
         nothing_else(context)
         claimer = holder or by_user("tbseg plan")
         begun = (
-            looked_at(dataset) if explain else claimed(dataset, holder=claimer, supersede=supersede)
+            looked_at(dataset)
+            if explain
+            else claimed(dataset, holder=claimer, supersede=supersede, again=again)
         )
     else:
         volume, classifier, run_dir = all_given(volume, classifier, run_dir)
-        if holder is not None or supersede is not None:
-            raise typer.BadParameter("--holder and --supersede are for --dataset")
+        if holder is not None or supersede is not None or again:
+            raise typer.BadParameter("--holder, --supersede and --again are for --dataset")
         spec = make_spec(
             volume,
             classifier,

@@ -2,8 +2,9 @@
 
 from tbseg_ops.datasets.claims import Claim, claim, claim_of, release, release_finished
 from tbseg_ops.datasets.model import Backend, Dataset, Retention
-from tbseg_ops.datasets.registry import add, get, names, registry_folder, remove
+from tbseg_ops.datasets.registry import add, get, names, remove
 from tbseg_ops.datasets.runs import Runs
+from tbseg_ops.registered import registry_folder
 
 __all__ = [
     "Backend",

@@ -1,53 +1,30 @@
-"""The registry: one TOML file per dataset, NAME.toml, in the folder that TBSEG_DATASETS names.
+"""The registry: one TOML file per dataset, NAME.toml, in the registry's folder.
 
-Without the setting it is ``~/.tbseg/datasets``. The files may be written by hand; each is checked
-whenever it is read.
+The files may be written by hand; each is checked whenever it is read.
 """
 
-import os
-import re
 import tomllib
 from pathlib import Path
 
 import tomli_w
 from pydantic import ValidationError
 
+from tbseg_ops import registered
 from tbseg_ops.datasets.claims import claim_of
 from tbseg_ops.datasets.files import read_small
 from tbseg_ops.datasets.model import Dataset
 from tbseg_ops.datasets.runs import Runs
 from tbseg_ops.errors import ConfigError
+from tbseg_ops.registered import NAME, registry_folder
 from tbseg_ops.roots import check_inside
 from tbseg_ops.run.commit import commit_new, commit_over, storage_errors
 from tbseg_ops.run.spec import explained
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-def registry_folder() -> Path:
-    """The folder of the registry, whether it is there or not. ConfigError for a relative one."""
-    own = os.path.expanduser("~/.tbseg/datasets")  # noqa: PTH111 - Path's raises without a home
-    folder = Path(os.environ.get("TBSEG_DATASETS") or own)
-    if not folder.is_absolute():
-        raise ConfigError(
-            "the folder of the registry is not known",
-            expected="TBSEG_DATASETS=/absolute/folder",
-            found=str(folder),
-            mend="correct the setting",
-        )
-    return folder
-
 
 def names() -> tuple[str, ...]:
     """The names of all datasets, sorted, whether their files are right or not."""
-    folder = registry_folder()
-    with storage_errors(folder):
-        try:
-            entries = [entry.name for entry in folder.iterdir()]
-        except FileNotFoundError:
-            return ()
-    found = (entry.removesuffix(".toml") for entry in entries if entry.endswith(".toml"))
-    return tuple(sorted(name for name in found if _NAME.fullmatch(name)))
+    with storage_errors(registry_folder()):
+        return registered.names()
 
 
 def get(name: str) -> Dataset:
@@ -117,7 +94,7 @@ def remove(name: str) -> None:
 
 def _file(name: str) -> Path:
     """Where a dataset is, or would be; the name is looked at before it becomes part of a path."""
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise ConfigError(
             "this is no name for a dataset",
             expected="1 to 100 letters, digits, '.', '_' and '-', the first a letter or digit",

@@ -46,8 +46,8 @@ def run_state(run: Path) -> RunState:
     return RunState(run=str(run), verified=found.verified, planned=True, incomplete=lacks)
 
 
-def choose(runs: Runs) -> Choice:
-    """The newest run if it is incomplete, else a new one.
+def choose(runs: Runs, *, again: bool = False) -> Choice:
+    """The newest run if it is incomplete, or ``again``; else a new one.
 
     Useful to take pieces from: the newest verified run and the incomplete ones after it, the
     newest first, three at most. Looks at no claim.
@@ -56,7 +56,7 @@ def choose(runs: Runs) -> Choice:
         run_state(runs.folder(number)) for number in reversed(runs.numbers())
     )
     newest = next(states, None)
-    if newest is None or newest.verified:
+    if newest is None or (newest.verified and not again):
         run, states = str(runs.next()), chain([newest] if newest else [], states)
     else:
         run = newest.run
@@ -71,12 +71,17 @@ def choose(runs: Runs) -> Choice:
 
 
 def claim_next(
-    runs: Runs, *, holder: str, process: Process | None = None, supersede: str | None = None
+    runs: Runs,
+    *,
+    holder: str,
+    process: Process | None = None,
+    supersede: str | None = None,
+    again: bool = False,
 ) -> Claim:
     """Claim the run that ``choose`` chooses: see ``datasets.claim``."""
 
     def chosen() -> tuple[str, tuple[str, ...]]:
-        choice = choose(runs)
+        choice = choose(runs, again=again)
         return Path(choice.run).name, tuple(Path(path).name for path in choice.earlier)
 
     return claim(runs, chosen, holder=holder, process=process, supersede=supersede)

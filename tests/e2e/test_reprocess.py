@@ -185,13 +185,11 @@ def test_a_run_that_goes_on_is_waited_for(airflow, brain):
     second = airflow.trigger(dataset="brain")
     assert airflow.wait(second) == "failed"
     assert any("a run of dataset brain is going on" in line for line in airflow.log(second, "plan"))
-    airflow.api.patch(
-        f"dags/{DAG}/dagRuns/{first}", {"state": "failed"}
-    )  # somebody ends it by hand
+    airflow.api.patch(f"dags/{DAG}/dagRuns/{first}", {"state": "failed"})  # by somebody's hand
     decision, reasons = brain.looked()
     assert decision.startswith("run ")
     assert "is incomplete" in reasons
-    counts, folder = brain.segmented()
+    counts, _ = brain.segmented()
     assert counts["classify"] > 0
     assert last_json(tbseg("dataset", "check", "brain", "--json"))["datasets"][0]["reasons"] == [
         "unchanged"

@@ -43,6 +43,8 @@ def context(checks=(), alive=(), params=None, events=(), run_id="scheduled__1"):
         assert (dag_id, states) == ("tbseg_segment", ["queued", "running"])
         return len(set(run_ids) & set(alive))
 
+    from airflow.sdk import Asset
+
     ti = SimpleNamespace(
         run_id=run_id,
         xcom_pull=lambda task_ids: list(checks),
@@ -52,7 +54,7 @@ def context(checks=(), alive=(), params=None, events=(), run_id="scheduled__1"):
     found = {
         "ti": ti,
         "params": {"datasets": None, "most": 10} | (params or {}),
-        "triggering_asset_events": {SimpleNamespace(uri=uri): [] for uri in events},
+        "triggering_asset_events": {Asset(uri): [] for uri in events},
     }
     return found, pushed
 
@@ -79,7 +81,7 @@ def decide(**values):
     ],
 )
 def test_what_is_looked_at(registry, tmp_path, values, expected):
-    """All with a schedule, unless the form or an event says otherwise; a wrong file is not missed."""
+    """All with a schedule, unless the form or an event says otherwise; a wrong file, too."""
     from tbseg_airflow.reprocess import TbsegDatasets
 
     registry("brain")
@@ -90,6 +92,7 @@ def test_what_is_looked_at(registry, tmp_path, values, expected):
 
 def test_a_run_is_claimed_and_started(registry):
     from tbseg_airflow.claims import holder_of
+
     from tbseg_ops import datasets
 
     runs = registry("brain")
