@@ -57,8 +57,8 @@ PARAMS = {
         title="Dataset",
         description_md="The name of a registered dataset (**tbseg dataset add**), in place of"
         " volume, classifier, run folder, and all about tiles, engine and output: those are the"
-        " dataset's own. Each run has a new folder, and takes over from earlier ones what is the same."
-        " Empty: what is named below.",
+        " dataset's own. Each run has a new folder, and takes over from earlier ones what is the"
+        " same. Empty: what is named below.",
     ),
     "volume": Param(
         f"{HOME}/tests/reference/nuclei/volume.h5:/data",
