@@ -7,7 +7,7 @@ and start on the *chunk* grid of the merged file, so that merging copies whole c
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, prod
 
 Index = tuple[int, int, int]
@@ -115,6 +115,19 @@ class Grid(Sequence[Tile]):
             *(_balance(n, t) for n, t in zip(volume, tile, strict=True)), strict=True
         )
         return cls(volume, _index(cores), _index(chunks), halo)
+
+    def over(self, volume: Index, tile: Index) -> "Grid | None":
+        """This grid over a ``volume`` that grew or shrank in z; None if it does not suit that one.
+
+        All tiles keep their place, name and core, but for the last ones in z. Balancing anew would
+        move every seam. It must suit the wanted ``tile``: with cores less than half as long, twice
+        the halo would be computed for ever.
+        """
+        core, chunk = self.core[0], self.chunk[0]
+        fits = volume[1:] == self.volume[1:] and core % chunk == 0 and core <= volume[0]
+        if not fits or 2 * core < min(tile[0], volume[0]):
+            return None
+        return replace(self, volume=volume)
 
     @property
     def counts(self) -> Index:

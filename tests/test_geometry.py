@@ -33,6 +33,28 @@ def test_cores_lie_on_the_chunk_grid(volume, tile, halo):
     assert all(c <= n for c, n in zip(grid.chunk, volume, strict=True))
 
 
+@given(shapes, shapes, halos, st.integers(1, 90))
+def test_a_grid_goes_on_over_a_volume_of_another_length(volume, tile, halo, depth):
+    """Tiles whose box ends before both ends are the same; all others cover the rest."""
+    before = Grid.balanced(volume, tile, halo)
+    after = before.over((depth, *volume[1:]), tile)
+    if after is None:
+        assert (
+            before.core[0] > depth
+            or 2 * before.core[0] < tile[0]
+            or before.core[0] % (before.chunk[0])
+        )
+        return
+    seen = np.zeros(after.volume, np.uint8)
+    for t in after:
+        seen[t.core.slices] += 1
+        assert t.core.lo[0] % after.chunk[0] == 0
+        if t.core.hi[0] + halo[0] <= min(depth, volume[0]):
+            same = before.by_name(t.name)
+            assert (same.core, same.box) == (t.core, t.box)
+    assert (seen == 1).all()
+
+
 @given(st.integers(1, 5000), st.integers(1, 700))
 def test_a_tile_is_hardly_larger_than_asked(n, tile):
     grid = Grid.balanced((n, 1, 1), (tile, 1, 1), (0, 0, 0))

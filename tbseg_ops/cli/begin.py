@@ -15,7 +15,7 @@ from tbseg_ops import steps
 from tbseg_ops.datasets import Claim, Dataset, Runs, claim_of, get, release
 from tbseg_ops.datasets.processes import Process
 from tbseg_ops.errors import TbsegError
-from tbseg_ops.run import Plan, RunSpec
+from tbseg_ops.run import Plan, RunFolder, RunSpec
 from tbseg_ops.steps import Progress
 
 DatasetOption = Annotated[
@@ -29,7 +29,7 @@ DatasetOption = Annotated[
 # Parameters of ``plan`` and ``run`` that a dataset has of its own.
 _OF_THE_DATASET = (
     *("volume", "classifier", "run_dir", "tile", "engine", "output", "probabilities"),
-    *("probability_dtype", "split", "mask", "max_batches", "update"),
+    *("probability_dtype", "split", "mask", "max_batches", "update", "earlier"),
 )
 
 
@@ -40,18 +40,19 @@ class Work:
     spec: RunSpec
     run: Path
     update: bool
+    earlier: tuple[Path, ...]
     name: str | None = None
     dataset: Dataset | None = None
     claim: Claim | None = None
 
-    @property
-    def earlier(self) -> tuple[Path, ...]:
-        """Run folders whose pieces may be taken over."""
-        names = self.claim.earlier if self.claim is not None else ()
-        return tuple(self.run.parent / name for name in names)
-
     def plan(self, progress: Progress) -> Plan:
-        return steps.plan(spec=self.spec, run=self.run, update=self.update, progress=progress)
+        return steps.plan(
+            spec=self.spec,
+            run=self.run,
+            update=self.update,
+            earlier=self.earlier,
+            progress=progress,
+        )
 
 
 @contextmanager
@@ -67,7 +68,10 @@ def claimed(
     runs = Runs(Path(dataset.runs), name)
     before = claim_of(runs)
     held = steps.claim_next(runs, holder=holder, process=process, supersede=supersede)
-    work = Work(dataset.spec, runs.path / held.run, True, name, dataset, held)
+    earlier = tuple(
+        run for number in held.earlier if RunFolder(run := runs.path / number).plan_file.is_file()
+    )
+    work = Work(dataset.spec, runs.path / held.run, True, earlier, name, dataset, held)
     try:
         yield work
     except BaseException:
@@ -77,6 +81,21 @@ def claimed(
         raise
     if process is not None:
         release(runs, held.token)
+
+
+@contextmanager
+def looked_at(name: str) -> Iterator[Work]:
+    """The run that would be next of a dataset; nothing is claimed, and no new folder is left."""
+    dataset = get(name)
+    choice = steps.choose(Runs(Path(dataset.runs), name))
+    run, earlier = Path(choice.run), tuple(map(Path, choice.earlier))
+    is_new = not run.exists()
+    try:
+        yield Work(dataset.spec, run, True, earlier, name, dataset)
+    finally:
+        if is_new:
+            with suppress(OSError):  # it is not empty: somebody has begun the run
+                run.rmdir()
 
 
 def nothing_else(context: typer.Context) -> None:

@@ -47,12 +47,20 @@ def conclude(result: StepResult, team: Team, as_json: bool) -> None:
     if as_json:
         emit(result)
         return
-    print(
-        f"{result.step}: {result.computed} computed, {result.reused} already done,"
-        f" {result.seconds:.1f} s"
-    )
+    print(f"{result.step}: {told(result)}; {result.seconds:.1f} s")
     if result.file is not None:
         print(result.file)
+
+
+def told(result: StepResult) -> str:
+    """How the pieces of a step came to be done."""
+    here = result.reused - result.taken - result.derived
+    parts = [f"{result.computed} computed", f"{here} already done"]
+    if result.taken:
+        parts.append(f"{result.taken} taken over")
+    if result.derived:
+        parts.append(f"{result.derived} derived from labels")
+    return ", ".join(parts)
 
 
 def lines(step: str) -> Progress:

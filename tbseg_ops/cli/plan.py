@@ -11,11 +11,13 @@ from tbseg_ops.cli.begin import (
     all_given,
     by_user,
     claimed,
+    looked_at,
     nothing_else,
 )
 from tbseg_ops.cli.common import Json, emit
 from tbseg_ops.cli.specs import (
     ClassifierOrNone,
+    Earlier,
     EngineOption,
     Mask,
     MaxBatches,
@@ -29,9 +31,13 @@ from tbseg_ops.cli.specs import (
     VolumeOrNone,
     make_spec,
 )
-from tbseg_ops.run import Plan
-from tbseg_ops.steps import disk_needed, memory_needed
+from tbseg_ops.run import Plan, RunFolder
+from tbseg_ops.steps import disk_missing, disk_needed, draft, memory_needed, work_left
 from tbseg_ops.steps.result import silent
+
+Explain = Annotated[
+    bool, typer.Option("--explain", help="Only say what would be computed, and why; plan nothing.")
+]
 
 
 def plan(
@@ -49,6 +55,8 @@ def plan(
     mask: Mask = None,
     max_batches: MaxBatches = 500,
     update: Update = False,
+    earlier: Earlier = None,
+    explain: Explain = False,
     holder: Annotated[
         str | None,
         typer.Option(
@@ -61,14 +69,17 @@ def plan(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Audit the input and write the plan of a run.
+    """Audit the input and write the plan of a run; with --explain, say what it would do and why.
 
     With --dataset: of the dataset's next run, which holds its claim until it is published.
     """
     begun: AbstractContextManager[Work]
     if dataset is not None:
         nothing_else(context)
-        begun = claimed(dataset, holder=holder or by_user("tbseg plan"), supersede=supersede)
+        claimer = holder or by_user("tbseg plan")
+        begun = (
+            looked_at(dataset) if explain else claimed(dataset, holder=claimer, supersede=supersede)
+        )
     else:
         volume, classifier, run_dir = all_given(volume, classifier, run_dir)
         if holder is not None or supersede is not None:
@@ -85,8 +96,12 @@ def plan(
             split=split,
             max_batches=max_batches,
         )
-        begun = nullcontext(Work(spec, run_dir, update))
+        begun = nullcontext(Work(spec, run_dir, update, tuple(earlier or ())))
     with begun as work:
+        if explain:
+            future = draft(spec=work.spec, run=work.run, earlier=work.earlier)
+            explained(future, as_json)
+            return
         made = work.plan(silent)
     if as_json:
         emit(
@@ -125,6 +140,29 @@ def summary(made: Plan) -> list[str]:
         f"memory   about {memory_needed(made) / 1e9:.2f} GB for each worker of classify",
         *(f"note     {note}" for note in made.notes),
     ]
+
+
+def explained(future: RunFolder, as_json: bool) -> None:
+    """What a plan that is not stored yet would do and why."""
+    made = future.plan
+    left = work_left(future, RunFolder(future.path).stored_plan())
+    disk = disk_missing(made, left)
+    if as_json:
+        emit({**left.model_dump(mode="json"), "run": str(future.path), "bytes": int(disk)})
+        return
+    for line in summary(made):
+        print(line)
+    print()
+    for step in left.steps:
+        parts = [f"{step.computed} of {step.total} to compute"]
+        parts += [f"{step.here} already done"] if step.here else []
+        parts += [f"{step.taken} taken over"] if step.taken else []
+        parts += [f"{step.derived} derived from labels"] if step.derived else []
+        print(f"{step.step:9} {', '.join(parts)}")
+        for reason, count in step.reasons.items():
+            print(f"{'':9} {count}: {reason}")
+    print(f"{'merge':9} {'already done' if left.merged else 'to do'}")
+    print(f"{'disk':9} {disk / 1e9:.2f} GB more")
 
 
 def _by(shape: tuple[int, ...]) -> str:

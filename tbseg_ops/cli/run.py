@@ -25,10 +25,11 @@ from tbseg_ops.cli.begin import (
     is_given,
     nothing_else,
 )
-from tbseg_ops.cli.common import ALL_CORES, Json, Threads, Workers, emit, lines
+from tbseg_ops.cli.common import ALL_CORES, Json, Threads, Workers, emit, lines, told
 from tbseg_ops.cli.plan import summary
 from tbseg_ops.cli.specs import (
     ClassifierOrNone,
+    Earlier,
     EngineOption,
     Mask,
     MaxBatches,
@@ -65,6 +66,7 @@ def run(
     mask: Mask = None,
     max_batches: MaxBatches = 500,
     update: Update = False,
+    earlier: Earlier = None,
     as_json: Json = False,
 ) -> None:
     """Do everything: plan, ingest, split, classify, merge, verify, publish.
@@ -96,7 +98,7 @@ def run(
             split=split,
             max_batches=max_batches,
         )
-        begun = nullcontext(Work(spec, run_dir, update))
+        begun = nullcontext(Work(spec, run_dir, update, tuple(earlier or ())))
     with begun as work, Bars() as bars:
         if work.dataset is not None:
             workers = workers if is_given(context, "workers") else work.dataset.workers or ALL_CORES
@@ -124,11 +126,13 @@ def run(
                 "tiles": len(made.grid),
                 "computed": done.computed,
                 "reused": done.reused,
+                "taken": done.taken,
+                "derived": done.derived,
                 "seconds": seconds,
             }
         )
         return
-    print(f"{done.computed} tiles computed, {done.reused} already done, {seconds:.1f} s")
+    print(f"tiles: {told(done)}; {seconds:.1f} s")
     print(f"segmentation  {merged.file}")
     print(f"report        {report.file}")
 

@@ -51,6 +51,15 @@ Mask = Annotated[
 Update = Annotated[bool, typer.Option("--update", help="Change the parameters of an existing run.")]
 
 
+Earlier = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="DIR",
+        help="An earlier run: what is the same is taken over from it. Can be given several times.",
+    ),
+]
+
+
 def make_spec(
     volume: str, classifier: str, mask: str | None, probabilities: str, tile: str, **more: Any
 ) -> RunSpec:

@@ -6,9 +6,11 @@ the folder. Everything may run twice at once; nothing is decided by wall-clock.
 
 import contextlib
 import errno
+import fcntl
 import os
 import re
 import secrets
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -19,27 +21,71 @@ from tbseg_ops.errors import ConfigError, ResourceError, TbsegError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.EXDEV}
+_FICLONE = 0x40049409  # linux/fs.h: the blocks of another file, shared until one is written to
 
 
 def commit_new(final: Path, data: bytes) -> bool:
     """Put ``data`` under ``final`` unless something is there; True if this call was the first."""
     with temporary(final) as tmp:
         _write(tmp, data)
-        pause("linking", final)
+        return _first(tmp, final)
+
+
+def _first(tmp: Path, final: Path) -> bool:
+    """Give a whole temporary file its final name, unless something has it: then False."""
+    pause("linking", final)
+    try:
+        os.link(tmp, final)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if final.exists():
+            return False
+        tmp.replace(final)  # a file system without hard links: the last writer of equals wins
+    sync_folder(final.parent)
+    pause("linked", final)
+    return True
+
+
+def commit_link(source: Path, final: Path) -> bool:
+    """Put the finished file ``source`` under ``final``, too, unless something is there.
+
+    By a hard link; where that cannot be, as a copy that shares its blocks, or a plain one. True if
+    this call did it; False also if ``source`` is gone.
+    """
+    with storage_errors(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        pause("taking", final)
         try:
-            os.link(tmp, final)
-        except FileExistsError:
+            os.link(source, final, follow_symlinks=False)
+        except (FileExistsError, FileNotFoundError):
             return False
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            if final.exists():
-                return False
-            tmp.replace(final)  # a file system without hard links: the last writer of equals wins
+            return _commit_copy(source, final)
         sync_folder(final.parent)
-        pause("linked", final)
-        return True
+    pause("taken", final)
+    return True
+
+
+def _commit_copy(source: Path, final: Path) -> bool:
+    try:
+        there = source.open("rb")
+    except FileNotFoundError:
+        return False
+    with there, temporary(final) as tmp:
+        with tmp.open("xb") as here:
+            try:
+                fcntl.ioctl(here.fileno(), _FICLONE, there.fileno())
+            except OSError:
+                shutil.copyfileobj(there, here, 1 << 22)
+            here.flush()
+            os.fsync(here.fileno())
+        return _first(tmp, final)
 
 
 def commit_over(final: Path, data: bytes) -> None:

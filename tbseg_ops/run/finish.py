@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from tbseg_ops import __version__
 from tbseg_ops.classifier import bit_stable
@@ -15,36 +16,53 @@ from tbseg_ops.run.commit import commit_new, commit_over, pause, set_aside, stor
 from tbseg_ops.run.files import content_of, opened, stamped
 from tbseg_ops.run.folder import RunFolder
 from tbseg_ops.run.records import Record, Step, sha256_of
+from tbseg_ops.run.takeover import as_taken, find, link
 
 
 @dataclass(frozen=True)
 class Facts:
     """What a record says of a file, and the file (as attributes) of itself.
 
-    Digests of its decoded arrays and of its stored chunks, the voxels of each class, and the values
-    that are not finite.
+    Digests of its decoded arrays and of its stored chunks, the voxels of each class, the values
+    that are not finite, and the identity of what an engine computed for it (see ``Record``).
     """
 
     content: str
     chunks: str = ""
     counts: tuple[int, ...] = ()
     not_finite: int = 0
+    predicted: str = ""
 
 
 @dataclass(frozen=True)
 class Made:
-    """What a step made for one piece: a file image, and what is to be recorded of it."""
+    """What a step made for one piece: a file image, and what is to be recorded of it.
+
+    ``derived``: see ``Record``.
+    """
 
     data: bytes
     facts: Facts
+    derived: bool = False
+
+
+How = Literal["computed", "derived", "taken", "here"]
 
 
 @dataclass(frozen=True)
 class Done:
-    """A finished piece, and whether this call computed it."""
+    """A finished piece, and what this call did for it.
+
+    *derived*: rewritten from what an engine had computed earlier; *taken*: over from an earlier
+    run; *here*: it was done already.
+    """
 
     record: Record
-    computed: bool
+    how: How
+
+    @property
+    def computed(self) -> bool:
+        return self.how == "computed"
 
 
 def finish(
@@ -59,6 +77,8 @@ def finish(
 ) -> Done:
     """The record of a piece under ``key``, made by ``make`` where it is missing or ``force``.
 
+    Where an earlier run has the piece it is taken over.
+
     May be called by any number of workers at once: one commits, the others compare. A file that
     was committed without its record (killed in between) is adopted if it holds what it says.
     IntegrityError if two valid results for one key differ; both are kept.
@@ -66,10 +86,13 @@ def finish(
     records = folder.records(step)
     if not force:
         record = records.current(name, key)
+        how: How = "here"
+        if record is None and not path.exists():
+            record, how = _take_over(folder, step, name, key, path), "taken"
         if record is None and path.exists():
-            record = _adopt(folder, step, name, key, path)
+            record, how = _adopt(folder, step, name, key, path), "here"
         if record is not None:
-            return Done(record, computed=False)
+            return Done(record, how)
     before = records.get(name)
     start = time.perf_counter()
     made = make()
@@ -87,10 +110,28 @@ def finish(
         facts,
         seconds=round(time.perf_counter() - start, 3),
         attempts=before.attempts + 1 if again and before is not None else 1,
+        derived=made.derived,
     )
+    _drop_file_of(before, record, folder)
+    return Done(record, "derived" if made.derived else "computed")
+
+
+def _take_over(folder: RunFolder, step: Step, name: str, key: str, path: Path) -> Record | None:
+    """The record of a piece that an earlier run has, and its file linked to ``path``."""
+    found = find(folder, step, name, key)
+    if found is None or not link(found, path):
+        return None
+    pause("recording", path)
+    before = folder.records(step).get(name)
+    record = put(folder, as_taken(found, folder.relative(path)))
+    _drop_file_of(before, record, folder)
+    return record
+
+
+def _drop_file_of(before: Record | None, record: Record, folder: RunFolder) -> None:
+    """Remove the file that ``record`` has replaced."""
     if before is not None and before.file != record.file:
         (folder.path / before.file).unlink(missing_ok=True)
-    return Done(record, computed=True)
 
 
 def _record(
@@ -103,8 +144,8 @@ def _record(
     *,
     seconds: float = 0.0,
     attempts: int = 1,
+    derived: bool = False,
 ) -> Record:
-    """Record a committed file, unless the plan has been exchanged in the meantime."""
     record = Record(
         step=step,
         name=name,
@@ -117,14 +158,20 @@ def _record(
         attempts=attempts,
         host=socket.gethostname(),
         version=__version__,
+        derived=derived,
     )
+    return put(folder, record)
+
+
+def put(folder: RunFolder, record: Record) -> Record:
+    """Record a committed file; ConfigError if the plan has been exchanged in the meantime."""
     if RunFolder(folder.path).plan != folder.plan:
         raise ConfigError(
             "the plan of this run was changed while the work was going on",
             file=folder.plan_file,
             mend="give the command again: it will follow the new plan",
         )
-    folder.records(step).put(record)
+    folder.records(record.step).put(record)
     return record
 
 
@@ -177,8 +224,10 @@ def _facts_of(path: Path, key: str) -> Facts | None:
                 stamped(file, "chunks"),
                 tuple(int(n) for n in file.attrs["counts"]) if "counts" in file.attrs else (),
                 int(file.attrs.get("not_finite", 0)),
+                stamped(file, "predicted"),
             )
             true = stamped(file, "key") == key and facts.content == content_of(file)
     except IntegrityError:
         return None
-    return facts if true and re.fullmatch("([0-9a-f]{64})?", facts.chunks) else None
+    texts = (facts.chunks, facts.predicted)
+    return facts if true and all(re.fullmatch("([0-9a-f]{64})?", t) for t in texts) else None

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from tbseg_ops.errors import ConfigError, IntegrityError
 from tbseg_ops.geometry import Tile
+from tbseg_ops.paths import here
 from tbseg_ops.roots import check_inside
 from tbseg_ops.run.commit import commit_over, storage_errors, sweep
 from tbseg_ops.run.locks import locked
@@ -93,6 +94,34 @@ class RunFolder:
                 mend=self._plan_again,
             )
         return inputs
+
+    @property
+    def earlier(self) -> list["RunFolder"]:
+        """The runs from which this one may take over what is the same, as this machine sees them.
+
+        ConfigError if one lies outside of ``TBSEG_ROOTS``.
+        """
+        return [RunFolder(Path(here(path))) for path in self.plan.earlier]
+
+    def stored_plan(self) -> Plan | None:
+        """The plan that this folder has now, if it can be read."""
+        try:
+            return Plan.model_validate_json(self.plan_file.read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def stored_inputs(self) -> Inputs | None:
+        """The inputs that this folder has now, if they can be read."""
+        try:
+            return Inputs.model_validate_json(self.inputs_file.read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def under(self, plan: Plan, inputs: Inputs) -> "RunFolder":
+        """This folder as it will be with a plan that is not stored yet."""
+        folder = RunFolder(self.path)
+        folder.plan, folder.inputs = plan, inputs
+        return folder
 
     def stored_spec(self) -> RunSpec | None:
         """The spec that this folder was made for, if it has one."""

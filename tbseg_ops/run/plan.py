@@ -10,7 +10,7 @@ from typing import Literal
 from tbseg_ops.classifier import Passport
 from tbseg_ops.geometry import Box, Grid, Index, Tile
 from tbseg_ops.run.model import Stored, digest_of
-from tbseg_ops.run.spec import RunSpec
+from tbseg_ops.run.spec import AbsolutePath, RunSpec
 from tbseg_ops.volume import VolumeInfo
 
 
@@ -47,7 +47,10 @@ class Slab(Stored):
 
 
 class Plan(Stored):
-    """The work of a run, derived from its spec, its input and its classifier."""
+    """The work of a run, derived from its spec, its input and its classifier.
+
+    ``earlier``: folders of runs from which finished pieces may be taken over, the best one first.
+    """
 
     schema_version: Literal[1] = 1
     spec: RunSpec
@@ -60,6 +63,7 @@ class Plan(Stored):
     batch_size: int
     batches: int
     notes: tuple[str, ...]
+    earlier: tuple[AbsolutePath, ...] = ()
 
     @property
     def grid(self) -> Grid:
@@ -113,6 +117,22 @@ class Plan(Stored):
                 "shape": self.volume.shape if virtual else None,
                 "channels": self.volume.channels,
                 "dtype": self.volume.dtype,
+            }
+        )
+
+    def predicted_key(self, content: str, tile: Tile) -> str:
+        """Identity of what the engine computes for a tile, whatever is written of it."""
+        core = tile.core.relative_to(tile.box.lo)
+        return digest_of(
+            {
+                "step": "predict",
+                "raw": content,
+                "core": [core.lo, core.hi],
+                "features": [
+                    f.model_dump() for f in self.classifier.features_for(self.volume.shape)
+                ],
+                "classifier": self.classifier.digest,
+                "engine": [self.spec.engine, self.engine_version],
             }
         )
 

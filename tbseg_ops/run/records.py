@@ -27,6 +27,11 @@ class Record(Stored):
     ``content`` is the digest of the decoded arrays: equal for equal results, whatever compressed
     them. ``sha256`` is that of the file's bytes; None where the file is too large to be read
     before each use and carries checksums of its own (slabs, the merged file).
+
+    ``kept`` is False for a sub-volume that was not cut, or was removed, because nothing needs it;
+    its content is known. ``predicted``: identity of what the engine computed (``predicted_key``);
+    ``derived``: the engine was not asked, since an earlier file of that identity was there.
+    ``origin``: the run folder from which the piece was taken over; empty if it was made here.
     """
 
     schema_version: Literal[1] = 1
@@ -45,6 +50,10 @@ class Record(Stored):
     attempts: int = 1
     host: str
     version: str
+    kept: bool = True
+    predicted: str = ""
+    derived: bool = False
+    origin: str = ""
 
 
 class Records:
@@ -68,6 +77,16 @@ class Records:
             set_aside(path)
             return None
 
+    def peek(self, name: str) -> Record | None:
+        """The record of that name if it can be read: nothing is moved, and nothing is raised.
+
+        For the records of other runs, which are a help and not a condition.
+        """
+        try:
+            return Record.model_validate_json(self.path(name).read_bytes())
+        except (OSError, ValidationError):
+            return None
+
     def put(self, record: Record) -> None:
         commit_over(self.path(record.name), record.to_bytes())
 
@@ -82,7 +101,7 @@ class Records:
         record = self.get(name)
         if record is None or record.key != key or not intact(self.run / record.file, record):
             return None
-        return record
+        return record if record.kept else None
 
     def names(self) -> set[str]:
         """The names of all pieces that have a record, current or not."""

@@ -8,26 +8,31 @@ from tbseg_ops.steps.doctor import doctor, leave_token, take_token
 from tbseg_ops.steps.ingest import ingest
 from tbseg_ops.steps.memory import memory_needed
 from tbseg_ops.steps.merge import merge
-from tbseg_ops.steps.plan import disk_needed, plan
+from tbseg_ops.steps.plan import disk_missing, disk_needed, draft, plan
 from tbseg_ops.steps.publish import publish
 from tbseg_ops.steps.result import Progress, StepResult
 from tbseg_ops.steps.split import split
 from tbseg_ops.steps.status import status
 from tbseg_ops.steps.verify import verify
+from tbseg_ops.steps.work_left import StepLeft, WorkLeft, work_left
 
 __all__ = [
     "Changes",
     "Choice",
     "Progress",
     "RunState",
+    "StepLeft",
     "StepResult",
+    "WorkLeft",
     "audit",
     "changes",
     "choose",
     "claim_next",
     "classify",
+    "disk_missing",
     "disk_needed",
     "doctor",
+    "draft",
     "ingest",
     "leave_token",
     "memory_needed",
@@ -39,4 +44,5 @@ __all__ = [
     "status",
     "take_token",
     "verify",
+    "work_left",
 ]

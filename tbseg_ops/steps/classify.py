@@ -1,7 +1,8 @@
 """classify: K class arrays per tile by the classifier's own forest; each tile done exactly once."""
 
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -23,8 +24,9 @@ from tbseg_ops.run.files import (
     raw_chunks,
     stamp,
 )
-from tbseg_ops.run.finish import Done, Facts, Made, finish
-from tbseg_ops.steps.result import Progress, StepResult, silent, told
+from tbseg_ops.run.finish import Done, Facts, How, Made, finish
+from tbseg_ops.steps.prediction import Prediction, earlier_prediction
+from tbseg_ops.steps.result import Progress, StepResult, counted, silent, told
 from tbseg_ops.steps.split import SubVolume, read_tile
 from tbseg_ops.steps.work import Workplace
 
@@ -48,25 +50,26 @@ def classify(
     folder = RunFolder(run)
     wanted = [tile.index for tile in folder.tiles(batch, tiles)]
     work = _Classify(Workplace.of(folder), threads, force=tiles is not None)
-    computed = number = 0
+    hows: Counter[How] = Counter()
     with folder.swept(team.is_root):
         for done in team.map(work, wanted):
-            computed, number = computed + done.computed, number + 1
-            progress(done.record.name, told(done), number, len(wanted))
-    return StepResult(
-        step="classify",
-        computed=computed,
-        reused=number - computed,
-        seconds=round(time.perf_counter() - start, 3),
-    )
+            hows[done.how] += 1
+            progress(done.record.name, told(done), hows.total(), len(wanted))
+    return counted("classify", hows, time.perf_counter() - start)
 
 
 def wanted_key(folder: RunFolder, tile: Tile) -> str | None:
     """The key that a tile's class file must have now; None if its raw voxels are not known yet."""
+    content = known_content(folder, tile)
+    return None if content is None else folder.plan.classify_key(content, tile)
+
+
+def known_content(folder: RunFolder, tile: Tile) -> str | None:
+    """The digest of a tile's raw voxels, by the record of its sub-volume if there is one."""
     record = folder.records("split").get(tile.name)
     if record is None or record.key != folder.plan.split_key(folder.inputs, tile):
         return None
-    return folder.plan.classify_key(record.content, tile)
+    return record.content
 
 
 @dataclass(frozen=True)
@@ -79,41 +82,52 @@ class _Classify:
         folder = self.place.folder
         tile = folder.plan.grid[index]
         part: SubVolume | None = None
-        key = wanted_key(folder, tile)
-        if key is None:
+        content = known_content(folder, tile)
+        if content is None:
             part, content = read_tile(folder, tile)
-            key = folder.plan.classify_key(content, tile)
+        key = folder.plan.classify_key(content, tile)
         return finish(
             folder,
             "classify",
             tile.name,
             key,
             folder.classes_file(tile.name, key),
-            lambda: self._make(tile, key, part or read_tile(folder, tile)[0]),
+            lambda: self._make(tile, key, content, part),
             force=self.force,
         )
 
-    def _make(self, tile: Tile, key: str, part: SubVolume) -> Made:
-        plan = self.place.folder.plan
+    def _make(self, tile: Tile, key: str, content: str, part: SubVolume | None) -> Made:
+        folder = self.place.folder
+        plan = folder.plan
+        predicted = plan.predicted_key(content, tile)
+        earlier = None if self.force else earlier_prediction(folder, tile, predicted)
+        with_raw = earlier is None or plan.spec.output == "intensity"
+        if with_raw and part is None:
+            part = read_tile(folder, tile)[0]
         core = tile.core.relative_to(tile.box.lo)
-        engine = self.place.engine(self.threads)
-        arrays, counts = classified(plan, engine, part, core, tile.name)
-        content = content_of_arrays(arrays)
-        chunks = ""
-        not_finite = count_not_finite(part.raw[core.slices])
+        if earlier is None:
+            assert part is not None
+            prediction = predict(plan, self.place.engine(self.threads), part, core)
+            not_finite = count_not_finite(part.raw[core.slices])
+        else:
+            prediction, not_finite = earlier
+        raw = None if part is None else part.raw[core.slices]
+        arrays, counts = outputs(plan, prediction, raw, tile.name)
+        facts = Facts(content_of_arrays(arrays), "", counts, not_finite, predicted)
 
         def fill(file: h5py.File) -> None:
-            nonlocal chunks
+            nonlocal facts
             create_outputs(file, plan, tile.core.shape)
             for name, array in arrays.items():
                 file[name][...] = array
             file.flush()
             chunks = chunks_digest(raw_chunks(file, plan, tile.core, (0, 0, 0)))
-            stamp(file, key=key, content=content, chunks=chunks)
-            stamp(file, counts=counts, not_finite=not_finite, core=[tile.core.lo, tile.core.hi])
+            facts = replace(facts, chunks=chunks)
+            stamp(file, key=key, **asdict(facts))
+            stamp(file, core=[tile.core.lo, tile.core.hi])
 
         image = image_of(fill)
-        return Made(image, Facts(content, chunks, counts, not_finite))
+        return Made(image, facts, derived=earlier is not None)
 
 
 def classified(
@@ -124,10 +138,22 @@ def classified(
     ``core``: relative to the halo box ``part.raw``. Outside of the mask labels are 0, and so are
     all classes and probabilities.
     """
+    return outputs(plan, predict(plan, engine, part, core), part.raw[core.slices], tile)
+
+
+def predict(plan: Plan, engine: Engine, part: SubVolume, core: Box) -> Prediction:
+    """What the engine says of a core, with the probability maps that the plan wants."""
+    labels, maps = _predicted(engine, part, core, bool(plan.probability_labels))
+    return Prediction(labels, {i: maps[i] for i in plan.probability_labels})
+
+
+def outputs(
+    plan: Plan, prediction: Prediction, raw: NDArray[np.generic] | None, tile: str
+) -> tuple[dict[str, NDArray[np.generic]], tuple[int, ...]]:
+    """What is written of a prediction; ``raw`` (z, y, x, c) of the core, for intensities only."""
     names = encoded(plan.classifier.labels)
-    labels, probabilities = _predicted(engine, part, core, bool(plan.probability_labels))
+    labels = prediction.labels
     arrays: dict[str, NDArray[np.generic]] = {LABELS: labels}
-    raw = part.raw
     counts = []
     for number, name in enumerate(names, start=1):
         mask = labels == number
@@ -135,11 +161,11 @@ def classified(
         if plan.spec.output == "mask":
             arrays[f"classes/{name}"] = mask.astype(np.uint8)
         else:
-            inside = np.where(mask[..., None], raw[core.slices], np.zeros((), raw.dtype))
+            assert raw is not None
+            inside = np.where(mask[..., None], raw, np.zeros((), raw.dtype))
             arrays[f"classes/{name}"] = inside[..., 0] if raw.shape[3] == 1 else inside
-    for index in plan.probability_labels:
-        array = probabilities[index]
-        if plan.spec.probability_dtype == "uint8":
+    for index, array in prediction.maps.items():
+        if array.dtype != plan.spec.probability_dtype:
             array = _percent(array, tile)
         arrays[f"probabilities/{names[index]}"] = array
     return arrays, tuple(counts)
@@ -191,9 +217,9 @@ def _around(mask: NDArray[np.uint8]) -> Box | None:
     return Box((lo[0], lo[1], lo[2]), (hi[0], hi[1], hi[2]))
 
 
-def _percent(probabilities: NDArray[np.float32], tile: str) -> NDArray[np.uint8]:
+def _percent(probabilities: NDArray[np.generic], tile: str) -> NDArray[np.uint8]:
     """Whole percents; IntegrityError if that would lose anything."""
-    percents = probabilities * np.float32(100)
+    percents = probabilities.astype(np.float32) * np.float32(100)
     whole = np.rint(percents)
     worst = float(np.abs(percents - whole).max(initial=0.0))
     if not worst <= _PERCENT_TOLERANCE:

@@ -23,6 +23,7 @@ from tbseg_ops.run.model import Stored
 from tbseg_ops.steps.memory import memory_needed
 from tbseg_ops.steps.plan import disk_missing
 from tbseg_ops.steps.work import Workplace, engine_of
+from tbseg_ops.steps.work_left import work_left
 from tbseg_ops.volume import open_source
 
 State = Literal["good", "note", "bad"]
@@ -152,7 +153,7 @@ def _file_system(folder: RunFolder) -> Row | str:
 
 
 def _disk(folder: RunFolder) -> Row | str:
-    needed = disk_missing(folder, folder.plan, folder.inputs)
+    needed = disk_missing(folder.plan, work_left(folder))
     free = free_bytes(folder.path)
     text = f"{free / 1e9:.1f} GB free, up to {needed / 1e9:.1f} GB needed"
     return text if needed <= free else Row(check="disk", state="bad", found=text, mend="free some")

@@ -5,6 +5,7 @@ One file per z slab, so that many workers write at once without a parallel HDF5 
 """
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,9 +26,9 @@ from tbseg_ops.run.files import (
     raw_shape,
     stamp,
 )
-from tbseg_ops.run.finish import Done, Facts, Made, finish
+from tbseg_ops.run.finish import Done, Facts, How, Made, finish
 from tbseg_ops.run.plan import Slab, slab_chunk
-from tbseg_ops.steps.result import Progress, StepResult, silent, told
+from tbseg_ops.steps.result import Progress, StepResult, counted, silent, told
 from tbseg_ops.steps.work import Workplace
 from tbseg_ops.volume import Source
 
@@ -40,21 +41,17 @@ def ingest(*, run: Path, team: Team | None = None, progress: Progress = silent) 
     start, team = time.perf_counter(), team or Alone()
     folder = RunFolder(run)
     slabs = folder.plan.slabs
-    computed, files = 0, {}
+    hows: Counter[How] = Counter()
+    files = {}
     with folder.swept(team.is_root):
         for done in team.map(_Ingest(Workplace.of(folder)), range(len(slabs))):
-            computed += done.computed
+            hows[done.how] += 1
             files[done.record.name] = done.record.file
             progress(done.record.name, told(done), len(files), len(slabs))
         if team.is_root:
             _join(folder, [files[slab.name] for slab in slabs])
-    return StepResult(
-        step="ingest",
-        computed=computed,
-        reused=len(files) - computed,
-        seconds=round(time.perf_counter() - start, 3),
-        file=str(folder.volume_file),
-    )
+    seconds = time.perf_counter() - start
+    return counted("ingest", hows, seconds, str(folder.volume_file))
 
 
 @dataclass(frozen=True)

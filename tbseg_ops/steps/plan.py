@@ -9,12 +9,12 @@ import numpy as np
 from tbseg_ops.classifier import Passport, check_engine, read_passport
 from tbseg_ops.errors import ConfigError, InputError, ResourceError
 from tbseg_ops.geometry import Grid, Index, Tile
-from tbseg_ops.run import Inputs, Plan, Record, Records, RunFolder, RunSpec
+from tbseg_ops.run import Inputs, Plan, RunFolder, RunSpec
 from tbseg_ops.run.commit import free_bytes, storage_errors, temporary
 from tbseg_ops.run.plan import GridModel, slabs_of
 from tbseg_ops.steps.inputs import read_inputs
-from tbseg_ops.steps.merge import WHOLE, merge_key
 from tbseg_ops.steps.result import Progress, silent
+from tbseg_ops.steps.work_left import WorkLeft, work_left
 from tbseg_ops.volume import Source, open_source
 
 _MOST_TILES = 1_000_000  # each has files and records of its own
@@ -23,18 +23,40 @@ _MOST_LABELS = 255  # labels are uint8, and 0 is no class
 _MASK_SHARE, _INTENSITY_SHARE, _PROBABILITY_SHARE = 0.1, 0.7, 0.4
 
 
-def plan(*, spec: RunSpec, run: Path, update: bool = False, progress: Progress = silent) -> Plan:
+def plan(
+    *,
+    spec: RunSpec,
+    run: Path,
+    update: bool = False,
+    earlier: tuple[Path, ...] = (),
+    progress: Progress = silent,
+) -> Plan:
     """Make (or make again) the plan of the run folder ``run``.
 
-    The same spec and input give the same bytes. A folder of another spec is refused unless
-    ``update``; what is already done and still right is recognised in either case.
+    The same spec, input and earlier runs give the same bytes. A folder of another spec is refused
+    unless ``update``; what is already done and still right is recognised in either case.
+    ``earlier``: folders of runs from which finished pieces are taken over, the best one first.
 
     InputError: volume or classifier are unusable. ConfigError: the parameters are, or the folder
-    belongs to another spec. ResourceError: the disk is too small.
+    belongs to another spec, or an earlier one is no run. ResourceError: the disk is too small.
     """
     folder = RunFolder(run)
     if not update:
         _refuse_other_spec(folder, spec)
+    before = folder.stored_plan()
+    future = draft(spec=spec, run=run, earlier=earlier, progress=progress)
+    _check_room(future, work_left(future, before))
+    with folder.planning():
+        folder.store(future.plan, future.inputs)
+        folder.called_off_file.unlink(missing_ok=True)
+    return future.plan
+
+
+def draft(
+    *, spec: RunSpec, run: Path, earlier: tuple[Path, ...] = (), progress: Progress = silent
+) -> RunFolder:
+    """The run folder with the plan that ``plan`` would make; nothing but a probe is written."""
+    folder = RunFolder(run)
     passport = read_passport(spec.classifier)
     with open_source(spec.volume) as source:
         passport.check_volume(source.info.shape, source.info.channels)
@@ -42,19 +64,23 @@ def plan(*, spec: RunSpec, run: Path, update: bool = False, progress: Progress =
         _check_classes(spec, passport)
         _check_writable(folder)
         inputs = read_inputs(source, spec.mask, progress)
-        made = _plan(spec, source, passport, engine_version, inputs)
-    _check_room(folder, made, inputs)
-    with folder.planning():
-        folder.store(made, inputs)
-        folder.called_off_file.unlink(missing_ok=True)
-    return made
+        made = _plan(spec, source, passport, engine_version, inputs, folder, earlier)
+    return folder.under(made, inputs)
 
 
 def _plan(
-    spec: RunSpec, source: Source, passport: Passport, engine_version: str, inputs: Inputs
+    spec: RunSpec,
+    source: Source,
+    passport: Passport,
+    engine_version: str,
+    inputs: Inputs,
+    folder: RunFolder,
+    earlier: tuple[Path, ...],
 ) -> Plan:
     info = source.info
-    grid = Grid.balanced(info.shape, spec.tile, passport.halo_for(info.shape))
+    runs = [_earlier_run(path) for path in earlier]
+    olds = [old for run in (folder, *runs) if (old := run.stored_plan()) is not None]
+    grid = _grid(spec, info.shape, passport, olds)
     if len(grid) > _MOST_TILES:
         raise ConfigError(
             "the tiles are too small for this volume",
@@ -74,7 +100,32 @@ def _plan(
         batch_size=size,
         batches=ceil(len(grid) / size),
         notes=(*source.warnings, *_grid_notes(spec.tile, grid)),
+        earlier=tuple(str(run.path) for run in runs),
     )
+
+
+def _earlier_run(path: Path) -> RunFolder:
+    run = RunFolder(path)
+    if not run.plan_file.is_file():
+        raise ConfigError(
+            "the earlier run is not the folder of a planned run",
+            file=run.plan_file,
+            expected="a file made by tbseg plan",
+            found="no such file",
+            mend="correct --earlier, or leave it out",
+        )
+    return run
+
+
+def _grid(spec: RunSpec, shape: Index, passport: Passport, olds: list[Plan]) -> Grid:
+    """The tiles: those of an earlier plan where they suit, so that their results can be kept."""
+    halo, least = passport.halo_for(shape), passport.minimum_side_for(shape)
+    for old in olds:
+        if old.spec.tile == spec.tile and old.grid.halo == halo:
+            grid = old.grid.over(shape, spec.tile)
+            if grid is not None and grid[len(grid) - 1].box.shape[0] >= least[0]:
+                return grid
+    return Grid.balanced(shape, spec.tile, halo)
 
 
 def _grid_notes(tile: Index, grid: Grid) -> list[str]:
@@ -159,8 +210,8 @@ def _sample(grid: Grid) -> list[Tile]:
     return [grid[i] for i in range(0, len(grid), max(1, len(grid) // 1000))]
 
 
-def _check_room(folder: RunFolder, made: Plan, inputs: Inputs) -> None:
-    needed = disk_missing(folder, made, inputs)
+def _check_room(folder: RunFolder, left: WorkLeft) -> None:
+    needed = disk_missing(folder.plan, left)
     free = free_bytes(folder.path)
     if needed > free:
         raise ResourceError(
@@ -173,33 +224,17 @@ def _check_room(folder: RunFolder, made: Plan, inputs: Inputs) -> None:
         )
 
 
-def disk_missing(folder: RunFolder, made: Plan, inputs: Inputs) -> float:
-    """Bytes that a run will still take on disk, by the estimates of ``disk_needed``."""
-    missing = _missing(folder, made, inputs)
-    return sum(size * missing[kind] for kind, size in disk_needed(made).items())
+def disk_missing(made: Plan, left: WorkLeft) -> float:
+    """Bytes that a run will still take on disk, by the estimates of ``disk_needed``.
 
-
-def _missing(folder: RunFolder, made: Plan, inputs: Inputs) -> dict[str, float]:
-    """The share of each kind of file that this plan cannot take over from an earlier call."""
-    ingest, split, classify = (folder.records(step) for step in ("ingest", "split", "classify"))
-    slabs = [slab for slab in made.slabs if _has(ingest, slab.name, made.slab_key(inputs, slab))]
-    tiles, classes = 0, []
-    for tile in made.grid if split.names() else ():
-        cut = _has(split, tile.name, made.split_key(inputs, tile))
-        if cut is not None:
-            tiles += 1
-            done = _has(classify, tile.name, made.classify_key(cut.content, tile))
-            classes += [done] if done is not None else []
-    n = len(made.grid)
-    merged = len(classes) == n and _has(folder.records("merge"), WHOLE, merge_key(made, classes))
-    return {
-        "volume": 1 - len(slabs) / len(made.slabs),
-        "tiles": 1 - tiles / n,
-        "classes": 1 - len(classes) / n,
-        "segmentation": 0.0 if merged else 1.0,
+    Pieces that are taken over count as links: they take no space.
+    """
+    ingest, split, classify = (left.of(step) for step in ("ingest", "split", "classify"))
+    needed = disk_needed(made)
+    shares = {
+        "volume": ingest.share_to_write,
+        "tiles": split.share_to_write,
+        "classes": classify.share_to_write,
     }
-
-
-def _has(records: Records, name: str, key: str) -> Record | None:
-    record = records.get(name)
-    return record if record is not None and record.key == key else None
+    merged = 0 if left.merged else needed["segmentation"]
+    return merged + sum(needed[kind] * share for kind, share in shares.items())

@@ -4,6 +4,7 @@
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,9 +28,10 @@ from tbseg_ops.run.files import (
     opened,
     stamp,
 )
-from tbseg_ops.run.finish import Done, Facts, Made, finish
+from tbseg_ops.run.finish import Done, Facts, How, Made, finish, put
 from tbseg_ops.run.plan import Slab
-from tbseg_ops.steps.result import Progress, StepResult, silent, told
+from tbseg_ops.run.takeover import as_taken, find, recorded
+from tbseg_ops.steps.result import Progress, StepResult, counted, silent, told
 from tbseg_ops.steps.work import Workplace
 
 
@@ -43,22 +45,18 @@ def split(
 ) -> StepResult:
     """Write the sub-volumes of a batch, of the named tiles (made anew), or of all.
 
-    IntegrityError if a slab is missing or damaged.
+    None is written for a tile that is classified already, here or in an earlier run that has no
+    sub-volume of it any more. IntegrityError if a slab is missing or damaged.
     """
     start, team = time.perf_counter(), team or Alone()
     folder = RunFolder(run)
     wanted = [tile.index for tile in folder.tiles(batch, tiles)]
-    computed = number = 0
+    hows: Counter[How] = Counter()
     with folder.swept(team.is_root):
         for done in team.map(_Split(Workplace.of(folder), force=tiles is not None), wanted):
-            computed, number = computed + done.computed, number + 1
-            progress(done.record.name, told(done), number, len(wanted))
-    return StepResult(
-        step="split",
-        computed=computed,
-        reused=number - computed,
-        seconds=round(time.perf_counter() - start, 3),
-    )
+            hows[done.how] += 1
+            progress(done.record.name, told(done), hows.total(), len(wanted))
+    return counted("split", hows, time.perf_counter() - start)
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,29 @@ class _Split:
 
     def __call__(self, index: int) -> Done:
         folder = self.place.folder
-        return split_tile(folder, folder.plan.grid[index], force=self.force)
+        tile = folder.plan.grid[index]
+        unneeded = None if self.force else _unneeded(folder, tile)
+        return unneeded or split_tile(folder, tile, force=self.force)
+
+
+def _unneeded(folder: RunFolder, tile: Tile) -> Done | None:
+    """Done without a file, if the tile's content is known and its classes are there; else None."""
+    key = folder.plan.split_key(folder.inputs, tile)
+    own = folder.records("split").get(tile.name)
+    if own is not None and own.key == key:
+        wanted = not own.kept and _is_classified(folder, tile, own.content)
+        return Done(own, "here") if wanted else None
+    known = next(recorded(folder, "split", tile.name, key), None)
+    if known is None or not _is_classified(folder, tile, known.record.content):
+        return None
+    file = folder.relative(folder.tile_file(tile.name, key))
+    return Done(put(folder, as_taken(known, file, kept=False)), "taken")
+
+
+def _is_classified(folder: RunFolder, tile: Tile, content: str) -> bool:
+    key = folder.plan.classify_key(content, tile)
+    here = folder.records("classify").current(tile.name, key)
+    return here is not None or find(folder, "classify", tile.name, key) is not None
 
 
 def split_tile(folder: RunFolder, tile: Tile, *, force: bool = False) -> Done:

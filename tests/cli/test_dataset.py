@@ -89,8 +89,15 @@ def test_a_plan_of_airflow_holds_its_claim_until_publish(brain):
     through(run, until="verify")
     assert tbseg("publish", "--run", run).returncode == 0
     assert listed()["claim"] is None
+    explained = last_json(called("plan", "--dataset", "brain", "--explain", "--json"))
+    assert explained["run"] == str(brain / "brain-runs" / "0002")
+    assert [step["computed"] for step in explained["steps"]] == [0, 0, 0]
+    assert not (brain / "brain-runs" / "0002").exists()
+    assert listed()["claim"] is None
     third = last_json(called(*first))
     assert third["run"] == str(brain / "brain-runs" / "0002")
+    plan = json.loads((brain / "brain-runs" / "0002" / "plan.json").read_bytes())
+    assert plan["earlier"] == [str(run)]
 
 
 def test_a_plan_that_fails_leaves_no_claim(brain):
