@@ -31,6 +31,6 @@ def verify(
 
 
 def publish(run: RunOption, as_json: Json = False) -> None:
-    """Write the report of the run, report.html."""
+    """Write the report of the run, report.html, and its RO-Crate."""
     heed(run)
     conclude(steps.publish(run=run), Alone(), as_json)
