@@ -45,6 +45,7 @@ class TbsegPlan(TbsegStep):
         self._refuse_unknown(context["dag"].params, context["dag_run"].conf or {})
         chosen = self._chosen(params["only_tiles"])
         report = self.call(self.command(context))
+        self.run_dir = report["run"]  # for OpenLineage, which asks the operator afterwards
         clear_number = context["dag_run"].clear_number or 0
         plan = {key: report[key] for key in ("run", "tiles", "batches")}
         context["ti"].xcom_push("plan", {**plan, "clear_number": clear_number})

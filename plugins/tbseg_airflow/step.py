@@ -138,10 +138,30 @@ class TbsegStep(BaseOperator):
             self.log.warning("this task is being ended; so is its command")
             self._runner.cancel(self._job, CANCEL_GRACE)
 
+    def get_openlineage_facets_on_complete(self, ti: Any) -> Any:
+        """What the provider OpenLineage asks for, if it is switched on."""
+        from tbseg_airflow.lineage import lineage
+
+        return lineage(self.step, self.run_dir, done=True)
+
+    def get_openlineage_facets_on_failure(self, ti: Any) -> Any:
+        from tbseg_airflow.lineage import lineage
+
+        return lineage(self.step, self.run_dir, done=False)
+
     def _announce(self, context: Context, result: dict[str, Scalar]) -> None:
-        """An asset event for what this step publishes, if the task declares an alias for it."""
+        """An asset event for what this step publishes, if the task declares an alias for it.
+
+        ``extra``: the command's result, with the run folder as ``run`` and ``file`` as ``report``.
+        """
         for outlet in self.outlets:
             if isinstance(outlet, AssetAlias):
-                name = quote("/".join(Path(self.run_dir).parts[-2:]).strip("/"))
+                name = self._dataset(context)
                 asset = Asset(name=f"{name}/segmentation", uri=f"tbseg://{name}/segmentation")
-                context["outlet_events"][outlet].add(asset, extra={"run": self.run_dir, **result})
+                extra = {"run": self.run_dir, "report": result.get("file"), **result}
+                context["outlet_events"][outlet].add(asset, extra=extra)
+
+    def _dataset(self, context: Context) -> str:
+        """The registered dataset of the form; else the last two names of the run folder."""
+        dataset = context.get("params", {}).get("dataset")
+        return quote(dataset or "/".join(Path(self.run_dir).parts[-2:]).strip("/"))

@@ -32,7 +32,7 @@ def verify(
 
 
 def publish(run: RunOption, as_json: Json = False) -> None:
-    """Write the report of the run, report.html. A dataset's run gives up its claim then."""
+    """Write the report of the run and its RO-Crate. A dataset's run gives up its claim then."""
     heed(run)
     result = steps.publish(run=run)
     release_finished(run)

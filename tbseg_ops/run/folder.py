@@ -60,6 +60,10 @@ class RunFolder:
         return self.path / "report.html"
 
     @property
+    def crate_file(self) -> Path:
+        return self.path / "ro-crate-metadata.json"
+
+    @property
     def called_off_file(self) -> Path:
         return self.path / "called-off"
 

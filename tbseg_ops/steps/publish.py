@@ -1,4 +1,4 @@
-"""publish: a self-contained HTML report: pictures, shares of the classes, what was done."""
+"""publish: a self-contained HTML report and an RO-Crate: what was done, and from what."""
 
 import base64
 import time
@@ -17,32 +17,51 @@ from tbseg_ops.run import RunFolder
 from tbseg_ops.run.commit import commit_over
 from tbseg_ops.run.files import LABELS, encoded, opened
 from tbseg_ops.run.records import Record, Step
+from tbseg_ops.steps.crate import Done, crate_of
+from tbseg_ops.steps.merge import WHOLE
 from tbseg_ops.steps.result import Progress, StepResult, silent
 from tbseg_ops.steps.split import read_volume
-from tbseg_ops.steps.status import status
+from tbseg_ops.steps.status import Status, status
 from tbseg_ops.steps.verify import check_identity
 
 _VIEW = 640  # voxels a side of the part that is pictured, at full resolution
 _OVERLAY = 0.45
 
 
-def publish(*, run: Path, progress: Progress = silent) -> StepResult:
-    """Write ``report.html`` from the merged file and the records.
+class Published(StepResult):
+    """``file`` is the report, ``result`` the merged file; ``digest`` tells what its arrays hold."""
+
+    run: str
+    result: str
+    digest: str
+    crate: str
+
+
+def publish(*, run: Path, progress: Progress = silent) -> Published:
+    """Write ``report.html`` and ``ro-crate-metadata.json`` from the merged file and the records.
 
     IntegrityError if the run is not merged.
     """
     start = time.perf_counter()
     folder = RunFolder(run)
     _, records = check_identity(folder)
-    page = _environment().get_template("report.html.jinja").render(_facts(folder, records))
-    commit_over(folder.report_file, page.encode())
-    progress("report", "written", 1, 1)
-    return StepResult(
+    done, state = _done(folder, records), status(run=folder.path)
+    page = _environment().get_template("report.html.jinja").render(_facts(folder, done, state))
+    # A folder's name need not be UTF-8: what is not is shown escaped.
+    commit_over(folder.report_file, page.encode(errors="backslashreplace"))
+    progress("report", "written", 1, 2)
+    commit_over(folder.crate_file, crate_of(folder, done, state.verified))
+    progress("crate", "written", 2, 2)
+    return Published(
         step="publish",
         computed=1,
         reused=0,
         seconds=round(time.perf_counter() - start, 3),
         file=str(folder.report_file),
+        run=str(folder.path),
+        result=str(folder.segmentation_file),
+        digest=done["merge"][0].content,
+        crate=str(folder.crate_file),
     )
 
 
@@ -56,8 +75,8 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _facts(folder: RunFolder, records: list[Record]) -> dict[str, object]:
-    plan = folder.plan
+def _facts(folder: RunFolder, done: Done, state: Status) -> dict[str, object]:
+    plan, records = folder.plan, done["classify"]
     passport = plan.classifier
     counts = [sum(n) for n in zip(*(r.counts for r in records), strict=True)]
     voxels = sum(counts)  # without those outside of the mask
@@ -83,35 +102,38 @@ def _facts(folder: RunFolder, records: list[Record]) -> dict[str, object]:
         ],
         "outside": prod(plan.volume.shape) - voxels,
         "views": _views(folder, colors),
-        "steps": _steps(folder, records),
+        "steps": _steps(done),
         "hosts": sorted({r.host for r in records}),
         "not_finite": sum(r.not_finite for r in records),
         "redone": [r.name for r in records if r.attempts > 1],
-        "status": status(run=folder.path),
+        "status": state,
         "size": folder.segmentation_file.stat().st_size,
         "version": __version__,
     }
 
 
-def _steps(folder: RunFolder, records: list[Record]) -> list[dict[str, object]]:
+def _done(folder: RunFolder, records: list[Record]) -> Done:
+    """The records of each step; ``records`` are those of classify."""
+    return {
+        "ingest": _of(folder, "ingest", [s.name for s in folder.plan.slabs]),
+        "split": _of(folder, "split", [r.name for r in records]),
+        "classify": records,
+        "merge": _of(folder, "merge", [WHOLE]),
+        "verify": _of(folder, "verify", [WHOLE]),
+    }
+
+
+def _steps(done: Done) -> list[dict[str, object]]:
     """Pieces and summed working seconds of each step, over all workers."""
-    rows: list[dict[str, object]] = []
-    for step, done in (
-        ("ingest", _of(folder, "ingest", [s.name for s in folder.plan.slabs])),
-        ("split", _of(folder, "split", [r.name for r in records])),
-        ("classify", records),
-        ("merge", _of(folder, "merge", ["volume"])),
-        ("verify", _of(folder, "verify", ["volume"])),
-    ):
-        rows.append(
-            {
-                "step": step,
-                "pieces": len(done),
-                "seconds": sum(r.seconds for r in done),
-                "bytes": sum(r.size for r in done) if step != "verify" else 0,
-            }
-        )
-    return rows
+    return [
+        {
+            "step": step,
+            "pieces": len(records),
+            "seconds": sum(r.seconds for r in records),
+            "bytes": sum(r.size for r in records) if step != "verify" else 0,
+        }
+        for step, records in done.items()
+    ]
 
 
 def _of(folder: RunFolder, step: Step, names: Iterable[str]) -> list[Record]:

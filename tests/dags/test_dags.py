@@ -184,9 +184,11 @@ def test_documentation_names_every_task(dag):
 
 
 def test_airflow_cfg_has_no_unknown_or_deprecated_key(home):
-    """Against the list of options that comes with the installed Airflow."""
+    """Against the lists of options that come with the installed Airflow and its provider."""
+    from airflow.providers.openlineage.get_provider_info import get_provider_info
+
     text = importlib.resources.files("airflow.config_templates").joinpath("config.yml").read_text()
-    known = yaml.safe_load(text)
+    known = yaml.safe_load(text) | get_provider_info()["config"]
     section = ""
     for line in (home.path / "airflow.cfg").read_text().splitlines():
         if found := re.fullmatch(r"\[(.+)\]", line):

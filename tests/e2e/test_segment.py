@@ -6,6 +6,7 @@ import sys
 import h5py
 import pytest
 
+from tbseg_ops.run import RunFolder
 from tests.e2e.deployment import DAG, TASKS
 from tests.runs import VESSELS
 from tests.synthetic import write_stack
@@ -56,7 +57,9 @@ def test_its_asset_event(airflow, done):
     events = airflow.api.get("assets/events", source_run_id=run)["asset_events"]
     (event,) = [event for event in events if event["source_task_id"] == "publish"]
     assert event["extra"]["run"] == str(folder)
-    assert event["extra"]["file"] == str(folder / "report.html")
+    assert event["extra"]["file"] == event["extra"]["report"] == str(folder / "report.html")
+    assert event["extra"]["result"] == str(folder / "segmentation.h5")
+    assert event["extra"]["digest"] == RunFolder(folder).records("merge").get("volume").content
     asset = airflow.api.get(f"assets/{event['asset_id']}")
     assert asset["uri"] == f"tbseg://{folder.parent.name}/{folder.name}/segmentation"
 

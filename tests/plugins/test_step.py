@@ -202,25 +202,32 @@ def test_on_kill_before_anything_runs(step):
 
 
 @pytest.mark.parametrize(
-    ("run", "uri"),
+    ("run", "params", "uri"),
     [
-        ("/data/brain7-vessels", "tbseg://data/brain7-vessels/segmentation"),
-        ("/data/mouse 3/\N{GREEK SMALL LETTER MU}#1", "tbseg://mouse%203/%CE%BC%231/segmentation"),
-        ("/run", "tbseg://run/segmentation"),
+        ("/data/brain7-vessels", {}, "tbseg://data/brain7-vessels/segmentation"),
+        (
+            "/data/mouse 3/\N{GREEK SMALL LETTER MU}#1",
+            {"dataset": None},
+            "tbseg://mouse%203/%CE%BC%231/segmentation",
+        ),
+        ("/run", {"dataset": ""}, "tbseg://run/segmentation"),
+        ("/data/runs/0007", {"dataset": "brain7.a"}, "tbseg://brain7.a/segmentation"),
     ],
 )
-def test_an_asset_event_is_announced(step, run, uri):
+def test_an_asset_event_is_announced(step, run, params, uri):
     from airflow.sdk import AssetAlias
 
     added = []
     events = SimpleNamespace(add=lambda asset, extra: added.append((asset, extra)))
     alias = AssetAlias("tbseg")
-    made = step(REPORT, outlets=[alias], run_dir=run)
-    made.execute(context() | {"outlet_events": {alias: events}})
+    published = "import json\nprint(json.dumps({'file': 'r', 'digest': 'd', 'result': 's'}))"
+    made = step(published, outlets=[alias], run_dir=run)
+    made.execute(context() | {"outlet_events": {alias: events}, "params": params})
     ((asset, extra),) = added
     assert asset.uri == uri
-    assert extra["run"] == run
-    assert extra["computed"] == 2
+    assert asset.name == uri.removeprefix("tbseg://")
+    found = {key: extra[key] for key in ("run", "report", "file", "digest", "result")}
+    assert found == {"run": run, "report": "r", "file": "r", "digest": "d", "result": "s"}
     json.dumps(extra)
 
 
