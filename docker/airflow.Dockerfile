@@ -26,11 +26,12 @@ RUN pip install --no-deps --no-build-isolation --compile /opt/tbseg/source \
     && pip check
 
 COPY --chown=50000:0 airflow.cfg docker/health.py ./
+COPY --chown=50000:0 config config
 COPY --chown=50000:0 dags dags
 COPY --chown=50000:0 plugins plugins
 # What the form shows at first: the volume and the classifier of the demo.
 COPY --chown=50000:0 tests/reference/nuclei tests/reference/nuclei
-RUN python -m compileall -q dags plugins
+RUN python -m compileall -q config dags plugins
 
 # Keys come by environment (docker/compose.yaml, docker/helm-values.yaml): none is in the image, and
 # without them the API server does not start. airflow.cfg names a key file: empty switches that off.

@@ -17,7 +17,7 @@ def make_home(folder: Path) -> Home:
     """A copy of what a deployment needs, with keys of its own; the reference sets are linked."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "airflow.cfg", folder)
-    for name in ("dags", "plugins"):
+    for name in ("config", "dags", "plugins"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "tests").mkdir()
     (folder / "tests" / "reference").symlink_to(ROOT / "tests" / "reference")

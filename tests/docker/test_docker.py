@@ -311,6 +311,11 @@ def test_helm_repeats_airflow_cfg():
     assert values["config"]["core"]["parallelism"] == slots
 
 
+def test_helm_has_the_local_settings_of_the_image():
+    ours = (ROOT / "config" / "airflow_local_settings.py").read_text()
+    assert ours.partition('"""\n\n')[2] == helm()["airflowLocalSettings"]
+
+
 def test_the_page_names_every_file():
     text = (ROOT / "docs/images.md").read_text()
     for name in ("compose.yaml", "helm-values.yaml", "new-env.sh", "lock.sh", "make images"):

@@ -36,7 +36,7 @@ def test_it_answers_on_this_machine_only(airflow):
 @pytest.mark.xdist_group("airflow")
 def test_all_state_is_below_the_state_folder(airflow):
     made = {path.name for path in airflow.home.path.iterdir()}
-    assert made == {"airflow.cfg", "dags", "plugins", "tests", ".airflow"}
+    assert made == {"airflow.cfg", "config", "dags", "plugins", "tests", ".airflow"}
 
 
 def test_what_does_not_run_is_not_found(tmp_path):

@@ -53,6 +53,39 @@ def test_a_run_over_two_hosts(airflow, form, rack, local, tmp_path):
     assert attempts == {name: 2 if name == "z000_y001_x001" else 1 for name in attempts}
 
 
+@pytest.fixture
+def two_slots(airflow):
+    """The pool of the hosts, with fewer slots than there are places on them."""
+    path = "pools/tbseg_ssh"
+    before = airflow.api.get(path)
+    names = ("name", "slots", "description", "include_deferred")
+    whole = {name: before[name] for name in names}
+    assert (before["slots"], before["include_deferred"]) == (512, True)
+    airflow.api.patch(path, {**whole, "slots": 2})
+    yield
+    airflow.api.patch(path, whole)
+
+
+def test_a_full_pool_bounds_the_jobs_and_blocks_nobody(
+    airflow, form, rack, local, tmp_path, two_slots
+):
+    """An instance whose job has ended needs a slot again: it gets one before its siblings."""
+    run = airflow.trigger(**form, run=str(tmp_path / "run"), backend="ssh")
+    busy, end = set(), time.monotonic() + 300
+    while (states := airflow.states(run)).get("publish") != "success":
+        assert time.monotonic() < end, states
+        at_once = [s for n, s in states.items() if n.startswith(("split[", "classify["))]
+        busy.add(sum(state in ("queued", "running", "deferred") for state in at_once))
+        time.sleep(0.1)
+    assert max(busy) == 2
+    instances = airflow.instances(run)
+    others = {name: i["pool"] for name, i in instances.items() if i["pool"] != "tbseg_ssh"}
+    assert others == dict.fromkeys(("plan", "verify", "publish"), "default_pool")
+    assert {i["try_number"] for i in instances.values()} == {1}
+    assert airflow.computed(run, "classify") == [1] * 8
+    assert same(datasets(tmp_path / "run" / "segmentation.h5"), local)
+
+
 def test_wrong_input_is_told_as_on_this_machine(airflow, form, rack, tmp_path):
     """Refused at once, with the message of the host, and not tried again."""
     folder = tmp_path / "run"

@@ -1,0 +1,125 @@
+"""A pool of Airflow for each backend: how much of its work there may be at once.
+
+Which backend a run takes is known when it is triggered and not when the DAG is read, so the pool
+cannot stand in the DAG. ``task_instance_mutation_hook`` is Airflow's way (a *cluster policy*,
+registered by ``config/airflow_local_settings.py``): the scheduler and the API server call it for
+each task instance that they make, clear or restore. An exception in it would end the scheduler.
+
+``Keeper`` (registered by ``plugins/tbseg_pools.py``) makes the pools that are missing. See
+docs/airflow.md, "Pools".
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow.listeners import hookimpl
+
+if TYPE_CHECKING:
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+
+# Airflow's models are imported when they are used: this module is loaded while Airflow itself is.
+
+DAG = "tbseg_segment"
+STEPS = frozenset({"doctor", "ingest", "split", "classify", "merge"})  # the others run here
+NO_LIMIT = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A pool as it is made at first; what people change in it later stays."""
+
+    name: str
+    slots: int
+    description: str
+    include_deferred: bool = True  # what waits for a job or a pod has one
+
+
+POOLS = {
+    "local": Wanted(
+        "tbseg_local",
+        NO_LIMIT,
+        "tbseg's work on the machine of Airflow. The number of tasks at once is the limit.",
+        include_deferred=False,
+    ),
+    "ssh": Wanted("tbseg_ssh", 512, "tbseg's work on hosts: jobs that run or wait for a place."),
+    "kubernetes": Wanted("tbseg_kubernetes", 50, "tbseg's work in pods: pods there are at once."),
+}
+
+
+def task_instance_mutation_hook(task_instance: "TaskInstance", dag_run: "DagRun | None") -> None:
+    """Put an instance that works on the run's backend into the backend's pool.
+
+    Into Airflow's default pool where that pool is missing: the scheduler leaves an instance whose
+    pool does not exist waiting for ever.
+    """
+    if dag_run is None or task_instance.dag_id != DAG or task_instance.task_id not in STEPS:
+        return  # without a run: Airflow calls again when there is one
+    wanted = POOLS.get(_backend(task_instance, dag_run))
+    if wanted is not None:  # the task itself refuses another backend
+        task_instance.pool = wanted.name if _is_there(wanted.name, dag_run) else _default()
+
+
+def _backend(task_instance: "TaskInstance", dag_run: "DagRun") -> str:
+    """The form's value; the DAG's own where the run was triggered without."""
+    given = (dag_run.conf or {}).get("backend")
+    if given is None:
+        dag = getattr(dag_run, "dag", None) or getattr(task_instance.task, "dag", None)
+        given = dag.params.get("backend") if dag is not None else None
+    return str(given)
+
+
+def _is_there(pool: str, dag_run: "DagRun") -> bool:
+    """Read in the run's own transaction: the scheduler allows no other, and no commit."""
+    from airflow.models.pool import Pool
+    from sqlalchemy import select
+    from sqlalchemy.orm import object_session
+
+    session = object_session(dag_run)
+    if session is None:
+        return False
+    with session.no_autoflush:
+        return session.scalar(select(Pool.id).where(Pool.pool == pool)) is not None
+
+
+def _default() -> str:
+    from airflow.models.pool import Pool
+
+    return Pool.DEFAULT_POOL_NAME
+
+
+class Keeper:
+    """Makes the pools that are missing when the scheduler starts, or another part with a job."""
+
+    @hookimpl
+    def on_starting(self, component: Any) -> None:
+        from airflow.jobs.job import Job
+
+        if isinstance(component, Job):  # else a task: it has no database
+            make_missing()
+
+
+def make_missing() -> None:
+    """Make the pools that are not there."""
+    from airflow.models.pool import Pool
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+    from sqlalchemy.exc import IntegrityError
+
+    with create_session() as session:
+        there = set(session.scalars(select(Pool.pool)))
+    for wanted in POOLS.values():
+        if wanted.name in there:
+            continue
+        try:
+            with create_session() as session:
+                session.add(
+                    Pool(
+                        pool=wanted.name,
+                        slots=wanted.slots,
+                        description=wanted.description,
+                        include_deferred=wanted.include_deferred,
+                    )
+                )
+        except IntegrityError:
+            pass  # another part of Airflow, which starts at the same time, was quicker
