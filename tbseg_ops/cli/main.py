@@ -9,7 +9,19 @@ from pathlib import Path
 import typer
 
 from tbseg_ops import __version__
-from tbseg_ops.cli import agent, audit, cancel, doctor, inspect, pieces, plan, run, status, whole
+from tbseg_ops.cli import (
+    agent,
+    audit,
+    cancel,
+    doctor,
+    forecast,
+    inspect,
+    pieces,
+    plan,
+    run,
+    status,
+    whole,
+)
 from tbseg_ops.errors import ResourceError, TbsegError
 from tbseg_ops.run.commit import storage_errors
 from tbseg_ops.run.pieces import under_mpi
@@ -32,9 +44,11 @@ app.command(rich_help_panel="Look")(inspect.inspect)
 app.command(rich_help_panel="Look")(audit.audit)
 app.command(rich_help_panel="Look")(status.status)
 app.command(rich_help_panel="Look")(doctor.doctor)
+app.command(rich_help_panel="Look")(forecast.forecast)
 app.command(rich_help_panel="Single steps")(plan.plan)
 app.command(rich_help_panel="Single steps")(whole.ingest)
 app.command(rich_help_panel="Single steps")(pieces.split)
+app.command(rich_help_panel="Single steps")(forecast.calibrate)
 app.command(rich_help_panel="Single steps")(pieces.classify)
 app.command(rich_help_panel="Single steps")(whole.merge)
 app.command(rich_help_panel="Single steps")(whole.verify)

@@ -17,6 +17,7 @@ from tbseg_ops.run import RunFolder
 from tbseg_ops.run.commit import commit_over
 from tbseg_ops.run.files import LABELS, encoded, opened
 from tbseg_ops.run.records import Record, Step
+from tbseg_ops.steps.reality import compared
 from tbseg_ops.steps.result import Progress, StepResult, silent
 from tbseg_ops.steps.split import read_volume
 from tbseg_ops.steps.status import status
@@ -84,6 +85,8 @@ def _facts(folder: RunFolder, records: list[Record]) -> dict[str, object]:
         "outside": prod(plan.volume.shape) - voxels,
         "views": _views(folder, colors),
         "steps": _steps(folder, records),
+        "forecast": folder.stored_forecast(),
+        "comparisons": compared(folder, records),
         "hosts": sorted({r.host for r in records}),
         "not_finite": sum(r.not_finite for r in records),
         "redone": [r.name for r in records if r.attempts > 1],
