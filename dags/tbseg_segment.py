@@ -19,10 +19,12 @@ In the run folder: **segmentation.h5**, one array per class, named as in ilastik
 2. **doctor** checks each machine that is to do the work: shared folder, versions, disk, memory.
 3. **ingest** reads the slices into one 3D HDF5 volume.
 4. **split** cuts out each tile, with as much around it as the classifier's features see.
-5. **classify** runs the classifier on each tile: one array per class.
-6. **merge** puts the tiles together.
-7. **verify** checks that nothing is missing or stale, and that no seam can be seen.
-8. **publish** writes the report.
+5. **calibrate** classifies a few tiles, from which **forecast** tells how long the rest will take
+   and how much disk and memory it needs; **approve** asks a person, if the form says so.
+6. **classify** runs the classifier on each tile: one array per class.
+7. **merge** puts the tiles together.
+8. **verify** checks that nothing is missing or stale, and that no seam can be seen.
+9. **publish** writes the report.
 
 ### When something goes wrong
 Click the red task, then **Logs**: the last lines say what was found, what was expected and what
@@ -40,7 +42,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from airflow.sdk import DAG, AssetAlias, Param
+from tbseg_airflow.approval import TbsegApproval
 from tbseg_airflow.doctor import TbsegDoctor
+from tbseg_airflow.forecast import TbsegCalibrate, TbsegForecast
 from tbseg_airflow.names import registered
 from tbseg_airflow.plan import TbsegPlan
 from tbseg_airflow.step import TbsegStep
@@ -216,10 +220,32 @@ PARAMS = {
         title="Processes for ingest, merge and verify",
         description_md="They run alone. Empty: as many as there are cores.",
     ),
+    "approval_hours": Param(
+        None,
+        type=["null", "number"],
+        minimum=0,
+        maximum=100_000,
+        section="Resources",
+        title="Ask before more than so many hours",
+        description_md="If the rest of the run is expected to take longer, the task *approve* waits"
+        " until somebody approves or rejects it under *Required Actions*. Empty: never ask.",
+    ),
+    "calibration": Param(
+        3,
+        type="integer",
+        minimum=0,
+        maximum=100,
+        section="Resources",
+        title="Tiles to measure before the forecast",
+        description_md="On each host. They are tiles of the run, done first. 0: none; then the"
+        " forecast rests on what was measured before, or is a guess.",
+    ),
 }
 
 TOGETHER = "{{ '--workers=%d' % params.workers if params.workers else '' }}"
 PER_TILE = "--workers=1"
+THREADS = "--threads={{ params.threads }}"
+AGAIN = "{{ '--tiles=%s' % params.only_tiles if params.only_tiles else '' }}"
 ELSEWHERE = "{{ params.backend }}"
 
 with DAG(
@@ -250,10 +276,21 @@ with DAG(
         backend=ELSEWHERE,
         map_index_template="{{ task.title }}",
     ).expand(what=plan.output)
+    calibrate = TbsegCalibrate.partial(
+        task_id="calibrate",
+        options=[THREADS],
+        backend=ELSEWHERE,
+        map_index_template="{{ task.title }}",
+    ).expand(what=doctor.output)
+    forecast = TbsegForecast(task_id="forecast", options=[THREADS, AGAIN])
+    approve = TbsegApproval(
+        task_id="approve",
+        most_hours="{{ '' if params.approval_hours is none else params.approval_hours }}",
+    )
     classify = TbsegStep.partial(
         task_id="classify",
         step="classify",
-        options=[PER_TILE, "--threads={{ params.threads }}"],
+        options=[PER_TILE, THREADS],
         backend=ELSEWHERE,
         map_index_template="{{ task.title }}",
     ).expand(what=plan.output)
@@ -262,4 +299,5 @@ with DAG(
     # The last task, and only if all went well: the state of the run is the state of this task.
     publish = TbsegStep(task_id="publish", step="publish", outlets=[AssetAlias("tbseg")])
 
-    plan >> doctor >> ingest >> split >> classify >> merge >> verify >> publish
+    plan >> doctor >> ingest >> split >> calibrate >> forecast >> approve
+    approve >> classify >> merge >> verify >> publish

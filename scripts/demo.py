@@ -14,7 +14,10 @@ from scripts.follow import Follower
 from scripts.home import Home
 from scripts.service import DAG, Service, ServiceError, find, up
 
-TASKS = ("plan", "doctor", "ingest", "split", "classify", "merge", "verify", "publish")
+TASKS = (
+    *("plan", "doctor", "ingest", "split", "calibrate", "forecast", "approve"),
+    *("classify", "merge", "verify", "publish"),
+)
 LIMIT_SECONDS = 3600
 # ilastik's own labels move by this much with its version and the way it cuts its blocks.
 MOST_DIFFERING = 1e-4

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 MEMORY_KEY = "tbseg_out_of_memory"
 TAIL_LINES = 2000  # of a pod's log: an error's message and the report are its end
 QUIET = logging.Logger("quiet", logging.CRITICAL + 1)
+LIKE = {"calibrate": "classify"}  # steps with the images and resources of another one
 UNREACHABLE = (HTTPError, KubernetesApiException)
 
 
@@ -53,7 +54,12 @@ class KubernetesBackend:
         chosen = settings()
         store = context.get("task_state_store")
         too_little = store.get(MEMORY_KEY) if store is not None else None
-        pod = manifest(chosen, step.step, arguments, str(too_little) if too_little else None)
+        pod = manifest(
+            chosen,
+            LIKE.get(step.step, step.step),
+            arguments,
+            str(too_little) if too_little else None,
+        )
         container = pod["spec"]["containers"][0]
         step.log.info("image %s, %s", container["image"], container["resources"])
         step.log.info("$ %s", shlex.join(arguments))

@@ -15,6 +15,7 @@ from tbseg_ops.cli import (
     cancel,
     dataset,
     doctor,
+    forecast,
     inspect,
     pieces,
     plan,
@@ -44,9 +45,11 @@ app.command(rich_help_panel="Look")(inspect.inspect)
 app.command(rich_help_panel="Look")(audit.audit)
 app.command(rich_help_panel="Look")(status.status)
 app.command(rich_help_panel="Look")(doctor.doctor)
+app.command(rich_help_panel="Look")(forecast.forecast)
 app.command(rich_help_panel="Single steps")(plan.plan)
 app.command(rich_help_panel="Single steps")(whole.ingest)
 app.command(rich_help_panel="Single steps")(pieces.split)
+app.command(rich_help_panel="Single steps")(forecast.calibrate)
 app.command(rich_help_panel="Single steps")(pieces.classify)
 app.command(rich_help_panel="Single steps")(whole.merge)
 app.command(rich_help_panel="Single steps")(whole.verify)

@@ -71,6 +71,11 @@ class Plan(Stored):
         return Grid(g.volume, g.core, g.chunk, g.halo)
 
     @property
+    def digest(self) -> str:
+        """By it, what was made for a plan knows that plan."""
+        return digest_of(self.model_dump(mode="json"))
+
+    @property
     def probability_labels(self) -> tuple[int, ...]:
         """Indices of the classes whose probability maps are written."""
         return self.spec.wanted_probabilities(self.classifier.labels)

@@ -1,10 +1,12 @@
 """The steps of a run, each one typed, keyword-only function."""
 
 from tbseg_ops.steps.audit import audit
+from tbseg_ops.steps.calibrate import calibrate
 from tbseg_ops.steps.changes import Changes, changes
 from tbseg_ops.steps.classify import classify
 from tbseg_ops.steps.dataset_runs import Choice, RunState, choose, claim_next, run_state
 from tbseg_ops.steps.doctor import doctor, leave_token, take_token
+from tbseg_ops.steps.forecast import Crew, forecast
 from tbseg_ops.steps.ingest import ingest
 from tbseg_ops.steps.memory import memory_needed
 from tbseg_ops.steps.merge import merge
@@ -19,12 +21,14 @@ from tbseg_ops.steps.work_left import StepLeft, WorkLeft, work_left
 __all__ = [
     "Changes",
     "Choice",
+    "Crew",
     "Progress",
     "RunState",
     "StepLeft",
     "StepResult",
     "WorkLeft",
     "audit",
+    "calibrate",
     "changes",
     "choose",
     "claim_next",
@@ -33,6 +37,7 @@ __all__ = [
     "disk_needed",
     "doctor",
     "draft",
+    "forecast",
     "ingest",
     "leave_token",
     "memory_needed",

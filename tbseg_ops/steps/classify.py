@@ -49,7 +49,7 @@ def classify(
     start, team = time.perf_counter(), team or Alone()
     folder = RunFolder(run)
     wanted = [tile.index for tile in folder.tiles(batch, tiles)]
-    work = _Classify(Workplace.of(folder), threads, force=tiles is not None)
+    work = ClassifyTile(Workplace.of(folder), threads, force=tiles is not None)
     hows: Counter[How] = Counter()
     with folder.swept(team.is_root):
         for done in team.map(work, wanted):
@@ -73,7 +73,9 @@ def known_content(folder: RunFolder, tile: Tile) -> str | None:
 
 
 @dataclass(frozen=True)
-class _Classify:
+class ClassifyTile:
+    """The work on one tile, by its index in the grid; small to pickle."""
+
     place: Workplace
     threads: int
     force: bool

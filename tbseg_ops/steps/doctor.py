@@ -41,9 +41,10 @@ class Row(Stored):
 
 
 class Doctor(Stored):
-    """All checks of one machine."""
+    """All checks of one machine; ``cores`` that this process may use."""
 
     host: str
+    cores: int
     rows: tuple[Row, ...]
 
     @property
@@ -89,7 +90,7 @@ def doctor(*, run: Path, token: str | None = None, version: str = __version__) -
         except Exception as error:
             row = Row(check=name, state="bad", found=f"{type(error).__name__}: {error}")
         rows.append(row)
-    return Doctor(host=socket.gethostname(), rows=tuple(rows))
+    return Doctor(host=socket.gethostname(), cores=_cores(), rows=tuple(rows))
 
 
 def _version(wanted: str) -> Row | str:
@@ -187,7 +188,11 @@ def _processor() -> str:
                 flags = set(line.split())
                 break
     width = next((w for f, w in _WIDTHS.items() if f in flags), "128-bit or unknown")
-    return f"{len(os.sched_getaffinity(0))} cores, {width} vectors (the result is the same on any)"
+    return f"{_cores()} cores, {width} vectors (the result is the same on any)"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 _WIDTHS = {"avx512f": "512-bit", "avx2": "256-bit", "sve": "scalable"}

@@ -19,6 +19,7 @@ from tbseg_ops.run.files import LABELS, encoded, opened
 from tbseg_ops.run.records import Record, Step
 from tbseg_ops.steps.crate import Done, crate_of
 from tbseg_ops.steps.merge import WHOLE
+from tbseg_ops.steps.reality import compared
 from tbseg_ops.steps.result import Progress, StepResult, silent
 from tbseg_ops.steps.split import read_volume
 from tbseg_ops.steps.status import Status, status
@@ -103,6 +104,8 @@ def _facts(folder: RunFolder, done: Done, state: Status) -> dict[str, object]:
         "outside": prod(plan.volume.shape) - voxels,
         "views": _views(folder, colors),
         "steps": _steps(done),
+        "forecast": folder.stored_forecast(),
+        "comparisons": compared(folder, records),
         "hosts": sorted({r.host for r in records}),
         "not_finite": sum(r.not_finite for r in records),
         "redone": [r.name for r in records if r.attempts > 1],

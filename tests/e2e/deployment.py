@@ -14,7 +14,10 @@ from scripts.service import Service, find
 from tests.airflow_home import ROOT
 
 DAG = "tbseg_segment"
-TASKS = ("plan", "doctor", "ingest", "split", "classify", "merge", "verify", "publish")
+TASKS = (
+    *("plan", "doctor", "ingest", "split", "calibrate", "forecast", "approve"),
+    *("classify", "merge", "verify", "publish"),
+)
 
 
 def command(home: Home, *arguments: str) -> str:

@@ -1,5 +1,6 @@
 """What a task of the backend ssh does: defer to the trigger, and report in the end."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
@@ -57,6 +58,7 @@ def _fit(hosts: dict[str, dict[str, Any]], log: Any) -> dict[str, Any]:
     A host that is only away is noted: the others do its work, and it joins when it is back.
     """
     bad, fit = [], 0
+    slots: Counter[str] = Counter()
     for conn_id, ended in hosts.items():
         if "trouble" in ended:
             mark = "BAD " if ended["refused"] else "note"
@@ -71,6 +73,7 @@ def _fit(hosts: dict[str, dict[str, Any]], log: Any) -> dict[str, Any]:
             log.info("%-16s %s", conn_id, line)
         if ended["code"] == 0:
             fit += 1
+            slots[ended["name"]] += ended["slots"]
         else:
             bad.append(f"{conn_id}: {_first(transcript.errors)}")
     if bad or not fit:
@@ -79,7 +82,7 @@ def _fit(hosts: dict[str, dict[str, Any]], log: Any) -> dict[str, Any]:
             f"hosts of the backend ssh are not fit for this run\n{text}\n"
             "  mend: see the table above; take a host that is to be left out from the Variable"
         )
-    return {"step": "doctor", "fit": fit, "hosts": len(hosts)}
+    return {"step": "doctor", "fit": fit, "hosts": len(hosts), "slots": dict(slots)}
 
 
 def _first(errors: Iterable[str]) -> str:

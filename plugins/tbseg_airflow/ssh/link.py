@@ -51,6 +51,7 @@ class Link:
         self.options = HostOptions()
         self.host = conn_id
         self.address = ""
+        self.name = conn_id  # that the host gives itself
         self._clock = 0.0  # of the host, minus ours
         self.slots = 1
         self.jobs = 0  # of this process's triggers
@@ -134,7 +135,8 @@ class Link:
             hello = await self._ask(agent, "hello")
             self._agent = agent
             self._clock = float(hello["clock"]) - time.monotonic()
-            self.host = f"{hello['host']} ({self.conn_id})"
+            self.name = str(hello["host"])
+            self.host = f"{self.name} ({self.conn_id})"
             self.slots = self.options.slots or int(hello["cores"])
             self._failures, self.trouble = 0, ""
         except HostRefusedError as error:

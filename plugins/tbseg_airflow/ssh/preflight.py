@@ -18,7 +18,10 @@ _ALWAYS = 10_000  # places: a check needs none of those for work
 
 
 class SshPreflight(SshTrigger):
-    """Its event has "hosts": of each its "trouble", and whether it "refused", or its end."""
+    """Its event has "hosts": of each its "trouble", and whether it "refused", or its end.
+
+    With an end go the "name" that the host has in records, and its "slots".
+    """
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         async with hosts_of(self.settings.hosts) as hosts:
@@ -55,4 +58,6 @@ class SshPreflight(SshTrigger):
             ended = await self._followed(link, job, claimed, Transcript(self.title))
         except (AnswerError, UnreachableError) as error:
             return {"trouble": str(error), "refused": False}
-        return ended or {"trouble": link.trouble, "refused": False}
+        if ended is None:
+            return {"trouble": link.trouble, "refused": False}
+        return {**ended, "name": link.name, "slots": link.slots}

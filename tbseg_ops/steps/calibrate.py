@@ -1,0 +1,107 @@
+"""calibrate: classify a few tiles of a run before all others, to know how long they take."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from tbseg_ops.geometry import Box, Index
+from tbseg_ops.run import Alone, Plan, RunFolder, Team
+from tbseg_ops.run.finish import Done
+from tbseg_ops.steps.classify import ClassifyTile
+from tbseg_ops.steps.result import Progress, StepResult, silent, told
+from tbseg_ops.steps.speeds import spread
+from tbseg_ops.steps.work import Workplace
+
+COUNT = 3
+_SIDE = 16  # voxels of what is computed to have everything compiled and loaded
+
+
+def calibrate(
+    *,
+    run: Path,
+    count: int = COUNT,
+    part: tuple[int, int] = (0, 1),
+    threads: int = 1,
+    team: Team | None = None,
+    progress: Progress = silent,
+) -> StepResult:
+    """Classify ``count`` tiles, spread over the volume, and of them what is missing.
+
+    They are tiles of the run as any others: nothing is computed twice. Their records have the time
+    of the tile alone, without the compiling that the first one on a host would wait for. Never more
+    than half of the tiles, and none where that is one: such a run is its own calibration. ``part``
+    (number, of how many): every so manieth of them, so that several hosts can share them.
+    """
+    start, team = time.perf_counter(), team or Alone()
+    folder = RunFolder(run)
+    number, of = part
+    wanted = chosen(folder.plan, count)[number::of]
+    place = Workplace.of(folder)
+    work = _Warm(place, threads, ClassifyTile(place, threads, force=False))
+    computed = done_now = 0
+    with folder.swept(team.is_root):
+        for done in team.map(work, wanted):
+            computed, done_now = computed + done.computed, done_now + 1
+            progress(done.record.name, told(done), done_now, len(wanted))
+    return StepResult(
+        step="calibrate",
+        computed=computed,
+        reused=done_now - computed,
+        seconds=round(time.perf_counter() - start, 3),
+    )
+
+
+def chosen(plan: Plan, count: int) -> list[int]:
+    """The indices of up to ``count`` tiles, inner ones and such at faces; the same for each call.
+
+    They do not depend on what is finished, so that parts that run side by side agree on them.
+    """
+    grid = plan.grid
+    count = min(count, len(grid) // 2)
+    if count < 2:
+        return []
+    _, ny, nx = grid.counts
+    return [(z * ny + y) * nx + x for z, y, x in spread(grid.counts, count)]
+
+
+@dataclass(frozen=True)
+class _Warm:
+    """Work that finds its process ready."""
+
+    place: Workplace
+    threads: int
+    work: Callable[[int], Done]
+
+    def __call__(self, index: int) -> Done:
+        _warm_up(self.place, self.threads)
+        return self.work(index)
+
+
+@lru_cache(maxsize=1)
+def _warm_up(place: Workplace, threads: int) -> None:
+    """Compile or load all that the engine native needs. The program ilastik starts for each tile.
+
+    Noise, since a constant volume would not need much of it.
+    """
+    plan = place.folder.plan
+    if plan.spec.engine != "native":
+        return
+    core = _middle(plan.volume.shape)
+    box = core.grown(plan.grid.halo, plan.volume.shape)
+    noise = np.random.default_rng(0).integers(0, 100, (*box.shape, plan.volume.channels))
+    engine = place.engine(threads)
+    raw, inner = noise.astype(plan.volume.dtype), core.relative_to(box.lo)
+    if plan.probability_labels:
+        engine.predict(raw, inner)
+    else:
+        engine.predict_labels(raw, inner)
+
+
+def _middle(shape: Index) -> Box:
+    lo = [max(0, (n - _SIDE) // 2) for n in shape]
+    z, y, x = (min(n, low + _SIDE) for n, low in zip(shape, lo, strict=True))
+    return Box((lo[0], lo[1], lo[2]), (z, y, x))
