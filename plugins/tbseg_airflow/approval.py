@@ -62,6 +62,7 @@ class TbsegApproval(ApprovalOperator):
             answer = super().execute_complete(context, event)
         except HITLRejectException:
             who = (event.get("responded_by_user") or {}).get("name", "somebody")
+            self.log.error("the run was rejected by %s", who)
             raise StepRefused(
                 f"the run was rejected by {who}\n"
                 "  mend: trigger it with larger tiles, fewer outputs or more machines, or clear"

@@ -132,7 +132,9 @@ class _Forecaster:
         if samples:
             speeds = Speeds.of(samples)
             places = crew.slots or places_like(speeds, crew.workers)
-            return time_for(speeds, places, units, work, count, crew.pause), basis
+            found = time_for(speeds, places, units, work, count, crew.pause)
+            # Of batches each begins anew: that is in their pause.
+            return found.plus(Range.exactly(0 if crew.batches else _BEGIN)), basis
         rate = 1 / _VOXELS_A_SECOND[plan.spec.engine] / crew.threads
         alike = Speeds({"": rate}, {"": 1}, None, None)
         guess = time_for(alike, {"": self._workers}, units, work, count, crew.pause)

@@ -7,16 +7,18 @@ tile to tile with a coefficient of variation that is common to all hosts.
 import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, inf, pi, prod, sqrt, tan
-from statistics import NormalDist, fmean, variance
+from math import exp, inf, log, pi, prod, sqrt, tan
+from statistics import NormalDist, fmean, harmonic_mean, variance
 
 from tbseg_ops.geometry import Index
 from tbseg_ops.run.forecast import Range
 
 CONFIDENCE = 0.90  # of the intervals
 ONE_SAMPLE = 2.0  # times more or less, where one measurement is all there is
-# Machines drift, and neighbours come and go: no rate is known better than this.
-_LEAST_VARIATION = 0.05
+# Neighbours come and go, disks fill their caches: a host is now and then slower or faster by this.
+_DRIFT = 0.05
+_LEAST_VARIATION = 0.05  # few tiles can be alike by luck
+_MOST = 100.0  # times more or less: beyond, it is not known at all
 _UNKNOWN_HOST = 0.5  # variation between hosts, where only one has been seen
 
 
@@ -55,8 +57,8 @@ class Speeds:
         """ValueError without samples.
 
         Rates are ratios of sums (Cochran, Sampling Techniques, chapter 6), so that small tiles
-        count for what they are. With one sample on each host nothing tells hosts from tiles: all
-        count as one host, and the variation is that of everything.
+        count for what they are. With one sample on each host nothing tells tiles from hosts: the
+        variation of either is that of everything.
         """
         hosts: dict[str, list[Sample]] = {}
         for sample in samples:
@@ -65,20 +67,16 @@ class Speeds:
         counts = {host: len(own) for host, own in hosts.items()}
         freedom = len(samples) - len(hosts)
         if not freedom:
-            tiles = _variation([s.seconds / s.work for s in samples])
-            return cls(dict.fromkeys(rates, _ratio(samples)), counts, tiles, tiles)
-        squares = [
-            (s.seconds / s.work / rates[host] - 1) ** 2 if rates[host] else 0.0
-            for host, own in hosts.items()
-            for s in own
-        ]
-        within = _floored(sum(squares) / freedom, freedom)
+            everything = _variation(list(rates.values()))
+            return cls(rates, counts, everything, everything)
+        squares = sum(_squares(own, rates[host]) for host, own in hosts.items())
+        within = _floored(squares / freedom, freedom)
         return cls(rates, counts, within, _variation(list(rates.values())))
 
     @property
-    def mean(self) -> float:
-        """The mean of the hosts' rates: what a host that was not measured is expected to have."""
-        return fmean(self.rates.values())
+    def typical(self) -> float:
+        """The rate of a host that was not measured: that of hosts which work side by side."""
+        return harmonic_mean(list(self.rates.values()))
 
 
 def places_like(speeds: Speeds, workers: int) -> dict[str, int]:
@@ -103,15 +101,15 @@ def time_for(
 
     Expected: the end of that list schedule with the expected rates. Interval: of a prediction for
     the sum of future observations, mean * (1 +- t sqrt(s²/n + s²/m)) (Hahn and Meeker, Statistical
-    Intervals, section 4.7), with these changes. Rates of hosts have errors of their own, which
-    count by the host's share of the throughput. Where variances have different degrees of freedom
-    t has those of Satterthwaite. It is taken on the logarithm (delta method): time is positive.
-    Below, all workers are busy to the end; above, all but one may wait for the last unit, on the
-    slowest host (Graham's bound of list schedules, 1969).
+    Intervals, section 4.7), with these changes. Rates of hosts have errors of their own, and drift;
+    they count by the host's share of the throughput. Where variances have different degrees of
+    freedom t has those of Satterthwaite. All is taken on the logarithm (delta method): no time is
+    negative. Below, all workers are busy to the end; above, all but one may wait for the last unit,
+    on the slowest host (Graham's bound of list schedules, 1969).
     """
     if not tiles:
         return Range.exactly(0)
-    rates = {host: speeds.rates.get(host, speeds.mean) for host in places}
+    rates = {host: speeds.rates.get(host, speeds.typical) for host in places}
     each = {host: rate * work / units + pause for host, rate in rates.items()}
     seconds = [each[host] for host, number in places.items() for _ in range(number)]
     if not any(seconds):
@@ -195,7 +193,10 @@ def _variances(
     shares = {host: units / sum(done.values()) for host, units in done.items()}
     own = speeds.tiles
     known = sum(shares[host] ** 2 / speeds.counts[host] for host in shares.keys() & speeds.rates)
-    parts = [Variance(own.value * (1 / tiles + known), own.freedom)]
+    parts = [
+        Variance(own.value * (1 / tiles + known), own.freedom),
+        Variance(_DRIFT**2 * sum(share**2 for share in shares.values()), inf),
+    ]
     others = shares.keys() - speeds.rates
     if others:
         share, number = sum(shares[h] for h in others), sum(places[h] for h in others)
@@ -210,7 +211,13 @@ def _factor(parts: list[Variance] | None) -> float:
         return ONE_SAMPLE
     total = sum(part.value for part in parts)
     freedom = total**2 / sum(part.value**2 / part.freedom for part in parts)
-    return exp(student(freedom) * sqrt(total))
+    return exp(min(student(freedom) * sqrt(total), log(_MOST)))
+
+
+def _squares(samples: Sequence[Sample], rate: float) -> float:
+    """Of the deviations from ``rate``, as shares of the mean; small tiles deviate by little."""
+    mean = rate * fmean(s.work for s in samples)
+    return sum((s.seconds - rate * s.work) ** 2 for s in samples) / mean**2 if mean else 0.0
 
 
 def _ratio(samples: Sequence[Sample]) -> float:

@@ -10,8 +10,9 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.bench import baseline
+from tests.bench.forecasts import CASES, coverage
 from tests.bench.speeds import speeds
-from tests.bench.table import document, figure_table, machine, speed_table
+from tests.bench.table import document, figure_table, forecast_table, machine, speed_table
 from tests.bench.targets import (
     Check,
     Figure,
@@ -27,10 +28,15 @@ _WIDTH = 140  # of a file or a pipe, which have none of their own
 def main() -> int:
     options = argparse.ArgumentParser(prog="make bench", description=__doc__)
     options.add_argument("--quick", action="store_true", help="smaller tiles, one run each")
+    options.add_argument("--forecasts", action="store_true", help="only those, simulated")
     options.add_argument("--json", type=Path, default=Path(".bench.json"))
     chosen = options.parse_args()
     runs, side, small = (1, 48, 32) if chosen.quick else (3, 96, 80)
     console = Console(soft_wrap=True) if sys.stdout.isatty() else Console(width=_WIDTH)
+    simulated = [(case, coverage(case)) for case in CASES]
+    if chosen.forecasts:
+        console.print(forecast_table(simulated))
+        return 0
     about = machine()
     console.print(", ".join(f"{key} {value}" for key, value in about.items()))
     measured = list(speeds(runs, small))
@@ -47,6 +53,7 @@ def main() -> int:
     for f in figures:
         if f.note:
             console.print(f"{'not measured: ' if f.value is None else ''}{f.what}: {f.note}")
+    console.print(forecast_table(simulated))
     if baseline.missing():
         console.print(f"no columns of vigra: {baseline.missing()}")
     for check in checks:

@@ -12,6 +12,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from tests.bench.forecasts import Case, Found
 from tests.bench.speeds import Speed
 from tests.bench.targets import Check, Figure
 
@@ -68,6 +69,23 @@ def figure_table(figures: Sequence[Figure]) -> Table:
             {True: "yes", False: "NO", None: ""}[f.reached],
             "" if f.aim is None else f"{bound}{f.aim:g} {f.unit}",
             "" if f.ns is None else _short(f.ns),
+        )
+    return table
+
+
+def forecast_table(simulated: Sequence[tuple[Case, Found]]) -> Table:
+    table = _table(
+        "forecasts of simulated runs, 200 draws each; 90 % is what intervals promise",
+        *("case", "tiles measured", "mean error", "mean bias", "interval held", "high / low"),
+    )
+    for case, found in simulated:
+        table.add_row(
+            case.name,
+            str(case.measured),
+            f"{found.error:.1%}",
+            f"{found.bias:+.1%}",
+            f"{found.held:.1%}",
+            f"{found.width:.2f}",
         )
     return table
 
