@@ -2,6 +2,7 @@
 
 import base64
 import time
+from collections import Counter
 from collections.abc import Iterable
 from math import prod
 from pathlib import Path
@@ -109,6 +110,8 @@ def _facts(folder: RunFolder, done: Done, state: Status) -> dict[str, object]:
         "hosts": sorted({r.host for r in records}),
         "not_finite": sum(r.not_finite for r in records),
         "redone": [r.name for r in records if r.attempts > 1],
+        "taken": Counter(r.origin for r in records if r.origin).most_common(),
+        "derived": sum(r.derived and not r.origin for r in records),
         "status": state,
         "size": folder.segmentation_file.stat().st_size,
         "version": __version__,
@@ -127,13 +130,14 @@ def _done(folder: RunFolder, records: list[Record]) -> Done:
 
 
 def _steps(done: Done) -> list[dict[str, object]]:
-    """Pieces and summed working seconds of each step, over all workers."""
+    """Pieces of each step, and the summed working seconds of those made here, over all workers."""
     return [
         {
             "step": step,
             "pieces": len(records),
-            "seconds": sum(r.seconds for r in records),
-            "bytes": sum(r.size for r in records) if step != "verify" else 0,
+            "taken": sum(bool(r.origin) for r in records),
+            "seconds": sum(r.seconds for r in records if not r.origin),
+            "bytes": sum(r.size for r in records if r.kept) if step != "verify" else 0,
         }
         for step, records in done.items()
     ]

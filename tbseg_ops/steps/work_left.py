@@ -71,6 +71,14 @@ def work_left(folder: RunFolder, before: Plan | None = None) -> WorkLeft:
     return WorkLeft(steps=lefts, merged=lefts[2].here == lefts[2].total and _is_merged(folder))
 
 
+def to_write(folder: RunFolder) -> tuple[list[Tile], list[Tile]]:
+    """The tiles to be computed, and those to be derived, of the plan of ``folder``."""
+    found: dict[How, list[Tile]] = {"computed": [], "derived": [], "taken": [], "here": []}
+    for tile in folder.plan.grid:
+        found[_hows(folder, tile)[1]].append(tile)
+    return found["computed"], found["derived"]
+
+
 def _is_merged(folder: RunFolder) -> bool:
     """Whether the merged file is there, if all tiles are."""
     own = folder.records("classify")
@@ -114,23 +122,32 @@ class _Tally:
 
 
 def _tile(folder: RunFolder, olds: list[_Old], tile: Tile, split: _Tally, classify: _Tally) -> None:
-    """Both steps of a tile: a sub-volume is not cut where the classes are there."""
+    cut, classes, known = _hows(folder, tile)
+    if known:
+        split.add(cut, tile.box, "its file is not there any more")
+        classify.add(classes, tile.box, _why_classes(folder, olds))
+    else:
+        reason = _why_raw(folder, olds, tile, tile.box)
+        split.add(cut, tile.box, reason)
+        classify.add(classes, tile.box, reason)
+
+
+def _hows(folder: RunFolder, tile: Tile) -> tuple[How, How, bool]:
+    """What becomes of a tile's sub-volume and of its classes; whether its content is known.
+
+    A sub-volume is not cut where the classes are there.
+    """
     key = folder.plan.split_key(folder.inputs, tile)
-    how = _how(folder, "split", tile.name, key)
     content = _content(folder, tile, key)
     if content is None:
-        reason = _why_raw(folder, olds, tile, tile.box)
-        split.add("computed", tile.box, reason)
-        classify.add("computed", tile.box, reason)
-        return
-    wanted = folder.plan.classify_key(content, tile)
-    classes = _how(folder, "classify", tile.name, wanted)
+        return "computed", "computed", False
+    cut = _how(folder, "split", tile.name, key)
+    classes = _how(folder, "classify", tile.name, folder.plan.classify_key(content, tile))
     if classes == "computed" and _derivable(folder, tile, content):
         classes = "derived"
-    if how == "computed" and classes in ("here", "taken"):
-        how = classes
-    split.add(how, tile.box, "its file is not there any more")
-    classify.add(classes, tile.box, _why_classes(folder, olds, tile))
+    if cut == "computed" and classes in ("here", "taken"):
+        cut = classes
+    return cut, classes, True
 
 
 def _how(folder: RunFolder, step: Step, name: str, key: str) -> How:
@@ -191,7 +208,7 @@ def _why_raw(folder: RunFolder, olds: list[_Old], tile: Tile | None, box: Box) -
     return "it was not done, or its file is not there any more"
 
 
-def _why_classes(folder: RunFolder, olds: list[_Old], tile: Tile) -> str:
+def _why_classes(folder: RunFolder, olds: list[_Old]) -> str:
     """Why a tile of the same voxels is classified again."""
     if not olds:
         return FIRST

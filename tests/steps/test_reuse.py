@@ -52,6 +52,8 @@ def test_the_same_again_computes_nothing(finished, tmp_path, slices):
     there = finished / "run" / record.file
     assert os.path.samefile(there, tmp_path / "run" / record.file)  # a link, not a copy
     assert not (tmp_path / "run" / "tiles").exists()  # nothing needs the sub-volumes
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert f"8 tiles taken over from <code>{finished / 'run'}</code>" in report
 
 
 def test_a_third_run_needs_the_first_no_more(finished, tmp_path, slices):
