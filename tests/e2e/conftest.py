@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from tests.airflow_home import make_home
-from tests.e2e.deployment import Deployment, command
+from tests.e2e.deployment import REPROCESS, Deployment, command
 from tests.runs import VESSELS, stack
 
 
@@ -17,14 +17,19 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def airflow(tmp_path_factory):
-    # A space in the path: people have them.
-    home = make_home(tmp_path_factory.mktemp("airflow") / "a home")
-    command(home, "up", "--port", str(free_port()))
-    try:
-        service = Deployment(home, None).service
-        yield Deployment(home, service.login())
-    finally:
-        command(home, "down")
+    folder = tmp_path_factory.mktemp("airflow")
+    home = make_home(folder / "a home")  # a space in the path: people have them
+    with pytest.MonkeyPatch.context() as patch:
+        # For the deployment, and for the command line that the tests call.
+        patch.setenv("TBSEG_DATASETS", str(folder / "datasets"))
+        patch.setenv("TBSEG_REPROCESS_SCHEDULE", "* * * * *")
+        command(home, "up", "--port", str(free_port()))
+        try:
+            made = Deployment(home, Deployment(home, None).service.login())
+            made.pause(REPROCESS)  # a test that wants its schedule switches it on
+            yield made
+        finally:
+            command(home, "down")
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.api import Api
+from scripts.api import Api, ApiError
 from scripts.follow import Follower
 from scripts.home import Home
 from scripts.service import Service, find
 from tests.airflow_home import ROOT
 
 DAG = "tbseg_segment"
+REPROCESS = "tbseg_reprocess"
 TASKS = (
     *("plan", "doctor", "ingest", "split", "calibrate", "forecast", "approve"),
     *("classify", "merge", "verify", "publish"),
@@ -43,6 +44,19 @@ class Deployment:
         service = find(self.home)
         assert service is not None
         return service
+
+    def pause(self, dag: str, paused: bool = True) -> None:
+        """Switch a DAG's schedule off, or on; waits until Airflow has read the DAG."""
+        end = time.monotonic() + 60
+        while True:
+            try:
+                self.api.patch(f"dags/{dag}", {"is_paused": paused})
+            except ApiError as error:
+                assert error.status == 404, error
+                assert time.monotonic() < end, error
+                time.sleep(0.5)
+            else:
+                return
 
     def trigger(self, **conf: Any) -> str:
         """Start a run; its id."""

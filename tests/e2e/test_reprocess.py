@@ -7,7 +7,7 @@ import pytest
 
 from tbseg_ops import datasets, steps
 from tbseg_ops.run import RunFolder
-from tests.e2e.deployment import DAG
+from tests.e2e.deployment import DAG, REPROCESS
 from tests.runs import TILE, VESSELS, last_json, same, spec_of, stack, tbseg, through
 from tests.runs import datasets as arrays
 from tests.steps.test_identity import replaced
@@ -15,8 +15,6 @@ from tests.steps.test_reuse import retrained
 from tests.synthetic import write_page
 
 pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(600)]
-
-REPROCESS = "tbseg_reprocess"
 
 
 class Brain:
@@ -83,7 +81,9 @@ class Brain:
         """The new run, ended well: how many slabs and tiles each step computed, and its folder."""
         run = self.new_run()
         assert self.airflow.wait(run) == "success", self.airflow.states(run)
-        counts = {name: sum(self.airflow.computed(run, name)) for name in ("split", "classify")}
+        mapped = ("split", "calibrate", "classify")
+        counts = {name: sum(self.airflow.computed(run, name)) for name in mapped}
+        counts["classify"] += counts.pop("calibrate")  # tiles of the run as any others
         counts["ingest"] = self.airflow.result(run, "ingest")["computed"]
         folder = self.runs.newest()
         assert steps.status(run=folder).verified
@@ -105,19 +105,16 @@ def brain(airflow, tmp_path_factory):
     datasets.remove("brain")
 
 
-def paused(airflow, value):
-    airflow.api.patch(f"dags/{REPROCESS}", {"is_paused": value})
-
-
 def test_a_new_dataset_is_segmented_by_the_schedule(airflow, brain):
     brain.add()
-    paused(airflow, False)
+    airflow.pause(REPROCESS, False)
     try:
         run = brain.new_run(seconds=150)  # the schedule is every minute here
     finally:
-        paused(airflow, True)
-    assert airflow.wait(run) == "success"
-    assert airflow.computed(run, "classify") == [1] * 8
+        airflow.pause(REPROCESS)
+    brain.seen.discard(run)
+    counts, _ = brain.segmented()
+    assert counts == {"ingest": 1, "split": 8, "classify": 8}
     assert brain.runs.numbers() == [1]
     assert datasets.claim_of(brain.runs) is None  # given up at the end
 
@@ -158,12 +155,12 @@ def test_new_slices_are_announced_by_an_asset_event(airflow, brain, tmp_path):
         write_page(brain.slices / f"img_{z}.tif", VESSELS.raw()[z - 37, ..., 0])
     assets = airflow.api.get("assets", uri_pattern="tbseg://brain/slices")["assets"]
     (asset,) = [a for a in assets if a["uri"] == "tbseg://brain/slices"]
-    paused(airflow, False)
+    airflow.pause(REPROCESS, False)
     try:
         airflow.api.post("assets/events", {"asset_id": asset["id"], "extra": {"slices": 24}})
         run = brain.new_run(seconds=120)
     finally:
-        paused(airflow, True)
+        airflow.pause(REPROCESS)
     brain.seen.discard(run)
     counts, folder = brain.segmented()
     after = RunFolder(folder).plan.grid
