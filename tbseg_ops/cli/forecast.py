@@ -63,7 +63,7 @@ def forecast(
         ),
     ] = None,
     tiles: Annotated[
-        str | None, typer.Option(metavar="NAME,...", help="These are computed anew.")
+        str | None, typer.Option(metavar="NAME,...", help="Only these are computed, anew.")
     ] = None,
     batches: Annotated[
         bool, typer.Option("--batches", help="Work is handed out in whole batches.")

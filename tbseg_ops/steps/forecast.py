@@ -64,8 +64,9 @@ def forecast(
 ) -> Forecast:
     """Forecast what is left of a run, and keep it in ``forecast.json``.
 
-    ``tiles`` are done anew. ``earlier``: runs whose records count where this one has too few. A run
-    with nothing left to classify keeps the forecast that it has. ConfigError if there is no plan.
+    ``tiles``: only these are done, anew. ``earlier``: runs whose records count where this one has
+    too few. A run with nothing left to classify keeps the forecast that it has. ConfigError if there
+    is no plan.
     """
     folder = RunFolder(run)
     made = _Forecaster(folder, crew, tiles or (), earlier).made()
@@ -82,17 +83,17 @@ class _Forecaster:
         self.missing = {step.step: step.missing for step in status(run=folder.path).steps}
         undone = set(self.missing["classify"])
         self.done = [tile.name for tile in self.plan.grid if tile.name not in undone]
-        redone = {tile.name for tile in folder.tiles(None, again)} - undone
         self.left = [self.plan.grid.by_name(name) for name in undone]
-        self.wanted = [*self.left, *(self.plan.grid.by_name(name) for name in redone)]
+        self.again = folder.tiles(None, again)
+        self.wanted = self.again or self.left
         self.likes = [old for path in earlier if (old := classified_like(self.plan, path))]
 
     def made(self) -> Forecast:
         classes, results = self._classes()
         seconds, basis = self._classify()
-        rest = (
-            self.missing if not self.wanted else {**self.missing, "merge": ("",), "verify": ("",)}
-        )
+        rest = self.missing
+        if self.wanted:  # then the merged file of before is not the one that is wanted
+            rest = {**rest, "merge": ("",), "verify": ("",)}
         steps = (
             self._whole("ingest", len(rest["ingest"]) / len(self.plan.slabs), 0),
             self._whole("split", len(rest["split"]) / len(self.plan.grid), 0),
@@ -133,12 +134,21 @@ class _Forecaster:
             speeds = Speeds.of(samples)
             places = crew.slots or places_like(speeds, crew.workers)
             found = time_for(speeds, places, units, work, count, crew.pause)
-            # Of batches each begins anew: that is in their pause.
-            return found.plus(Range.exactly(0 if crew.batches else _BEGIN)), basis
+            return found.plus(Range.exactly(self._beside(units))), basis
         rate = 1 / _VOXELS_A_SECOND[plan.spec.engine] / crew.threads
         alike = Speeds({"": rate}, {"": 1}, None, None)
         guess = time_for(alike, {"": self._workers}, units, work, count, crew.pause)
         return Range.within(guess.expected, _GUESS), NOTHING_MEASURED
+
+    def _beside(self, units: int) -> float:
+        """Seconds beyond the units with work: workers begin once; or, of batches each by itself.
+
+        Then a batch that has nothing left is a task all the same, unless tiles were named.
+        """
+        if not self.crew.batches:
+            return _BEGIN
+        others = 0 if self.again else self.plan.batches - units
+        return others * self.crew.pause / self._workers
 
     def _samples(self) -> tuple[list[Sample], str]:
         samples = times(self.folder, self.done)

@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(600)]
 def answer(airflow, run, option):
     """Answer as the page *Required Actions* does it; what was asked."""
     path = f"dags/{DAG}/dagRuns/{run}/taskInstances/approve/-1/hitlDetails"
-    airflow.until(run, "approve", "awaiting_input")
+    airflow.until(run, "approve", "awaiting_input", seconds=300)
     asked = airflow.api.get(path)
     airflow.api.patch(path, {"chosen_options": [option], "params_input": {}})
     return asked
