@@ -14,7 +14,8 @@ from tbseg_ops.cli.begin import (
     looked_at,
     nothing_else,
 )
-from tbseg_ops.cli.common import Json, emit
+from tbseg_ops.cli.common import ALL_CORES, Json, emit
+from tbseg_ops.cli.forecast import summary as forecast_lines
 from tbseg_ops.cli.specs import (
     ClassifierOrNone,
     Earlier,
@@ -32,7 +33,7 @@ from tbseg_ops.cli.specs import (
     make_spec,
 )
 from tbseg_ops.run import Plan, RunFolder
-from tbseg_ops.steps import disk_missing, disk_needed, draft, memory_needed, work_left
+from tbseg_ops.steps import Crew, disk_needed, draft, memory_needed, prospect, work_left
 from tbseg_ops.steps.result import silent
 
 Explain = Annotated[
@@ -152,9 +153,10 @@ def explained(future: RunFolder, as_json: bool) -> None:
     """What a plan that is not stored yet would do and why."""
     made = future.plan
     left = work_left(future, RunFolder(future.path).stored_plan())
-    disk = disk_missing(made, left)
+    found = prospect(future, Crew(ALL_CORES))
     if as_json:
-        emit({**left.model_dump(mode="json"), "run": str(future.path), "bytes": int(disk)})
+        told = {"run": str(future.path), "forecast": found.model_dump(mode="json")}
+        emit({**left.model_dump(mode="json"), **told})
         return
     for line in summary(made):
         print(line)
@@ -168,7 +170,9 @@ def explained(future: RunFolder, as_json: bool) -> None:
         for reason, count in step.reasons.items():
             print(f"{'':9} {count}: {reason}")
     print(f"{'merge':9} {'already done' if left.merged else 'to do'}")
-    print(f"{'disk':9} {disk / 1e9:.2f} GB more")
+    print("\non all cores of this machine:")
+    for line in forecast_lines(found):
+        print(line)
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -6,7 +6,7 @@ from tbseg_ops.steps.changes import Changes, changes
 from tbseg_ops.steps.classify import classify
 from tbseg_ops.steps.dataset_runs import Choice, RunState, choose, claim_next, run_state
 from tbseg_ops.steps.doctor import doctor, leave_token, take_token
-from tbseg_ops.steps.forecast import Crew, forecast
+from tbseg_ops.steps.forecast import Crew, forecast, prospect
 from tbseg_ops.steps.ingest import ingest
 from tbseg_ops.steps.memory import memory_needed
 from tbseg_ops.steps.merge import merge
@@ -43,6 +43,7 @@ __all__ = [
     "memory_needed",
     "merge",
     "plan",
+    "prospect",
     "publish",
     "run_state",
     "split",

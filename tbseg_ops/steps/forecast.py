@@ -24,6 +24,7 @@ from tbseg_ops.steps.memory import memory_needed
 from tbseg_ops.steps.plan import disk_needed
 from tbseg_ops.steps.speeds import Sample, Speeds, places_like, time_for, total_of
 from tbseg_ops.steps.status import status
+from tbseg_ops.steps.work_left import to_write, work_left
 
 NOTHING_MEASURED = "no tile measured yet"
 NOTHING_LEFT = "nothing is left"
@@ -65,14 +66,25 @@ def forecast(
     """Forecast what is left of a run, and keep it in ``forecast.json``.
 
     ``tiles``: only these are done, anew. ``earlier``: runs whose records count where this one has
-    too few. A run with nothing left to classify keeps the forecast that it has. ConfigError if there
-    is no plan.
+    too few, behind those that its plan names. A run with nothing left to classify keeps the
+    forecast that it has. ConfigError if there is no plan.
     """
     folder = RunFolder(run)
-    made = _Forecaster(folder, crew, tiles or (), earlier).made()
+    made = prospect(folder, crew, tiles=tiles, earlier=earlier)
     if made.tiles or not folder.forecast_file.exists():
         commit_over(folder.forecast_file, made.to_bytes())
     return made
+
+
+def prospect(
+    folder: RunFolder,
+    crew: Crew,
+    *,
+    tiles: tuple[str, ...] | None = None,
+    earlier: tuple[Path, ...] = (),
+) -> Forecast:
+    """The same, kept nowhere; also of a plan that is not stored yet (``RunFolder.under``)."""
+    return _Forecaster(folder, crew, tiles or (), earlier).made()
 
 
 class _Forecaster:
@@ -80,26 +92,34 @@ class _Forecaster:
         self, folder: RunFolder, crew: Crew, again: tuple[str, ...], earlier: tuple[Path, ...]
     ) -> None:
         self.folder, self.plan, self.crew = folder, folder.plan, crew
-        self.missing = {step.step: step.missing for step in status(run=folder.path).steps}
-        undone = set(self.missing["classify"])
-        self.done = [tile.name for tile in self.plan.grid if tile.name not in undone]
-        self.left = [self.plan.grid.by_name(name) for name in undone]
+        left = work_left(folder)
+        computed, derived = to_write(folder)
+        self.left = [*computed, *derived]
+        unwritten = {tile.name for tile in self.left}
+        self.done = [tile.name for tile in self.plan.grid if tile.name not in unwritten]
         self.again = folder.tiles(None, again)
-        self.wanted = self.again or self.left
-        self.likes = [old for path in earlier if (old := classified_like(self.plan, path))]
+        self.wanted = self.again or computed
+        whole = left.merged and not self.wanted
+        verified = whole and status(run=folder.path).verified
+        # Pieces to be made, without those that are taken over.
+        self.pieces: dict[Step, int] = {
+            "ingest": left.of("ingest").computed,
+            "split": left.of("split").computed,
+            "merge": int(not whole),
+            "verify": int(not verified),
+        }
+        paths = [*(run.path for run in folder.earlier), *earlier]
+        self.likes = [old for path in paths if (old := classified_like(self.plan, path))]
 
     def made(self) -> Forecast:
         classes, results = self._classes()
         seconds, basis = self._classify()
-        rest = self.missing
-        if self.wanted:  # then the merged file of before is not the one that is wanted
-            rest = {**rest, "merge": ("",), "verify": ("",)}
         steps = (
-            self._whole("ingest", len(rest["ingest"]) / len(self.plan.slabs), 0),
-            self._whole("split", len(rest["split"]) / len(self.plan.grid), 0),
+            self._whole("ingest", self._share("ingest"), 0),
+            self._whole("split", self._share("split"), 0),
             _step("classify", len(self.wanted), seconds, basis),
-            self._whole("merge", len(rest["merge"]), results.expected / 2),
-            self._whole("verify", len(rest["verify"]), results.expected / 2),
+            self._whole("merge", self._share("merge"), results.expected / 2),
+            self._whole("verify", self._share("verify"), results.expected / 2),
         )
         hours = steps[0].hours
         for step in steps[1:]:
@@ -116,6 +136,11 @@ class _Forecaster:
             memory=memory_needed(self.plan, self.crew.threads),
             basis=basis,
         )
+
+    def _share(self, step: Step) -> float:
+        """What is left of a step, of all its pieces."""
+        of = {"ingest": len(self.plan.slabs), "split": len(self.plan.grid)}
+        return self.pieces[step] / of.get(step, 1)
 
     @property
     def _workers(self) -> int:
@@ -180,8 +205,7 @@ class _Forecaster:
             size = size or voxels * itemsize * share
             expected = _BEGIN + size / _BYTES_A_SECOND[step] / side_by_side
             seconds, basis = Range.within(expected, _GUESS), "not measured yet"
-        pieces = len(self.missing[step]) or 1
-        return _step(step, pieces, seconds, basis)
+        return _step(step, self.pieces[step], seconds, basis)
 
     def _classes(self) -> tuple[Range, Range]:
         """Bytes of the class files to come, and of all of them with the merged file."""
@@ -201,9 +225,9 @@ class _Forecaster:
 
     def _disk(self, classes: Range, results: Range) -> Range:
         needed = disk_needed(self.plan)
-        volume = needed["volume"] * len(self.missing["ingest"]) / len(self.plan.slabs)
-        tiles = needed["tiles"] * len(self.missing["split"]) / len(self.plan.grid)
-        merged = results.times(0.5) if self.missing["merge"] else Range.exactly(0)
+        volume = needed["volume"] * self._share("ingest")
+        tiles = needed["tiles"] * self._share("split")
+        merged = results.times(0.5) if self.pieces["merge"] else Range.exactly(0)
         # The merged file is as large as the class files are: an error of the one is in the other.
         known = volume + tiles
         return Range(

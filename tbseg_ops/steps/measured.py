@@ -26,13 +26,14 @@ def work_of(plan: Plan, tile: Tile) -> int:
 def times(folder: RunFolder, names: Sequence[str]) -> list[Sample]:
     """Seconds of the tiles of these names, where they were measured.
 
-    A file that was adopted without its record has 0, and says nothing.
+    A file that was adopted without its record has 0, and says nothing; nor does one that was
+    derived from labels.
     """
     plan = folder.plan
     return [
         Sample(r.host, work_of(plan, plan.grid.by_name(r.name)), r.seconds)
         for r in _some(folder, "classify", names)
-        if r.seconds > 0
+        if r.seconds > 0 and not r.derived
     ]
 
 
