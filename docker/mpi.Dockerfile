@@ -44,8 +44,12 @@ COPY --from=build /opt/tbseg /opt/tbseg
 # For programs that write one file by all ranks: PYTHONPATH=/opt/h5py-mpi python ...
 COPY --from=build /opt/h5py-mpi /opt/h5py-mpi
 # Ranks on one host copy through shared memory: a container may not read another process.
+# Binding would give a rank one core, and the first rank of every container on a host the same one.
+# More ranks than cores are refused without the last: a container's share may be less than a core.
 ENV PATH=/opt/tbseg/bin:$PATH \
-    OMPI_MCA_btl_vader_single_copy_mechanism=none
+    OMPI_MCA_btl_vader_single_copy_mechanism=none \
+    OMPI_MCA_hwloc_base_binding_policy=none \
+    OMPI_MCA_rmaps_base_oversubscribe=1
 USER 1000:1000
 WORKDIR /data
 CMD ["tbseg", "--help"]

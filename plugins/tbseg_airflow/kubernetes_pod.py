@@ -48,7 +48,8 @@ def command(settings: KubernetesSettings, step: str, arguments: Sequence[str]) -
     """The arguments for the pod: with its paths, under MPI if asked for, safe from expansion."""
     inner = [literal(in_pod(argument, settings.paths)) for argument in arguments]
     if step == "merge" and settings.ranks > 1:
-        return ["mpiexec", "-n", str(settings.ranks), *inner]
+        # Open MPI would give each rank one core, and the first rank of each pod the same one.
+        return ["mpiexec", "--bind-to", "none", "-n", str(settings.ranks), *inner]
     return inner
 
 

@@ -2,12 +2,14 @@
 
 Cores lie on the chunk grid of the merged file, so compressed chunks are checked and copied as they
 are. Workers read and check tiles; the root alone writes, so each chunk has exactly one writer and
-no parallel HDF5 library is needed.
+no parallel HDF5 library is needed. It writes in grid order, so the file is the same, byte for byte,
+whoever read the tiles.
 """
 
 import hashlib
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,6 +142,24 @@ class _Read:
         return _Chunks(index, chunks if digest.hexdigest() == record.chunks else None)
 
 
+def _in_order(parts: Iterator[_Chunks], read: _Read, most: int) -> Iterator[_Chunks]:
+    """The tiles in grid order, from ``parts`` in any order.
+
+    At most ``most`` that came early are kept. More of them come only while one reader hangs back;
+    these are read again here in their turn, so that memory stays what it is.
+    """
+    early: dict[int, _Chunks | None] = {}
+    kept, turn = 0, 0
+    for part in parts:
+        early[part.tile] = part if part.tile == turn or kept < most else None
+        kept += early[part.tile] is not None
+        while turn in early:
+            ready = early.pop(turn)
+            kept -= ready is not None
+            yield ready or read(turn)
+            turn += 1
+
+
 def _follow(folder: RunFolder, team: Team) -> None:
     """What the other ranks of an MPI job do: read and check tiles for the root."""
     for _ in team.map(_Read(Workplace.of(folder)), range(len(folder.plan.grid))):
@@ -157,7 +177,8 @@ def _write(
         with h5py.File(tmp, "x", libver=LIBVER) as file:
             create_outputs(file, plan, plan.volume.shape)
             datasets = {name: file[name] for name in output_names(plan)}
-            parts = team.map(_Read(Workplace.of(folder)), range(len(grid)))
+            read = _Read(Workplace.of(folder))
+            parts = _in_order(team.map(read, range(len(grid))), read, 2 * team.workers)
             for number, part in enumerate(parts, start=1):
                 tile = grid[part.tile]
                 if part.chunks is None:

@@ -84,6 +84,13 @@ def test_a_run_alone_and_one_by_ranks_give_the_same_arrays(run_in):
     assert same(datasets(alone), datasets(ranks))
 
 
+def test_ranks_are_not_bound_and_may_be_more_than_cores(run_in):
+    cores = "grep Cpus_allowed_list /proc/self/status"
+    allowed = run_in("sh", "-c", cores)
+    ranks = len(os.sched_getaffinity(0)) + 1
+    assert run_in("mpiexec", "-n", str(ranks), "sh", "-c", cores) == allowed * ranks
+
+
 PARALLEL = """
 import h5py
 from mpi4py import MPI

@@ -86,7 +86,8 @@ def test_merge_runs_under_mpi(task, programs, cluster, variable):
     container = cluster.made[0].container
     assert container["image"] == "registry/mpi:1"
     assert container["command"] == ["mpiexec"]
-    assert container["args"] == ["-n", "3", "tbseg", "merge", "--run=/run", "--json"]
+    inner = ["tbseg", "merge", "--run=/run", "--json"]
+    assert container["args"] == ["--bind-to", "none", "-n", "3", *inner]
 
 
 MESSAGE = "slices are missing\n  file: /data\n  expected: 40\n  found: 39"
