@@ -5,6 +5,7 @@ from tbseg_ops.steps.changes import Changes, changes
 from tbseg_ops.steps.classify import classify
 from tbseg_ops.steps.dataset_runs import Choice, RunState, choose, claim_next, run_state
 from tbseg_ops.steps.doctor import doctor, leave_token, take_token
+from tbseg_ops.steps.gc import Freed, gc
 from tbseg_ops.steps.ingest import ingest
 from tbseg_ops.steps.memory import memory_needed
 from tbseg_ops.steps.merge import merge
@@ -19,6 +20,7 @@ from tbseg_ops.steps.work_left import StepLeft, WorkLeft, work_left
 __all__ = [
     "Changes",
     "Choice",
+    "Freed",
     "Progress",
     "RunState",
     "StepLeft",
@@ -33,6 +35,7 @@ __all__ = [
     "disk_needed",
     "doctor",
     "draft",
+    "gc",
     "ingest",
     "leave_token",
     "memory_needed",
