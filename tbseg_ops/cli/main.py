@@ -16,6 +16,7 @@ from tbseg_ops.cli import (
     dataset,
     doctor,
     forecast,
+    gc,
     inspect,
     pieces,
     plan,
@@ -54,6 +55,7 @@ app.command(rich_help_panel="Single steps")(pieces.classify)
 app.command(rich_help_panel="Single steps")(whole.merge)
 app.command(rich_help_panel="Single steps")(whole.verify)
 app.command(rich_help_panel="Single steps")(whole.publish)
+app.command(rich_help_panel="Again and again")(gc.gc)
 app.add_typer(dataset.app, name="dataset", rich_help_panel="Again and again")
 app.command(hidden=True)(agent.agent)
 

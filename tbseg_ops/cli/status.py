@@ -26,3 +26,5 @@ def status(
         )
     if found.segmentation is not None:
         print(found.segmentation + ("" if found.verified else " (not verified)"))
+    if found.pruned:
+        print(f"removed by tbseg gc: {', '.join(found.pruned)}")

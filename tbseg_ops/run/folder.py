@@ -72,6 +72,10 @@ class RunFolder:
     def called_off_file(self) -> Path:
         return self.path / "called-off"
 
+    @property
+    def pruned_file(self) -> Path:
+        return self.path / "pruned.json"
+
     def slab_file(self, name: str, key: str) -> Path:
         return self.path / "volume" / f"{name}.{key[:12]}.h5"
 

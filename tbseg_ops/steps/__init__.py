@@ -7,6 +7,7 @@ from tbseg_ops.steps.classify import classify
 from tbseg_ops.steps.dataset_runs import Choice, RunState, choose, claim_next, run_state
 from tbseg_ops.steps.doctor import doctor, leave_token, take_token
 from tbseg_ops.steps.forecast import Crew, forecast, prospect
+from tbseg_ops.steps.gc import Freed, gc
 from tbseg_ops.steps.ingest import ingest
 from tbseg_ops.steps.memory import memory_needed
 from tbseg_ops.steps.merge import merge
@@ -22,6 +23,7 @@ __all__ = [
     "Changes",
     "Choice",
     "Crew",
+    "Freed",
     "Progress",
     "RunState",
     "StepLeft",
@@ -38,6 +40,7 @@ __all__ = [
     "doctor",
     "draft",
     "forecast",
+    "gc",
     "ingest",
     "leave_token",
     "memory_needed",

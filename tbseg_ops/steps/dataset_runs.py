@@ -17,12 +17,16 @@ _WHOLE_STEPS = ("merge", "verify")  # one piece each
 
 
 class RunState(Stored):
-    """``incomplete`` tells in a few words what a run lacks; None once it is verified."""
+    """``incomplete`` tells in a few words what a run lacks; None once it is verified.
+
+    ``planned``: its plan can be read. ``pruned``: ``tbseg gc`` has removed its result.
+    """
 
     run: str
     verified: bool
     planned: bool
     incomplete: str | None
+    pruned: bool = False
 
 
 class Choice(Stored):
@@ -42,8 +46,11 @@ def run_state(run: Path) -> RunState:
     except (ConfigError, IntegrityError) as error:
         why = error.what.splitlines()[0].rstrip(":")
         return RunState(run=str(run), verified=False, planned=False, incomplete=why)
-    lacks = None if found.verified else _result(folder) or _missing(found)
-    return RunState(run=str(run), verified=found.verified, planned=True, incomplete=lacks)
+    if found.verified:
+        return RunState(run=str(run), verified=True, planned=True, incomplete=None)
+    gone = "segmentation" in found.pruned
+    lacks = "its result was removed by tbseg gc" if gone else _result(folder) or _missing(found)
+    return RunState(run=str(run), verified=False, planned=True, incomplete=lacks, pruned=gone)
 
 
 def choose(runs: Runs, *, again: bool = False) -> Choice:
@@ -65,7 +72,7 @@ def choose(runs: Runs, *, again: bool = False) -> Choice:
         if state.verified:
             earlier = [*earlier[: _MOST_EARLIER - 1], state.run]
             break
-        if state.planned:
+        if state.planned and not state.pruned:
             earlier.append(state.run)
     return Choice(run=run, earlier=tuple(earlier[:_MOST_EARLIER]))
 

@@ -12,6 +12,7 @@ from tbseg_ops.geometry import Grid, Index, Tile
 from tbseg_ops.run import Inputs, Plan, RunFolder, RunSpec
 from tbseg_ops.run.commit import free_bytes, storage_errors, temporary
 from tbseg_ops.run.plan import GridModel, slabs_of
+from tbseg_ops.run.pruned import revive
 from tbseg_ops.steps.inputs import read_inputs
 from tbseg_ops.steps.result import Progress, silent
 from tbseg_ops.steps.work_left import WorkLeft, work_left
@@ -43,6 +44,7 @@ def plan(
     folder = RunFolder(run)
     if not update:
         _refuse_other_spec(folder, spec)
+    revive(folder)
     before = folder.stored_plan()
     future = draft(spec=spec, run=run, earlier=earlier, progress=progress)
     _check_room(future, work_left(future, before))

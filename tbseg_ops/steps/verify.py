@@ -15,7 +15,7 @@ import numpy as np
 
 from tbseg_ops import __version__
 from tbseg_ops.classifier import bit_stable
-from tbseg_ops.errors import IntegrityError
+from tbseg_ops.errors import ConfigError, IntegrityError
 from tbseg_ops.geometry import Box, Tile
 from tbseg_ops.run import Alone, Plan, RunFolder, Team
 from tbseg_ops.run.files import (
@@ -30,6 +30,7 @@ from tbseg_ops.run.files import (
 )
 from tbseg_ops.run.model import digest_of
 from tbseg_ops.run.plan import seam_boxes
+from tbseg_ops.run.pruned import pruned
 from tbseg_ops.run.records import Record
 from tbseg_ops.steps.classify import classified
 from tbseg_ops.steps.merge import WHOLE, current_records, merge_key, named
@@ -63,6 +64,7 @@ def verify(
     place = Workplace.of(folder)
     key = ""
     if team.is_root:
+        _check_not_pruned(folder)
         folder.records("verify").drop(WHOLE)
         key, _ = check_identity(folder)
     wrong: list[str] = []
@@ -100,6 +102,18 @@ def verify(
         seconds=round(time.perf_counter() - start, 3),
         file=str(folder.segmentation_file),
     )
+
+
+def _check_not_pruned(folder: RunFolder) -> None:
+    """ConfigError before anything is forgotten: without slabs a good result would be called bad."""
+    if "volume" in pruned(folder):
+        raise ConfigError(
+            "tbseg gc has removed what the result would be compared with",
+            file=folder.pruned_file,
+            expected="the slabs of the volume",
+            found=f"removed: {', '.join(pruned(folder))}",
+            mend="plan the run again and do all steps, to have it computed and verified anew",
+        )
 
 
 def verify_key(merged: str) -> str:

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import time
 
 import pytest
 
@@ -23,11 +24,17 @@ def first():
     return "0001", ()
 
 
+def slowly():
+    """Time for the others to look at the same claim, if nothing held them off."""
+    time.sleep(0.3)
+    return first()
+
+
 def compete(folder, barrier, results, stay):
     """One of several processes that want the claim at the same time."""
     barrier.wait(60)
     try:
-        claim(Runs(folder, "brain"), first, holder=f"p {os.getpid()}", process=Process.this())
+        claim(Runs(folder, "brain"), slowly, holder=f"p {os.getpid()}", process=Process.this())
         results.put(os.getpid())
     except ConfigError as error:
         results.put(str(error))

@@ -1,8 +1,11 @@
 """The registry: what is written is read again, what is wrong is refused with its name."""
 
+import contextlib
 import os
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from tbseg_ops import datasets
 from tbseg_ops.datasets import Dataset, Runs
@@ -112,6 +115,18 @@ def test_the_good_text_is_good(registry):
     registry.mkdir()
     (registry / "x.toml").write_text(GOOD)
     assert datasets.get("x").spec.volume == "/data/slices"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.one_of(st.binary(), st.text().map(str.encode), st.sampled_from(GOOD.split("\n"))))
+@example(data=b"threads = " + b"9" * 10_000)
+def test_any_bytes_give_an_error_of_the_project_or_a_dataset(data, registry):
+    registry.mkdir(exist_ok=True)
+    more = data if isinstance(data, bytes) else data.encode()
+    for content in (more, GOOD.encode() + more, GOOD.encode().replace(b"me", more)):
+        (registry / "x.toml").write_bytes(content)
+        with contextlib.suppress(ConfigError):
+            assert datasets.get("x").spec.volume == "/data/slices"
 
 
 @pytest.mark.parametrize("odd", ["link", "dangling", "folder", "fifo"])
