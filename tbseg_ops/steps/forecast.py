@@ -65,8 +65,8 @@ def forecast(
     """Forecast what is left of a run, and keep it in ``forecast.json``.
 
     ``tiles``: only these are done, anew. ``earlier``: runs whose records count where this one has
-    too few. A run with nothing left to classify keeps the forecast that it has. ConfigError if there
-    is no plan.
+    too few. A run with nothing left to classify keeps the forecast that it has. ConfigError without
+    a plan.
     """
     folder = RunFolder(run)
     made = _Forecaster(folder, crew, tiles or (), earlier).made()
