@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 # Airflow's models are imported when they are used: this module is loaded while Airflow itself is.
 
 DAG = "tbseg_segment"
-STEPS = frozenset({"doctor", "ingest", "split", "calibrate", "classify", "merge"})  # the others run here
+STEPS = frozenset(
+    {"doctor", "ingest", "split", "calibrate", "classify", "merge"}
+)  # the others run here
 NO_LIMIT = -1
 
 

@@ -44,6 +44,14 @@ def test_the_report_comes_home(task, programs, cluster, capsys):
     assert ("warning", "warning: nearly full") in logged(capsys)
 
 
+def test_a_calibration_has_what_its_tiles_will_have(task, programs, cluster, variable):
+    variable(memory={"classify": "1Gi"})
+    programs(REPORT)
+    task(step="calibrate", task_id="calibrate").run()
+    (made,) = cluster.made
+    assert made.container["resources"]["limits"]["memory"] == "1Gi"
+
+
 def test_the_pod(task, programs, cluster, variable):
     variable(
         memory={"classify": "1Gi"}, cpu={"classify": "500m"}, paths={"/run": "/mnt"},
