@@ -8,7 +8,10 @@ from tbseg_ops import datasets
 from tbseg_ops.datasets import Dataset
 from tests.runs import files_below, spec_of
 
-KEPT = {"spec.json", "plan.json", "inputs.json", "pruned.json", "report.html", ".lock"}
+KEPT = {
+    *("spec.json", "plan.json", "inputs.json", "pruned.json", ".lock"),
+    *("report.html", "ro-crate-metadata.json"),
+}
 
 
 def add(folder: Path, slices: Path, **retention: object) -> None:

@@ -21,6 +21,8 @@ FILES = {
     "doctor": (("classifier",), ()),
     "ingest": (("volume", "mask"), ("whole",)),
     "split": (("whole",), ("tiles",)),
+    "calibrate": (("tiles", "classifier"), ("classes",)),
+    "forecast": ((), ()),
     "classify": (("tiles", "classifier"), ("classes",)),
     "merge": (("classes",), ("segmentation",)),
     "verify": (("segmentation", "classes", "classifier"), ()),

@@ -48,7 +48,8 @@ def test_every_task_of_the_dag_is_known(home):
     from tbseg_airflow.lineage import FILES
 
     dag = DagBag(dag_folder=str(home.path / "dags")).dags["tbseg_segment"]
-    assert set(FILES) == {task.task_id for task in dag.tasks}
+    known = {task.task_id for task in dag.tasks if task.task_id != "approve"}  # runs no command
+    assert set(FILES) == known
 
 
 def test_a_mask_is_an_input(finished, tmp_path):
