@@ -166,7 +166,7 @@ def test_values_that_are_refused(dag, name, value):
 
 
 def test_every_option_of_the_plan_command_has_a_field(dag):
-    """Except for what Airflow decides: the width of a mapped task and the form of the answer."""
+    """Except for what Airflow and the dataset decide, and what is for people at a terminal."""
     from tbseg_airflow.plan import OPTIONS
     from typer.main import get_command
 
@@ -175,7 +175,8 @@ def test_every_option_of_the_plan_command_has_a_field(dag):
     plan = get_command(app).commands["plan"]
     offered = {name for option in plan.params for name in option.opts if name.startswith("--")}
     ours = {*OPTIONS.values(), "--update"}
-    assert offered - {"--json", "--max-batches", "--help"} == ours
+    decided = {"--json", "--max-batches", "--dataset", "--earlier", "--holder", "--supersede"}
+    assert offered - decided - {"--explain", "--help"} == ours
     assert set(OPTIONS) <= set(dag.params)
 
 
