@@ -19,6 +19,7 @@ ONE_SAMPLE = 2.0  # times more or less, where one measurement is all there is
 _DRIFT = 0.05
 _LEAST_VARIATION = 0.05  # few tiles can be alike by luck
 _MOST = 100.0  # times more or less: beyond, it is not known at all
+_PAUSE_VARIATION = 0.35  # of what a unit takes beyond its tiles, which nobody measures
 _UNKNOWN_HOST = 0.5  # variation between hosts, where only one has been seen
 
 
@@ -104,8 +105,8 @@ def time_for(
     Intervals, section 4.7), with these changes. Rates of hosts have errors of their own, and drift;
     they count by the host's share of the throughput. Where variances have different degrees of
     freedom t has those of Satterthwaite. All is taken on the logarithm (delta method): no time is
-    negative. Below, all workers are busy to the end; above, all but one may wait for the last unit,
-    on the slowest host (Graham's bound of list schedules, 1969).
+    negative. ``pause`` is known to a third. Below, all workers are busy to the end; above, all but
+    one may wait for the last unit, on the slowest host (Graham's bound of list schedules, 1969).
     """
     if not tiles:
         return Range.exactly(0)
@@ -117,7 +118,7 @@ def time_for(
     expected = finish(units, seconds)
     busy = units / sum(1 / s if s else inf for s in seconds)
     wait = max(seconds) * (1 - 1 / len(seconds))
-    factor = _factor(_variances(speeds, places, each, tiles))
+    factor = _factor(_variances(speeds, places, each, tiles, pause))
     return Range(low=busy / factor, expected=expected, high=max(expected, busy + wait) * factor)
 
 
@@ -184,7 +185,11 @@ def student(freedom: float) -> float:
 
 
 def _variances(
-    speeds: Speeds, places: Mapping[str, int], each: Mapping[str, float], tiles: int
+    speeds: Speeds,
+    places: Mapping[str, int],
+    each: Mapping[str, float],
+    tiles: int,
+    pause: float,
 ) -> list[Variance] | None:
     """The independent parts of the squared relative error of a total time; None: unknown."""
     if speeds.tiles is None:
@@ -196,6 +201,10 @@ def _variances(
     parts = [
         Variance(own.value * (1 / tiles + known), own.freedom),
         Variance(_DRIFT**2 * sum(share**2 for share in shares.values()), inf),
+        Variance(
+            (_PAUSE_VARIATION * sum(shares[h] * pause / each[h] for h in shares if each[h])) ** 2,
+            inf,
+        ),
     ]
     others = shares.keys() - speeds.rates
     if others:

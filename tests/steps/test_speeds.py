@@ -103,6 +103,19 @@ def test_hosts_have_rates_of_their_own():
     assert unknown.high / unknown.low > 2 * known.high / known.low
 
 
+def test_a_pause_is_not_well_known():
+    """What is nearly all pause is as uncertain as that; what is nearly none, as the tiles are."""
+    speeds = Speeds.of([Sample("a", 1, 1.0)] * 9)
+    widths = []
+    for pause in (0.0, 0.01, 1.0, 100.0):
+        found = time_for(speeds, {"a": 1}, 100, 100, 100, pause)
+        assert found.expected == pytest.approx(100 * (1 + pause))
+        widths.append(found.high / found.low)
+    assert widths == sorted(widths)
+    assert widths[1] == pytest.approx(widths[0], rel=0.01)
+    assert widths[3] > 2.5
+
+
 @given(st.integers(1, 300), st.lists(st.floats(0.1, 20), min_size=1, max_size=12))
 def test_a_list_schedule_is_within_its_bounds(units, seconds):
     end = finish(units, seconds)
