@@ -63,9 +63,11 @@ def find(folder: RunFolder, step: Step, name: str, key: str) -> Found | None:
 def link(found: Found, final: Path) -> bool:
     """Have the file of an earlier run under ``final``, too, if it is as recorded.
 
-    False if it is not, if it is being removed, or if something is there already.
+    False if it is not, if it is being removed, or if something is there already. Sub-volumes are
+    not read for that: whoever reads one looks at its content, and makes it anew if it is damaged.
     """
-    return found.is_intact and commit_link(found.path, final)
+    good = found.is_there if found.record.step == "split" else found.is_intact
+    return good and commit_link(found.path, final)
 
 
 def as_taken(found: Found, file: str, *, kept: bool = True) -> Record:

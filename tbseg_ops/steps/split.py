@@ -78,8 +78,11 @@ def _unneeded(folder: RunFolder, tile: Tile) -> Done | None:
     if own is not None and own.key == key:
         wanted = not own.kept and _is_classified(folder, tile, own.content)
         return Done(own, "here") if wanted else None
-    known = next(recorded(folder, "split", tile.name, key), None)
-    if known is None or not _is_classified(folder, tile, known.record.content):
+    earlier = list(recorded(folder, "split", tile.name, key))
+    if not earlier or any(found.is_there for found in earlier):
+        return None  # it is taken over like any other piece
+    known = earlier[0]
+    if not _is_classified(folder, tile, known.record.content):
         return None
     file = folder.relative(folder.tile_file(tile.name, key))
     return Done(put(folder, as_taken(known, file, kept=False)), "taken")

@@ -27,10 +27,10 @@ class Brain:
         self.classifier.write_bytes(VESSELS.classifier.read_bytes())
         self.seen = set()
 
-    def add(self):
+    def add(self, *options):
         arguments = ["brain", self.slices, self.classifier, "--runs", self.folder / "runs"]
         tile = ",".join(map(str, TILE))
-        done = tbseg("dataset", "add", *arguments, "--tile", tile, "--schedule")
+        done = tbseg("dataset", "add", *arguments, "--tile", tile, *options)
         assert done.returncode == 0, done.stderr
 
     @property
@@ -101,17 +101,16 @@ class Brain:
 @pytest.fixture(scope="module")
 def brain(airflow, tmp_path_factory):
     made = Brain(airflow, tmp_path_factory.mktemp("datasets"))
+    airflow.pause(REPROCESS, False)
     yield made
+    airflow.pause(REPROCESS)
     datasets.remove("brain")
 
 
 def test_a_new_dataset_is_segmented_by_the_schedule(airflow, brain):
-    brain.add()
-    airflow.pause(REPROCESS, False)
-    try:
-        run = brain.new_run(seconds=150)  # the schedule is every minute here
-    finally:
-        airflow.pause(REPROCESS)
+    brain.add("--schedule")
+    run = brain.new_run(seconds=150)  # the schedule is every minute here
+    brain.add("--no-schedule", "--replace")  # from now on only when it is asked for
     brain.seen.discard(run)
     counts, _ = brain.segmented()
     assert counts == {"ingest": 1, "split": 8, "classify": 8}
@@ -155,12 +154,8 @@ def test_new_slices_are_announced_by_an_asset_event(airflow, brain, tmp_path):
         write_page(brain.slices / f"img_{z}.tif", VESSELS.raw()[z - 37, ..., 0])
     assets = airflow.api.get("assets", uri_pattern="tbseg://brain/slices")["assets"]
     (asset,) = [a for a in assets if a["uri"] == "tbseg://brain/slices"]
-    airflow.pause(REPROCESS, False)
-    try:
-        airflow.api.post("assets/events", {"asset_id": asset["id"], "extra": {"slices": 24}})
-        run = brain.new_run(seconds=120)
-    finally:
-        airflow.pause(REPROCESS)
+    airflow.api.post("assets/events", {"asset_id": asset["id"], "extra": {"slices": 24}})
+    run = brain.new_run(seconds=120)
     brain.seen.discard(run)
     counts, folder = brain.segmented()
     after = RunFolder(folder).plan.grid

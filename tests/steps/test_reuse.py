@@ -1,6 +1,7 @@
 """A new run takes over what an earlier one has of it, and computes the rest: the same result."""
 
 import os
+import shutil
 
 import h5py
 import numpy as np
@@ -51,7 +52,6 @@ def test_the_same_again_computes_nothing(finished, tmp_path, slices):
     assert record.origin == str(finished / "run")
     there = finished / "run" / record.file
     assert os.path.samefile(there, tmp_path / "run" / record.file)  # a link, not a copy
-    assert not (tmp_path / "run" / "tiles").exists()  # nothing needs the sub-volumes
     report = (tmp_path / "run" / "report.html").read_text()
     assert f"8 tiles taken over from <code>{finished / 'run'}</code>" in report
 
@@ -67,6 +67,32 @@ def test_a_third_run_needs_the_first_no_more(finished, tmp_path, slices):
     assert RunFolder(third).records("classify").get("z000_y000_x000").origin == str(
         finished / "run"
     )
+
+
+def test_sub_volumes_that_are_gone_are_not_cut_again(finished, tmp_path, slices):
+    """Nothing needs them where the classes are there; a tile that is done anew gets its own."""
+    earlier, run = tmp_path / "earlier", tmp_path / "run"
+    new_run(finished / "run", earlier, slices)
+    shutil.rmtree(earlier / "tiles")
+    _, results = new_run(earlier, run, slices)
+    assert counts(results, "split") == counts(results, "classify") == (0, 8, 0)
+    assert not (run / "tiles").exists()
+    assert steps.split(run=run).reused == 8
+    assert steps.classify(run=run, tiles=("z000_y000_x000",)).computed == 1
+    assert len(list((run / "tiles").iterdir())) == 1
+
+
+def test_a_damaged_sub_volume_is_seen_when_it_is_read(finished, tmp_path, slices):
+    earlier, run = tmp_path / "earlier", tmp_path / "run"
+    new_run(finished / "run", earlier, slices)
+    path = next((earlier / "tiles").glob("z001_y000_x000.*"))
+    data = bytearray(path.read_bytes())
+    path.unlink()
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    ilp = str(retrained(tmp_path / "retrained.ilp"))
+    new_run(earlier, run, slices, classifier=ilp)
+    assert same(datasets(run / "segmentation.h5"), fresh(tmp_path, slices, classifier=ilp))
 
 
 def test_a_replaced_slice(finished, tmp_path, slices):
