@@ -8,13 +8,16 @@ import pytest
 from tbseg_ops import datasets, steps
 from tbseg_ops.run import RunFolder
 from tests.e2e.deployment import DAG, REPROCESS
-from tests.runs import TILE, VESSELS, last_json, same, spec_of, stack, tbseg, through
+from tests.runs import VESSELS, last_json, same, spec_of, stack, tbseg, through
 from tests.runs import datasets as arrays
 from tests.steps.test_identity import replaced
 from tests.steps.test_reuse import retrained
 from tests.synthetic import write_page
 
 pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(600)]
+
+
+TILE = (20, 64, 64)  # two tiles in z: each instance of a task costs half a second
 
 
 class Brain:
@@ -91,7 +94,7 @@ class Brain:
 
     def assert_as_fresh(self, folder, tmp_path):
         """Bit for bit what a run gives that takes nothing over."""
-        spec = spec_of(self.slices, classifier=str(self.classifier))
+        spec = spec_of(self.slices, classifier=str(self.classifier), tile=TILE)
         steps.plan(spec=spec, run=tmp_path / "fresh")
         through(tmp_path / "fresh", until="merge")
         expected = arrays(tmp_path / "fresh" / "segmentation.h5")
@@ -113,7 +116,7 @@ def test_a_new_dataset_is_segmented_by_the_schedule(airflow, brain):
     brain.add("--no-schedule", "--replace")  # from now on only when it is asked for
     brain.seen.discard(run)
     counts, _ = brain.segmented()
-    assert counts == {"ingest": 1, "split": 8, "classify": 8}
+    assert counts == {"ingest": 1, "split": 2, "classify": 2}
     assert brain.runs.numbers() == [1]
     assert datasets.claim_of(brain.runs) is None  # given up at the end
 
@@ -143,7 +146,7 @@ def test_a_retrained_classifier(airflow, brain, tmp_path):
     assert decision.startswith("run 0003 is started")
     assert reasons.startswith("the classifier was ")
     counts, folder = brain.segmented()
-    assert counts == {"ingest": 0, "split": 0, "classify": 8}
+    assert counts == {"ingest": 0, "split": 0, "classify": 2}
     brain.assert_as_fresh(folder, tmp_path)
 
 
