@@ -7,9 +7,6 @@ from airflow.sdk import Context
 from tbseg_airflow.machines import Machines
 from tbseg_airflow.step import TbsegStep
 
-# What an instance of classify takes beyond its tiles: Airflow, and a process that loads the engine.
-PAUSE_SECONDS = 3.0
-
 
 class TbsegCalibrate(TbsegStep):
     """``tbseg calibrate``; mapped over shares ("0/2", "1/2"), so that each host gets some tiles."""
@@ -45,5 +42,4 @@ class TbsegForecast(TbsegStep):
         machines = Machines.pulled(context)
         options = [f"--workers={machines.places}"]
         options += [f"--slots={host}={number}" for host, number in machines.slots.items()]
-        options += ["--batches", f"--pause={PAUSE_SECONDS}"]
-        return [*super().command(context), *options]
+        return [*super().command(context), *options, "--batches"]

@@ -69,8 +69,13 @@ def forecast(
         bool, typer.Option("--batches", help="Work is handed out in whole batches.")
     ] = False,
     pause: Annotated[
-        float, typer.Option(min=0, help="Seconds that each tile or batch takes beyond its work.")
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            min=0,
+            help="Seconds that each tile or batch takes beyond its work.",
+            show_default="of batches as those of split took, else 0",
+        ),
+    ] = None,
     earlier: Annotated[
         list[Path] | None,
         typer.Option(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tbseg_ops.run.records import Step
 from tbseg_ops.steps.measured import (
     classified_like,
     names_of,
+    pause_of,
     seconds_a_voxel,
     sizes,
     times,
@@ -35,6 +37,7 @@ _GUESS = 4.0  # times more or less
 # Of what a step writes or checks; ingest and split by each worker. And seconds for it to begin.
 _BYTES_A_SECOND: dict[Step, float] = {"ingest": 80e6, "split": 50e6, "merge": 40e6, "verify": 8e6}
 _BEGIN = 2.0
+_PAUSE = 3.0  # of a task of Airflow, where those of split tell nothing
 _LIKE_BEFORE = 1.5  # times more or less, for a step that was measured as a whole
 _CLASSES_SHARE = 0.3  # of the estimate from above, and as many times more or less
 _ENOUGH = 3  # measured tiles of a run, for earlier ones not to count
@@ -46,13 +49,14 @@ class Crew:
 
     ``workers``: tiles side by side. ``slots``: how many of them on which host, by its name in
     records; None: spread as the measured tiles are. ``batches``: work is handed out in whole
-    batches, each of which takes ``pause`` seconds beyond its tiles. ``threads``: of the engine.
+    batches, each of which takes ``pause`` seconds beyond its tiles; None: as those of split took.
+    ``threads``: of the engine.
     """
 
     workers: int
     slots: Mapping[str, int] | None = None
     batches: bool = False
-    pause: float = 0.0
+    pause: float | None = 0.0
     threads: int = 1
 
 
@@ -142,6 +146,15 @@ class _Forecaster:
         of = {"ingest": len(self.plan.slabs), "split": len(self.plan.grid)}
         return self.pieces[step] / of.get(step, 1)
 
+    @cached_property
+    def _pause(self) -> float:
+        if self.crew.pause is not None:
+            return self.crew.pause
+        if not self.crew.batches:
+            return 0.0
+        measured = pause_of(self.folder, self._workers)
+        return _PAUSE if measured is None else measured
+
     @property
     def _workers(self) -> int:
         return sum(self.crew.slots.values()) if self.crew.slots else self.crew.workers
@@ -158,11 +171,11 @@ class _Forecaster:
         if samples:
             speeds = Speeds.of(samples)
             places = crew.slots or places_like(speeds, crew.workers)
-            found = time_for(speeds, places, units, work, count, crew.pause)
+            found = time_for(speeds, places, units, work, count, self._pause)
             return found.plus(Range.exactly(self._beside(units))), basis
         rate = 1 / _VOXELS_A_SECOND[plan.spec.engine] / crew.threads
         alike = Speeds({"": rate}, {"": 1}, None, None)
-        guess = time_for(alike, {"": self._workers}, units, work, count, crew.pause)
+        guess = time_for(alike, {"": self._workers}, units, work, count, self._pause)
         return Range.within(guess.expected, _GUESS), NOTHING_MEASURED
 
     def _beside(self, units: int) -> float:
@@ -173,7 +186,7 @@ class _Forecaster:
         if not self.crew.batches:
             return _BEGIN
         others = 0 if self.again else self.plan.batches - units
-        return others * self.crew.pause / self._workers
+        return others * self._pause / self._workers
 
     def _samples(self) -> tuple[list[Sample], str]:
         samples = times(self.folder, self.done)

@@ -1,8 +1,10 @@
 """What records tell about speed and size: of this run, or of earlier ones like it."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from math import prod
 from pathlib import Path
+from statistics import mean, median
 
 from tbseg_ops.errors import TbsegError
 from tbseg_ops.geometry import Tile
@@ -11,6 +13,8 @@ from tbseg_ops.run.records import Step
 from tbseg_ops.steps.speeds import Sample
 
 _MOST = 2000  # records that are read of a step: more say nothing new
+_FEW, _BATCHES = 4, 1000  # of split, for its pace to be known; and that are looked at
+_LONGEST = 60.0  # a longer pause between tasks is somebody's, not the machine's
 
 
 def work_of(plan: Plan, tile: Tile) -> int:
@@ -55,6 +59,31 @@ def seconds_a_voxel(runs: Iterable[RunFolder], step: Step) -> float | None:
         if measured:
             return sum(measured) / len(measured) * pieces / prod(plan.volume.shape)
     return None
+
+
+def pause_of(folder: RunFolder, workers: int) -> float | None:
+    """Seconds that a task of split took beyond its work, with so many side by side.
+
+    What starting a task costs depends on the scheduler and on the machine's load, and a task of
+    classify costs it again. Told by the times at which batches were finished (of the records'
+    files): the median gap between two of them. None where fewer than four were cut here.
+    """
+    plan, ledger = folder.plan, folder.records("split")
+    ended: dict[int, float] = {}
+    works: dict[int, float] = {}
+    step = max(1, plan.batches // _BATCHES)
+    for number in range(0, plan.batches, step):
+        for tile in plan.batch(number):
+            record = ledger.peek(tile.name)
+            if record is not None and record.kept and not record.origin:
+                at = ledger.path(tile.name).stat().st_mtime
+                ended[number] = max(at, ended.get(number, 0.0))
+                works[number] = works.get(number, 0.0) + record.seconds
+    if len(ended) < _FEW:
+        return None
+    times = sorted(ended.values())
+    gap = median(later - sooner for sooner, later in pairwise(times)) / step
+    return min(_LONGEST, max(0.0, gap * min(workers, len(ended)) - mean(works.values())))
 
 
 def classified_like(plan: Plan, path: Path) -> RunFolder | None:

@@ -80,7 +80,7 @@ def test_the_commands():
     forecast = TbsegForecast(task_id="f", run_dir="/r", options=["--threads=2", ""])
     assert forecast.command(made) == [
         *("tbseg", "forecast", "--run=/r", "--json", "--threads=2"),
-        *("--workers=3", "--slots=a=1", "--slots=b=2", "--batches", "--pause=3.0"),
+        *("--workers=3", "--slots=a=1", "--slots=b=2", "--batches"),
     ]
     here = context(machines={"places": 4, "slots": {}, "measured": 4, "shares": 1})
     assert calibrate.command(here)[-1] == "--workers=4"
