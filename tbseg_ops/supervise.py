@@ -41,9 +41,11 @@ def main() -> None:
     _isolate(spec["isolation"])
     _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-    status = 0
+    status, told = 0, False
     if os.getppid() == spec["parent"]:  # else the parent died before it could be watched
-        status = _run(sys.argv[2:], spec["memory"], spec["grace"])
+        status, told = _run(sys.argv[2:], spec["memory"], spec["grace"])
+    if told:
+        _await_death(spec["parent"])
     if os.getppid() != spec["parent"]:
         os.chdir("/")
         for _ in range(50):  # what was killed a moment ago may still be writing
@@ -56,9 +58,23 @@ def main() -> None:
     os._exit(os.waitstatus_to_exitcode(status))
 
 
-def _run(argv: list[str], memory: int, grace: float) -> int:
-    """Start the program, wait for its end or for a signal to end it; its wait status."""
-    program = os.fork()
+def _await_death(parent: int) -> None:
+    """Wait half a second for the parent to be gone, if it is about to be.
+
+    The kernel's signal comes when the thread that started us ends. Of a parent that is killed other
+    threads may live on for a moment, and until then it is our parent still.
+    """
+    end = time.monotonic() + 0.5
+    while os.getppid() == parent and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def _run(argv: list[str], memory: int, grace: float) -> tuple[int, bool]:
+    """Start the program, wait for its end or for a signal to end it.
+
+    Its wait status, and whether there was such a signal.
+    """
+    program, told = os.fork(), False
     if program == 0:
         _become(argv, memory)
     status: int | None = None
@@ -74,6 +90,7 @@ def _run(argv: list[str], memory: int, grace: float) -> int:
             else signal.sigtimedwait({signal.SIGCHLD, *_ENDINGS}, left)
         )
         if caught is not None and caught.si_signo in _ENDINGS and deadline is None:
+            told = True
             _kill(-program, signal.SIGTERM)
             deadline = time.monotonic() + grace
         status = _reap(program)
@@ -84,7 +101,7 @@ def _run(argv: list[str], memory: int, grace: float) -> int:
         for pid in orphans:
             with suppress(ChildProcessError):
                 os.waitpid(pid, 0)
-    return status
+    return status, told
 
 
 def _become(argv: list[str], memory: int) -> None:
