@@ -67,7 +67,12 @@ with DAG(
     is_paused_upon_creation=False,
     max_active_runs=1,
     tags=["tbseg"],
-    default_args={"owner": "tbseg", "retries": 2, "retry_delay": timedelta(seconds=10)},
+    default_args={
+        "owner": "tbseg",
+        "retries": 2,
+        "retry_delay": timedelta(seconds=10),
+        "retry_exponential_backoff": 3,
+    },
 ) as dag:
     datasets = TbsegDatasets(task_id="datasets")
     check = TbsegCheck.partial(task_id="check", map_index_template="{{ task.title }}").expand(

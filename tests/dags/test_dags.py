@@ -13,6 +13,10 @@ import yaml
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Airflow's own imports
 
 
+# One dataset that cannot be checked must not keep the others back; the last task says so.
+DESPITE_FAILURES = {"tbseg_reprocess.decide", "tbseg_reprocess.summary"}
+
+
 @pytest.fixture(scope="module")
 def bag(home):
     from airflow.dag_processing.dagbag import DagBag
@@ -27,7 +31,7 @@ def dag(bag):
 
 def test_all_dags_load(bag):
     assert bag.import_errors == {}
-    assert set(bag.dags) == {"tbseg_segment"}
+    assert set(bag.dags) == {"tbseg_segment", "tbseg_reprocess"}
 
 
 def test_parsing_is_quick(home):
@@ -46,7 +50,7 @@ def test_parsing_is_quick(home):
     )
     seconds, heavy = done.stdout.splitlines()[-2:]
     assert float(seconds) < 1.0
-    assert heavy == "[]"
+    assert heavy == "['tbseg_ops', 'tbseg_ops.errors', 'tbseg_ops.registered']"  # light ones
 
 
 def test_policies(bag):
@@ -60,7 +64,8 @@ def test_policies(bag):
             assert task.retries >= 2, name
             assert 0 < task.retry_delay.total_seconds() <= 60, name
             assert task.retry_exponential_backoff, name
-            assert task.trigger_rule == "all_success", name
+            rule = "all_done" if name in DESPITE_FAILURES else "all_success"
+            assert task.trigger_rule == rule, name
 
 
 def test_the_last_task_decides_about_the_run(dag):
@@ -92,7 +97,7 @@ def test_every_parameter_says_what_it_is(dag):
 
 def test_the_essential_parameters_are_not_folded_away(dag):
     without = [n for n in dag.params if "section" not in dag.params.get_param(n).schema]
-    assert without == ["volume", "classifier", "run"]
+    assert without == ["dataset", "volume", "classifier", "run"]
 
 
 def test_defaults_are_valid(dag):
@@ -175,7 +180,8 @@ def test_every_option_of_the_plan_command_has_a_field(dag):
     plan = get_command(app).commands["plan"]
     offered = {name for option in plan.params for name in option.opts if name.startswith("--")}
     ours = {*OPTIONS.values(), "--update"}
-    decided = {"--json", "--max-batches", "--dataset", "--earlier", "--holder", "--supersede"}
+    decided = {"--json", "--max-batches"}
+    decided |= {"--dataset", "--earlier", "--holder", "--supersede", "--again"}
     assert offered - decided - {"--explain", "--help"} == ours
     assert set(OPTIONS) <= set(dag.params)
 

@@ -18,7 +18,7 @@ import json, sys
 from airflow.dag_processing.dagbag import DagBag
 
 dag = DagBag(sys.argv[1]).dags["tbseg_segment"]
-between = "doctor|ingest|split|classify|merge|verify"
+between = "ingest|split|calibrate|forecast|approve|classify|merge|verify"
 print("STATE", dag.test(run_conf=json.loads(sys.argv[2]), mark_success_pattern=between).state)
 """
 

@@ -29,8 +29,9 @@ def test_a_run(airflow, done):
     folder, run = done
     instances = airflow.instances(run)
     assert set(instances) == {
-        *(name for name in TASKS if name not in ("split", "classify")),
+        *(name for name in TASKS if name not in ("split", "calibrate", "classify")),
         *(f"{name}[{i}]" for name in ("split", "classify") for i in ALL),
+        "calibrate[0]",
     }
     assert {i["state"] for i in instances.values()} == {"success"}
     assert {i["try_number"] for i in instances.values()} == {1}
