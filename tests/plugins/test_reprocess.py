@@ -151,6 +151,37 @@ def test_no_more_than_so_many_at_a_time(registry):
     assert decisions["c"].startswith("postponed")
 
 
+def plan_command(alive=(), only_tiles=None):
+    """What the task plan of the run "mine" runs for the dataset "brain"."""
+    from tbseg_airflow.plan import TbsegPlan
+
+    found, _ = context(alive=alive, params={"dataset": "brain", "only_tiles": only_tiles})
+    found["ti"].run_id = "mine"
+    return TbsegPlan(task_id="plan", home="/home").command(found)
+
+
+def test_a_run_by_hand_claims_its_dataset(registry):
+    registry("brain")
+    holder = "--holder=airflow tbseg_segment/mine"
+    expected = ["tbseg", "plan", "--json", "--dataset=brain", holder]
+    assert plan_command() == expected
+    assert plan_command(only_tiles="z000_y000_x000") == [*expected, "--again"]
+
+
+def test_only_a_dead_run_is_superseded(registry):
+    from tbseg_airflow.claims import holder_of
+
+    from tbseg_ops import steps
+
+    runs = registry("brain")
+    held = steps.claim_next(runs, holder=holder_of("other"))
+    assert not [word for word in plan_command(alive=["other"]) if "supersede" in word]
+    assert plan_command()[-1] == f"--supersede={held.token}"
+    mine = steps.claim_next(runs, holder=holder_of("mine"), supersede=held.token)
+    assert mine.run == held.run
+    assert plan_command()[-1] == "--holder=airflow tbseg_segment/mine"  # its own already
+
+
 def test_what_could_not_be_checked_makes_the_run_red(registry):
     from tbseg_airflow.outcome import StepRefused
     from tbseg_airflow.reprocess import ROWS, TbsegSummary

@@ -234,6 +234,7 @@ def test_an_asset_event_is_announced(step, run, params, uri):
 def params(**changes):
     """The form's values."""
     return {
+        "dataset": None,
         "volume": "/v",
         "classifier": "/c.ilp",
         "run": None,
@@ -309,7 +310,9 @@ def test_plan_over_chosen_tiles(plan):
 def test_plan_refuses_unknown_values(plan):
     from tbseg_airflow.outcome import StepRefused
 
-    with pytest.raises(StepRefused, match=r"expected: any of volume, (.|\n)*found: tiel, x"):
+    with pytest.raises(
+        StepRefused, match=r"expected: any of dataset, volume, (.|\n)*found: tiel, x"
+    ):
         plan(conf=["x", "volume", "tiel"])
 
 
