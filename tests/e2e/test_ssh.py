@@ -66,6 +66,7 @@ def two_slots(airflow):
     airflow.api.patch(path, whole)
 
 
+@pytest.mark.slow
 def test_a_full_pool_bounds_the_jobs_and_blocks_nobody(
     airflow, form, rack, local, tmp_path, two_slots
 ):
