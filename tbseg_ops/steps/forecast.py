@@ -26,7 +26,7 @@ from tbseg_ops.steps.memory import memory_needed
 from tbseg_ops.steps.plan import disk_needed
 from tbseg_ops.steps.speeds import Sample, Speeds, places_like, time_for, total_of
 from tbseg_ops.steps.status import status
-from tbseg_ops.steps.work_left import to_write, work_left
+from tbseg_ops.steps.work_left import survey, work_left
 
 NOTHING_MEASURED = "no tile measured yet"
 NOTHING_LEFT = "nothing is left"
@@ -96,9 +96,10 @@ class _Forecaster:
         self, folder: RunFolder, crew: Crew, again: tuple[str, ...], earlier: tuple[Path, ...]
     ) -> None:
         self.folder, self.plan, self.crew = folder, folder.plan, crew
-        left = work_left(folder)
-        computed, derived = to_write(folder)
-        self.left = [*computed, *derived]
+        fates = list(survey(folder))
+        left = work_left(folder, fates=fates)
+        computed = [fate.tile for fate in fates if fate.classes == "computed"]
+        self.left = [*computed, *(fate.tile for fate in fates if fate.classes == "derived")]
         unwritten = {tile.name for tile in self.left}
         self.done = [tile.name for tile in self.plan.grid if tile.name not in unwritten]
         self.again = folder.tiles(None, again)

@@ -4,8 +4,10 @@ Masks, intensities and probability maps are all made from labels and probabiliti
 there, no engine need be asked.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,35 +37,48 @@ def earlier_prediction(
     From the class file of this run's earlier plan, or of an earlier run; with the number of raw
     values that are not finite. Files that are not as recorded are passed over.
     """
-    for run in (folder, *folder.earlier):
-        record = run.records("classify").peek(tile.name)
-        if record is None or record.predicted != predicted:
-            continue
-        found = Found(run, record)
+    for found in _of_identity(folder, tile, predicted):
         prediction = _read(folder, found) if found.is_intact else None
         if prediction is not None:
-            return prediction, record.not_finite
+            return prediction, found.record.not_finite
     return None
 
 
-def holds(folder: RunFolder, found: Found) -> bool:
-    """Whether a class file has all maps that the plan wants, in a type that loses nothing."""
+def is_derivable(folder: RunFolder, tile: Tile, predicted: str) -> bool:
+    """Whether ``earlier_prediction`` would find one; no file is digested."""
+    return any(
+        found.is_there and _holds(folder, found) for found in _of_identity(folder, tile, predicted)
+    )
+
+
+def _of_identity(folder: RunFolder, tile: Tile, predicted: str) -> Iterator[Found]:
+    for run in (folder, *folder.earlier):
+        record = run.records("classify").peek(tile.name)
+        if record is not None and record.predicted == predicted:
+            yield Found(run, record)
+
+
+def _holds(folder: RunFolder, found: Found) -> bool:
     try:
         with opened(found.path) as file:
-            return all(
-                name in file
-                and file[name].dtype in (np.float32, folder.plan.spec.probability_dtype)
-                for name in _maps(folder).values()
-            )
+            return _is_enough(folder, file)
     except IntegrityError:
         return False
 
 
+def _is_enough(folder: RunFolder, file: h5py.File) -> bool:
+    """Whether a class file has all maps that the plan wants, in a type that loses nothing."""
+    return all(
+        name in file and file[name].dtype in (np.float32, folder.plan.spec.probability_dtype)
+        for name in _maps(folder).values()
+    )
+
+
 def _read(folder: RunFolder, found: Found) -> Prediction | None:
-    if not holds(folder, found):
-        return None
     try:
         with opened(found.path) as file:
+            if not _is_enough(folder, file):
+                return None
             return Prediction(
                 file[LABELS][...], {i: file[name][...] for i, name in _maps(folder).items()}
             )

@@ -4,6 +4,7 @@ Told from records and sizes alone: no file is digested, nothing is written.
 """
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tbseg_ops.geometry import Box, Tile
@@ -13,7 +14,7 @@ from tbseg_ops.run.model import Stored
 from tbseg_ops.run.records import Step
 from tbseg_ops.run.takeover import Found, find, recorded
 from tbseg_ops.steps.merge import WHOLE, merge_key
-from tbseg_ops.steps.prediction import holds
+from tbseg_ops.steps.prediction import is_derivable
 
 FIRST = "nothing was computed before"
 
@@ -49,10 +50,13 @@ class WorkLeft(Stored):
         return next(left for left in self.steps if left.step == step)
 
 
-def work_left(folder: RunFolder, before: Plan | None = None) -> WorkLeft:
+def work_left(
+    folder: RunFolder, before: Plan | None = None, fates: Iterable["Fate"] | None = None
+) -> WorkLeft:
     """What is left of the plan of ``folder`` (which need not be stored yet: ``RunFolder.under``).
 
     ``before``: the plan that this folder had before; it explains what its own pieces lack.
+    ``fates``: those of ``survey``, where they are known already.
     """
     olds = [_Old(folder, before, folder.stored_inputs())] if before is not None else []
     for run in folder.earlier:
@@ -65,18 +69,36 @@ def work_left(folder: RunFolder, before: Plan | None = None) -> WorkLeft:
         box = Box((slab.z0, 0, 0), (slab.z1, *folder.plan.volume.shape[1:]))
         how = _how(folder, "ingest", slab.name, key)
         ingest.add(how, box, "" if how != "computed" else _why_raw(folder, olds, None, box))
-    for tile in folder.plan.grid:
-        _tile(folder, olds, tile, split, classify)
+    why_classes = _why_classes(folder, olds)
+    for fate in survey(folder) if fates is None else fates:
+        box = fate.tile.box
+        if fate.known:
+            split.add(fate.cut, box, "its file is not there any more")
+            classify.add(fate.classes, box, why_classes)
+        else:
+            reason = _why_raw(folder, olds, fate.tile, box)
+            split.add(fate.cut, box, reason)
+            classify.add(fate.classes, box, reason)
     lefts = tuple(tally.left() for tally in (ingest, split, classify))
     return WorkLeft(steps=lefts, merged=lefts[2].here == lefts[2].total and _is_merged(folder))
 
 
-def to_write(folder: RunFolder) -> tuple[list[Tile], list[Tile]]:
-    """The tiles to be computed, and those to be derived, of the plan of ``folder``."""
-    found: dict[How, list[Tile]] = {"computed": [], "derived": [], "taken": [], "here": []}
-    for tile in folder.plan.grid:
-        found[_hows(folder, tile)[1]].append(tile)
-    return found["computed"], found["derived"]
+@dataclass(frozen=True)
+class Fate:
+    """What becomes of a tile's sub-volume (``cut``) and of its ``classes``.
+
+    ``known``: whether the content of its sub-volume is.
+    """
+
+    tile: Tile
+    cut: How
+    classes: How
+    known: bool
+
+
+def survey(folder: RunFolder) -> Iterator[Fate]:
+    """Of each tile of the plan of ``folder``, from the records of this run and of earlier ones."""
+    return (_fate(folder, tile) for tile in folder.plan.grid)
 
 
 def _is_merged(folder: RunFolder) -> bool:
@@ -121,33 +143,20 @@ class _Tally:
         )
 
 
-def _tile(folder: RunFolder, olds: list[_Old], tile: Tile, split: _Tally, classify: _Tally) -> None:
-    cut, classes, known = _hows(folder, tile)
-    if known:
-        split.add(cut, tile.box, "its file is not there any more")
-        classify.add(classes, tile.box, _why_classes(folder, olds))
-    else:
-        reason = _why_raw(folder, olds, tile, tile.box)
-        split.add(cut, tile.box, reason)
-        classify.add(classes, tile.box, reason)
-
-
-def _hows(folder: RunFolder, tile: Tile) -> tuple[How, How, bool]:
-    """What becomes of a tile's sub-volume and of its classes; whether its content is known.
-
-    A sub-volume is not cut where the classes are there.
-    """
+def _fate(folder: RunFolder, tile: Tile) -> Fate:
+    """A sub-volume is not cut where the classes are there."""
     key = folder.plan.split_key(folder.inputs, tile)
     content = _content(folder, tile, key)
     if content is None:
-        return "computed", "computed", False
+        return Fate(tile, "computed", "computed", False)
     cut = _how(folder, "split", tile.name, key)
     classes = _how(folder, "classify", tile.name, folder.plan.classify_key(content, tile))
-    if classes == "computed" and _derivable(folder, tile, content):
-        classes = "derived"
+    if classes == "computed":
+        predicted = folder.plan.predicted_key(content, tile)
+        classes = "derived" if is_derivable(folder, tile, predicted) else classes
     if cut == "computed" and classes in ("here", "taken"):
         cut = classes
-    return cut, classes, True
+    return Fate(tile, cut, classes, True)
 
 
 def _how(folder: RunFolder, step: Step, name: str, key: str) -> How:
@@ -164,17 +173,6 @@ def _content(folder: RunFolder, tile: Tile, key: str) -> str | None:
         return own.content
     known = next(recorded(folder, "split", tile.name, key), None)
     return None if known is None else known.record.content
-
-
-def _derivable(folder: RunFolder, tile: Tile, content: str) -> bool:
-    predicted = folder.plan.predicted_key(content, tile)
-    for run in (folder, *folder.earlier):
-        record = run.records("classify").peek(tile.name)
-        if record is not None and record.predicted == predicted:
-            found = Found(run, record)
-            if found.is_there and holds(folder, found):
-                return True
-    return False
 
 
 def _why_raw(folder: RunFolder, olds: list[_Old], tile: Tile | None, box: Box) -> str:
