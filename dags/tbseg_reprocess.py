@@ -27,7 +27,7 @@ from airflow.sdk import (
 )
 from tbseg_airflow.claims import SEGMENT
 from tbseg_airflow.names import registered
-from tbseg_airflow.reprocess import TbsegCheck, TbsegDatasets, TbsegDecide, TbsegSummary
+from tbseg_airflow.operators.reprocess import TbsegCheck, TbsegDatasets, TbsegDecide, TbsegSummary
 
 NAMES = registered()
 NIGHTLY = CronTriggerTimetable(

@@ -42,12 +42,12 @@ from datetime import timedelta
 from pathlib import Path
 
 from airflow.sdk import DAG, AssetAlias, Param
-from tbseg_airflow.approval import TbsegApproval
-from tbseg_airflow.doctor import TbsegDoctor
-from tbseg_airflow.forecast import TbsegCalibrate, TbsegForecast
 from tbseg_airflow.names import registered
-from tbseg_airflow.plan import TbsegPlan
-from tbseg_airflow.step import TbsegStep
+from tbseg_airflow.operators.approval import TbsegApproval
+from tbseg_airflow.operators.doctor import TbsegDoctor
+from tbseg_airflow.operators.forecast import TbsegCalibrate, TbsegForecast
+from tbseg_airflow.operators.plan import TbsegPlan
+from tbseg_airflow.operators.step import TbsegStep
 
 HOME = Path(__file__).resolve().parent.parent
 TILE = r"z\d{3,9}_y\d{3,9}_x\d{3,9}"

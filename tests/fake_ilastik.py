@@ -156,7 +156,8 @@ def read_raw(options):
 
 def native(project, raw):
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    from tbseg_ops.classifier import load_engine, read_passport
+    from tbseg_ops.classifier import read_passport
+    from tbseg_ops.engines import load_engine
     from tbseg_ops.geometry import Box
 
     shape = raw.shape[:3]

@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from typing import Any, Self
 
-from tbseg_airflow.backend import Line
+from tbseg_airflow.backends.contract import Line
 from tbseg_airflow.outcome import StepFailed, failure
 
 _ERROR_LINES, _KEPT_LINES, _LONGEST = 1000, 200, 4000  # the last is in characters

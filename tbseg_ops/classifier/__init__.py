@@ -1,25 +1,5 @@
-"""ilastik pixel classifiers: passports (what a classifier is) and engines (which run it)."""
+"""ilastik pixel classifiers: what a project file (.ilp) holds, read without trusting it."""
 
-from tbseg_ops.classifier.engine import (
-    NATIVE_VERSION,
-    Engine,
-    EngineName,
-    bit_stable,
-    check_engine,
-    hard_labels,
-    load_engine,
-)
 from tbseg_ops.classifier.passport import Feature, Passport, read_passport
 
-__all__ = [
-    "NATIVE_VERSION",
-    "Engine",
-    "EngineName",
-    "Feature",
-    "Passport",
-    "bit_stable",
-    "check_engine",
-    "hard_labels",
-    "load_engine",
-    "read_passport",
-]
+__all__ = ["Feature", "Passport", "read_passport"]

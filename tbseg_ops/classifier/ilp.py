@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbseg_ops.errors import InputError
-from tbseg_ops.hdf5_safety import hdf5_errors, open_untrusted
+from tbseg_ops.hdf5.untrusted import hdf5_errors, open_untrusted
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

@@ -10,7 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from tbseg_ops.classifier import kernels
+from tbseg_ops.classifier import gaussians
+from tbseg_ops.classifier.forests import Forest, UnsupportedTree, read_forests
 from tbseg_ops.classifier.ilp import Ilp, open_ilp
 from tbseg_ops.classifier.project import (
     FORESTS,
@@ -23,12 +24,11 @@ from tbseg_ops.classifier.project import (
     read_selection,
     read_training,
 )
-from tbseg_ops.classifier.trees import Forest, UnsupportedTree, read_forests
 from tbseg_ops.errors import InputError
 from tbseg_ops.geometry import Index
 
 _PLAIN = "ParallelVigraRfLazyflowClassifier"
-_EIGENVALUES = (kernels.STRUCTURE_TENSOR, kernels.HESSIAN)
+_EIGENVALUES = (gaussians.STRUCTURE_TENSOR, gaussians.HESSIAN)
 
 
 class Feature(BaseModel):
@@ -95,15 +95,15 @@ class Passport(BaseModel):
     def halo_for(self, volume_shape: Index) -> Index:
         """Voxels (z, y, x) on each side that can change a voxel's result: exact, no estimate."""
         features = self.features_for(volume_shape)
-        reach = [kernels.halo_radius(f.id, f.scale) for f in features]
+        reach = [gaussians.halo_radius(f.id, f.scale) for f in features]
         depth = max((r for r, f in zip(reach, features, strict=True) if not f.in_2d), default=0)
         return depth, max(reach), max(reach)
 
     def minimum_side_for(self, volume_shape: Index) -> Index:
         """The least (z, y, x) shape of a volume that ilastik accepts, in voxels."""
         features = self.features_for(volume_shape)
-        depth = max((kernels.minimum_side(f.scale) for f in features if not f.in_2d), default=1)
-        side = max(kernels.minimum_side(f.scale) for f in features)
+        depth = max((gaussians.minimum_side(f.scale) for f in features if not f.in_2d), default=1)
+        side = max(gaussians.minimum_side(f.scale) for f in features)
         return depth, side, side
 
     def check_volume(self, shape: Index, channels: int) -> None:
@@ -234,8 +234,8 @@ def _without_kernel(features: tuple[Feature, ...]) -> tuple[str, ...]:
     return tuple(
         f"{f.id} at scale {f.scale}"
         for f in features
-        if f.id in (kernels.LAPLACIAN, kernels.HESSIAN)
-        and kernels.radius(kernels.feature_sigma(f.scale), kernels.FEATURE_WINDOW) == 0
+        if f.id in (gaussians.LAPLACIAN, gaussians.HESSIAN)
+        and gaussians.radius(gaussians.feature_sigma(f.scale), gaussians.FEATURE_WINDOW) == 0
     )
 
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tbseg_ops.classifier.ilp import Ilp
-from tbseg_ops.classifier.kernels import (
+from tbseg_ops.classifier.gaussians import (
     DIFFERENCE,
     GRADIENT_MAGNITUDE,
     HESSIAN,
@@ -20,6 +19,7 @@ from tbseg_ops.classifier.kernels import (
     SMOOTHING,
     STRUCTURE_TENSOR,
 )
+from tbseg_ops.classifier.ilp import Ilp
 
 FORESTS = "/PixelClassification/ClassifierForests"
 PIXEL_CLASSIFICATION = "Pixel Classification"

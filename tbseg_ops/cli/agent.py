@@ -2,7 +2,7 @@
 
 import sys
 
-from tbseg_ops.jobs.agent import serve
+from tbseg_ops.hosts.agent import serve
 
 
 def agent() -> None:

@@ -11,12 +11,12 @@ from typing import Annotated
 
 import typer
 
-from tbseg_ops import steps
+from tbseg_ops import datasets, steps
 from tbseg_ops.datasets import Claim, Dataset, Runs, claim_of, get, release
-from tbseg_ops.datasets.processes import Process
 from tbseg_ops.errors import TbsegError
+from tbseg_ops.processes.identity import Process
 from tbseg_ops.run import Plan, RunFolder, RunSpec
-from tbseg_ops.steps import Progress
+from tbseg_ops.run.result import Progress
 
 DatasetOption = Annotated[
     str | None,
@@ -72,7 +72,9 @@ def claimed(
     dataset = get(name)
     runs = Runs(Path(dataset.runs), name)
     before = claim_of(runs)
-    held = steps.claim_next(runs, holder=holder, process=process, supersede=supersede, again=again)
+    held = datasets.claim_next(
+        runs, holder=holder, process=process, supersede=supersede, again=again
+    )
     earlier = tuple(
         run for number in held.earlier if RunFolder(run := runs.path / number).plan_file.is_file()
     )
@@ -92,7 +94,7 @@ def claimed(
 def looked_at(name: str) -> Iterator[Work]:
     """The run that would be next of a dataset; nothing is claimed, and no new folder is left."""
     dataset = get(name)
-    choice = steps.choose(Runs(Path(dataset.runs), name))
+    choice = datasets.choose(Runs(Path(dataset.runs), name))
     run, earlier = Path(choice.run), tuple(map(Path, choice.earlier))
     is_new = not run.exists()
     try:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tbseg_ops.run.calling_off import call_off
+from tbseg_ops.run.cancellation import call_off
 
 
 def cancel(

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 from pydantic import BaseModel
 
-from tbseg_ops.paths import here
 from tbseg_ops.run import Team
-from tbseg_ops.steps import Progress, StepResult
+from tbseg_ops.run.result import Progress, StepResult
+from tbseg_ops.settings import here
 
 Json = Annotated[bool, typer.Option("--json", help="Last line of output: one JSON object.")]
 RunOption = Annotated[

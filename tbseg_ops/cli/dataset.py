@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tbseg_ops import datasets, steps
+from tbseg_ops import datasets
 from tbseg_ops.cli.begin import user
 from tbseg_ops.cli.common import Json, Threads, emit, lines
 from tbseg_ops.cli.dataset_rows import CheckRow, claim_row, dataset_row
@@ -141,7 +141,7 @@ def check(
     rows: list[dict[str, object]] = []
     for name in names or datasets.names():
         try:
-            found = steps.changes(name=name, progress=lines(f"check {printable(name)}"))
+            found = datasets.changes(name=name, progress=lines(f"check {printable(name)}"))
             held = datasets.claim_of(Runs(Path(datasets.get(name).runs), name))
         except TbsegError as error:
             first = first or error

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from tbseg_ops import datasets, steps
-from tbseg_ops.datasets import Claim, Dataset, Runs
+from tbseg_ops import datasets
+from tbseg_ops.datasets import Changes, Claim, Dataset, Runs, RunState
 from tbseg_ops.errors import TbsegError
-from tbseg_ops.run.model import Stored
-from tbseg_ops.steps import Changes, RunState
+from tbseg_ops.stored import Stored
 
 
 class ClaimRow(Stored):
@@ -58,7 +57,7 @@ def dataset_row(name: str) -> DatasetRow:
         return DatasetRow(
             name=name,
             dataset=dataset,
-            newest=steps.run_state(newest) if newest is not None else None,
+            newest=datasets.run_state(newest) if newest is not None else None,
             claim=claim_row(datasets.claim_of(runs)),
         )
     except TbsegError as error:

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from tbseg_ops import __version__, steps
+from tbseg_ops import __version__
 from tbseg_ops.cli.common import Json, RunOption, emit
 from tbseg_ops.errors import ConfigError, printable
+from tbseg_ops.hosts.doctor import doctor as doctor_here
 
 _MARKS = {"good": "ok  ", "note": "note", "bad": "BAD "}
 
@@ -19,7 +20,7 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Check this machine before work starts: folder, disk, memory, classifier, MPI."""
-    found = steps.doctor(run=run, token=token, version=version)
+    found = doctor_here(run=run, token=token, version=version)
     for row in found.rows:
         print(f"{_MARKS[row.state]}  {row.check:12} {printable(row.found)}", file=sys.stderr)
         if row.mend is not None:

@@ -18,10 +18,12 @@ from tbseg_ops.cli.common import (
     lines,
     names,
 )
-from tbseg_ops.paths import here
+from tbseg_ops.forecast import Crew
+from tbseg_ops.forecast import forecast as forecast_left
+from tbseg_ops.forecast.model import Forecast, Range
 from tbseg_ops.run import team
-from tbseg_ops.run.calling_off import heed
-from tbseg_ops.run.forecast import Forecast, Range
+from tbseg_ops.run.cancellation import heed
+from tbseg_ops.settings import here
 from tbseg_ops.steps.calibrate import COUNT
 
 
@@ -88,9 +90,9 @@ def forecast(
     as_json: Json = False,
 ) -> None:
     """Forecast hours, disk and memory of what is left of a run, with intervals."""
-    found = steps.forecast(
+    found = forecast_left(
         run=run,
-        crew=steps.Crew(workers, _slots(slots or []), batches, pause, threads),
+        crew=Crew(workers, _slots(slots or []), batches, pause, threads),
         tiles=names(tiles) if tiles else None,
         earlier=tuple(earlier or ()),
     )

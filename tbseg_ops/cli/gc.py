@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tbseg_ops import datasets, steps
+from tbseg_ops import datasets
 from tbseg_ops.cli.common import Json, emit
 from tbseg_ops.errors import TbsegError, printable
 
@@ -25,11 +25,11 @@ def gc(
     Never of a run that is going on, nor of one that it takes pieces from. The exit code is that
     of the first dataset that cannot be looked at.
     """
-    rows: list[steps.Freed] = []
+    rows: list[datasets.Freed] = []
     errors: dict[str, TbsegError] = {}
     for name in names or datasets.names():
         try:
-            rows += steps.gc(name=name, remove=yes)
+            rows += datasets.gc(name=name, remove=yes)
         except TbsegError as error:
             errors[name] = error
             print(f"{printable(name)}: error: {error}", file=sys.stderr, flush=True)
@@ -50,7 +50,7 @@ def gc(
         raise typer.Exit(next(iter(errors.values())).exit_code)
 
 
-def _show(rows: list[steps.Freed]) -> None:
+def _show(rows: list[datasets.Freed]) -> None:
     if not rows:
         return
     table = Table(box=None, padding=(0, 2, 0, 0))

@@ -25,8 +25,8 @@ from tbseg_ops.cli import (
     whole,
 )
 from tbseg_ops.errors import ResourceError, TbsegError
-from tbseg_ops.run.commit import storage_errors
-from tbseg_ops.run.pieces import under_mpi
+from tbseg_ops.processes.team import under_mpi
+from tbseg_ops.storage.commit import storage_errors
 
 HELP = """Classify terabyte 3D volumes with ilastik's own pixel classifiers, tile by tile.
 
@@ -113,7 +113,7 @@ def _fail(error: TbsegError) -> None:
 
 
 def _abort(code: int) -> None:
-    from tbseg_ops.run.mpi import Ranks
+    from tbseg_ops.processes.mpi import Ranks
 
     Ranks().abort(code)
 

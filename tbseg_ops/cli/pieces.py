@@ -15,7 +15,7 @@ from tbseg_ops.cli.common import (
     names,
 )
 from tbseg_ops.run import team
-from tbseg_ops.run.calling_off import heed
+from tbseg_ops.run.cancellation import heed
 from tbseg_ops.steps import classify as classify_step
 from tbseg_ops.steps import split as split_step
 

@@ -32,9 +32,11 @@ from tbseg_ops.cli.specs import (
     VolumeOrNone,
     make_spec,
 )
+from tbseg_ops.forecast import Crew, disk_needed, memory_needed, prospect
 from tbseg_ops.run import Plan, RunFolder
-from tbseg_ops.steps import Crew, disk_needed, draft, memory_needed, prospect, work_left
-from tbseg_ops.steps.result import silent
+from tbseg_ops.run.result import silent
+from tbseg_ops.run.work_left import work_left
+from tbseg_ops.steps import draft
 
 Explain = Annotated[
     bool, typer.Option("--explain", help="Only say what would be computed, and why; plan nothing.")

@@ -43,10 +43,10 @@ from tbseg_ops.cli.specs import (
     VolumeOrNone,
     make_spec,
 )
-from tbseg_ops.datasets.processes import Process
 from tbseg_ops.errors import ConfigError
+from tbseg_ops.processes.identity import Process
 from tbseg_ops.run import team, under_mpi
-from tbseg_ops.run.calling_off import heed
+from tbseg_ops.run.cancellation import heed
 
 
 def run(

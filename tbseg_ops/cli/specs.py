@@ -7,8 +7,8 @@ from urllib.parse import unquote
 
 import typer
 
-from tbseg_ops.classifier import EngineName
 from tbseg_ops.cli.common import names, triple
+from tbseg_ops.engines import EngineName
 from tbseg_ops.run.spec import Output, ProbabilityDtype, RunSpec, SplitMode
 
 _VOLUME = typer.Argument(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tbseg_ops.cli.common import Json, emit
-from tbseg_ops.steps import status as status_step
+from tbseg_ops.run.status import status as status_step
 
 
 def status(

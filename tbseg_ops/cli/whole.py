@@ -4,7 +4,7 @@ from tbseg_ops import steps
 from tbseg_ops.cli.common import ALL_CORES, Json, RunOption, Threads, Workers, conclude, lines
 from tbseg_ops.datasets import release_finished
 from tbseg_ops.run import Alone, team
-from tbseg_ops.run.calling_off import heed
+from tbseg_ops.run.cancellation import heed
 
 
 def ingest(run: RunOption, workers: Workers = ALL_CORES, as_json: Json = False) -> None:

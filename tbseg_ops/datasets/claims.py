@@ -12,13 +12,13 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, StringConstraints, ValidationError
 
-from tbseg_ops.datasets.files import read_small
-from tbseg_ops.datasets.processes import Process
 from tbseg_ops.datasets.runs import Runs
 from tbseg_ops.errors import ConfigError
-from tbseg_ops.run.commit import commit_new, commit_over, pause, storage_errors
-from tbseg_ops.run.model import Stored
+from tbseg_ops.processes.identity import Process
 from tbseg_ops.run.spec import explained
+from tbseg_ops.storage.commit import commit_new, commit_over, pause, storage_errors
+from tbseg_ops.storage.small_files import read_small
+from tbseg_ops.stored import Stored
 
 
 def _run(text: str) -> str:

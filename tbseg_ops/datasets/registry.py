@@ -9,22 +9,21 @@ from pathlib import Path
 import tomli_w
 from pydantic import ValidationError
 
-from tbseg_ops import registered
+from tbseg_ops import settings
 from tbseg_ops.datasets.claims import claim_of
-from tbseg_ops.datasets.files import read_small
-from tbseg_ops.datasets.model import Dataset
+from tbseg_ops.datasets.dataset import Dataset
 from tbseg_ops.datasets.runs import Runs
 from tbseg_ops.errors import ConfigError
-from tbseg_ops.registered import NAME, registry_folder
-from tbseg_ops.roots import check_inside
-from tbseg_ops.run.commit import commit_new, commit_over, storage_errors
 from tbseg_ops.run.spec import explained
+from tbseg_ops.settings import DATASET_NAME, check_inside, registry_folder
+from tbseg_ops.storage.commit import commit_new, commit_over, storage_errors
+from tbseg_ops.storage.small_files import read_small
 
 
 def names() -> tuple[str, ...]:
     """The names of all datasets, sorted, whether their files are right or not."""
     with storage_errors(registry_folder()):
-        return registered.names()
+        return settings.registered_names()
 
 
 def get(name: str) -> Dataset:
@@ -94,7 +93,7 @@ def remove(name: str) -> None:
 
 def _file(name: str) -> Path:
     """Where a dataset is, or would be; the name is looked at before it becomes part of a path."""
-    if not NAME.fullmatch(name):
+    if not DATASET_NAME.fullmatch(name):
         raise ConfigError(
             "this is no name for a dataset",
             expected="1 to 100 letters, digits, '.', '_' and '-', the first a letter or digit",

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tbseg_ops.errors import ConfigError
-from tbseg_ops.roots import check_inside
-from tbseg_ops.run.commit import storage_errors
-from tbseg_ops.run.locks import locked
+from tbseg_ops.settings import check_inside
+from tbseg_ops.storage.commit import storage_errors
+from tbseg_ops.storage.locks import locked
 
 _NUMBER = re.compile("[0-9]{4,9}")
 

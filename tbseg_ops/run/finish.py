@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 from tbseg_ops import __version__
-from tbseg_ops.classifier import bit_stable
+from tbseg_ops.engines import bit_stable
 from tbseg_ops.errors import ConfigError, IntegrityError
-from tbseg_ops.run.commit import commit_new, commit_over, pause, set_aside, storage_errors
-from tbseg_ops.run.files import content_of, opened, stamped
+from tbseg_ops.hdf5.image import content_of, opened, stamped
 from tbseg_ops.run.folder import RunFolder
 from tbseg_ops.run.records import Record, Step, sha256_of
 from tbseg_ops.run.takeover import as_taken, find, link
+from tbseg_ops.storage.commit import commit_new, commit_over, pause, set_aside, storage_errors
 
 
 @dataclass(frozen=True)

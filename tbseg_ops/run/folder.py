@@ -10,15 +10,13 @@ from pydantic import ValidationError
 
 from tbseg_ops.errors import ConfigError, IntegrityError
 from tbseg_ops.geometry import Tile
-from tbseg_ops.paths import here
-from tbseg_ops.roots import check_inside
-from tbseg_ops.run.commit import commit_over, storage_errors, sweep
-from tbseg_ops.run.forecast import Forecast
-from tbseg_ops.run.locks import locked
-from tbseg_ops.run.model import Stored
 from tbseg_ops.run.plan import Inputs, Plan
 from tbseg_ops.run.records import Records, Step
 from tbseg_ops.run.spec import RunSpec, explained
+from tbseg_ops.settings import check_inside, here
+from tbseg_ops.storage.commit import commit_over, storage_errors, sweep
+from tbseg_ops.storage.locks import locked
+from tbseg_ops.stored import Stored
 
 StoredT = TypeVar("StoredT", bound=Stored)
 
@@ -139,14 +137,6 @@ class RunFolder:
     def stored_spec(self) -> RunSpec | None:
         """The spec that this folder was made for, if it has one."""
         return self._read(self.spec_file, RunSpec) if self.spec_file.exists() else None
-
-    def stored_forecast(self) -> Forecast | None:
-        """What was forecast under the present plan, if it was, and can be read."""
-        try:
-            found = Forecast.model_validate_json(self.forecast_file.read_bytes())
-        except (OSError, ValidationError):
-            return None
-        return found if found.plan == self.plan.digest else None
 
     def store(self, plan: Plan, inputs: Inputs) -> None:
         """Write spec, inputs and plan, the plan last: it is what makes the others count."""

@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
 
-from tbseg_ops.run.commit import commit_over, set_aside, storage_errors
-from tbseg_ops.run.model import Stored
+from tbseg_ops.storage.commit import commit_over, set_aside, storage_errors
+from tbseg_ops.stored import Stored
 
 Step = Literal["ingest", "split", "classify", "merge", "verify", "publish"]
 # A record names a file that is read and, when it is out of date, removed: it must stay inside.

@@ -5,9 +5,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
-from tbseg_ops.classifier import EngineName
+from tbseg_ops.engines import EngineName
 from tbseg_ops.errors import ConfigError, InputError, printable
-from tbseg_ops.run.model import Stored
+from tbseg_ops.stored import Stored
 
 Output = Literal["mask", "intensity"]
 ProbabilityDtype = Literal["uint8", "float32"]

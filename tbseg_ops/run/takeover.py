@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tbseg_ops.run.commit import commit_link
 from tbseg_ops.run.folder import RunFolder
 from tbseg_ops.run.records import Record, Step, intact
+from tbseg_ops.storage.commit import commit_link
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """audit: is this volume whole, and does this classifier fit it? Reads headers, writes nothing."""
 
 from tbseg_ops.classifier import Passport, read_passport
-from tbseg_ops.run.model import Stored
+from tbseg_ops.stored import Stored
 from tbseg_ops.volume import VolumeInfo, open_source
 
 

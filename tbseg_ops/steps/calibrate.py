@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from tbseg_ops.forecast.speeds import spread
 from tbseg_ops.geometry import Box, Index
 from tbseg_ops.run import Alone, Plan, RunFolder, Team
 from tbseg_ops.run.finish import Done
+from tbseg_ops.run.result import Progress, StepResult, silent, told
+from tbseg_ops.run.workplace import Workplace
 from tbseg_ops.steps.classify import ClassifyTile
-from tbseg_ops.steps.result import Progress, StepResult, silent, told
-from tbseg_ops.steps.speeds import spread
-from tbseg_ops.steps.work import Workplace
 
 COUNT = 3
 _SIDE = 16  # voxels of what is computed to have everything compiled and loaded

@@ -9,26 +9,18 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from tbseg_ops.classifier import Engine, hard_labels
+from tbseg_ops.engines import Engine, hard_labels
 from tbseg_ops.errors import IntegrityError
 from tbseg_ops.geometry import Box, Tile
+from tbseg_ops.hdf5.image import content_of_arrays, count_not_finite, image_of, stamp
 from tbseg_ops.run import Alone, Plan, RunFolder, Team
-from tbseg_ops.run.files import (
-    LABELS,
-    chunks_digest,
-    content_of_arrays,
-    count_not_finite,
-    create_outputs,
-    encoded,
-    image_of,
-    raw_chunks,
-    stamp,
-)
 from tbseg_ops.run.finish import Done, Facts, How, Made, finish
-from tbseg_ops.steps.prediction import Prediction, earlier_prediction
-from tbseg_ops.steps.result import Progress, StepResult, counted, silent, told
-from tbseg_ops.steps.split import SubVolume, read_tile
-from tbseg_ops.steps.work import Workplace
+from tbseg_ops.run.outputs import LABELS, chunks_digest, create_outputs, encoded, raw_chunks
+from tbseg_ops.run.prediction import Prediction, earlier_prediction
+from tbseg_ops.run.raw import SubVolume
+from tbseg_ops.run.result import Progress, StepResult, counted, silent, told
+from tbseg_ops.run.workplace import Workplace
+from tbseg_ops.steps.split import read_tile
 
 _PERCENT_TOLERANCE = 1e-3  # of a percent; float32 rounding is below 1e-5
 

@@ -15,21 +15,14 @@ from numpy.typing import NDArray
 
 from tbseg_ops.errors import InputError
 from tbseg_ops.geometry import Box
+from tbseg_ops.hdf5.image import content_of_arrays, image_of, stamp
 from tbseg_ops.run import Alone, RunFolder, Team
-from tbseg_ops.run.commit import commit_over
-from tbseg_ops.run.files import (
-    MASK,
-    RAW,
-    content_of_arrays,
-    describe,
-    image_of,
-    raw_shape,
-    stamp,
-)
 from tbseg_ops.run.finish import Done, Facts, How, Made, finish
+from tbseg_ops.run.outputs import MASK, RAW, describe, raw_shape
 from tbseg_ops.run.plan import Slab, slab_chunk
-from tbseg_ops.steps.result import Progress, StepResult, counted, silent, told
-from tbseg_ops.steps.work import Workplace
+from tbseg_ops.run.result import Progress, StepResult, counted, silent, told
+from tbseg_ops.run.workplace import Workplace
+from tbseg_ops.storage.commit import commit_over
 from tbseg_ops.volume import Source
 
 

@@ -18,24 +18,17 @@ import h5py
 from tbseg_ops import __version__
 from tbseg_ops.errors import IntegrityError, ResourceError
 from tbseg_ops.geometry import Index
-from tbseg_ops.run import Alone, Plan, RunFolder, Team
-from tbseg_ops.run.commit import free_bytes, publish_file, set_aside, temporary
-from tbseg_ops.run.files import (
-    LIBVER,
-    create_outputs,
-    opened,
-    output_names,
-    raw_chunks,
-    stamp,
-    update_chunks,
-)
-from tbseg_ops.run.model import digest_of
+from tbseg_ops.hdf5.image import LIBVER, opened, stamp
+from tbseg_ops.run import Alone, RunFolder, Team
+from tbseg_ops.run.keys import WHOLE, merge_key
+from tbseg_ops.run.outputs import create_outputs, output_names, raw_chunks, update_chunks
 from tbseg_ops.run.records import Record
+from tbseg_ops.run.result import Progress, StepResult, silent
+from tbseg_ops.run.workplace import Workplace
 from tbseg_ops.steps.classify import wanted_key
-from tbseg_ops.steps.result import Progress, StepResult, silent
-from tbseg_ops.steps.work import Workplace
+from tbseg_ops.storage.commit import free_bytes, publish_file, set_aside, temporary
+from tbseg_ops.stored import digest_of
 
-WHOLE = "volume"  # the name of the records that stand for the whole volume
 _NAMED = 12  # tiles that a message names before it only counts
 
 
@@ -90,21 +83,6 @@ def current_records(folder: RunFolder) -> list[Record]:
             mend=f"tbseg classify --run {folder.path}",
         )
     return records
-
-
-def merge_key(plan: Plan, records: list[Record]) -> str:
-    """Identity of the merged file: every tile's chunks, and how they are put together."""
-    return digest_of(
-        {
-            "step": "merge",
-            "tiles": [[r.name, r.key, r.chunks] for r in records],
-            "grid": plan.grid_model.model_dump(),
-            "names": output_names(plan),
-            "labels": [ascii(label) for label in plan.classifier.labels],
-            "colors": plan.classifier.colors,
-            "voxel": [plan.volume.voxel_size, plan.volume.unit],
-        }
-    )
 
 
 def named(tiles: list[str]) -> str:

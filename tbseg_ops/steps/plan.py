@@ -1,27 +1,27 @@
 """plan: read every slice once for its fingerprint, cut the volume into tiles, check the room."""
 
 import os
-from math import ceil, prod
+from math import ceil
 from pathlib import Path
 
 import numpy as np
 
-from tbseg_ops.classifier import Passport, check_engine, read_passport
+from tbseg_ops.classifier import Passport, read_passport
+from tbseg_ops.engines import check_engine
 from tbseg_ops.errors import ConfigError, InputError, ResourceError
-from tbseg_ops.geometry import Grid, Index, Tile
+from tbseg_ops.forecast.disk import disk_missing
+from tbseg_ops.geometry import Grid, Index
 from tbseg_ops.run import Inputs, Plan, RunFolder, RunSpec
-from tbseg_ops.run.commit import free_bytes, storage_errors, temporary
+from tbseg_ops.run.inputs import read_inputs
 from tbseg_ops.run.plan import GridModel, slabs_of
-from tbseg_ops.run.pruned import revive
-from tbseg_ops.steps.inputs import read_inputs
-from tbseg_ops.steps.result import Progress, silent
-from tbseg_ops.steps.work_left import WorkLeft, work_left
+from tbseg_ops.run.removed import revive
+from tbseg_ops.run.result import Progress, silent
+from tbseg_ops.run.work_left import WorkLeft, work_left
+from tbseg_ops.storage.commit import free_bytes, storage_errors, temporary
 from tbseg_ops.volume import Source, open_source
 
 _MOST_TILES = 1_000_000  # each has files and records of its own
 _MOST_LABELS = 255  # labels are uint8, and 0 is no class
-# Compressed size of a class or probability map as a share of its raw size; deliberately high.
-_MASK_SHARE, _INTENSITY_SHARE, _PROBABILITY_SHARE = 0.1, 0.7, 0.4
 
 
 def plan(
@@ -187,31 +187,6 @@ def _check_writable(folder: RunFolder) -> None:
             probe.touch(exist_ok=False)
 
 
-def disk_needed(made: Plan) -> dict[str, int]:
-    """Bytes that a run will take on disk, by kind; the compressed ones are estimates from above."""
-    itemsize = np.dtype(made.volume.dtype).itemsize * made.volume.channels
-    voxels = prod(made.volume.shape)
-    halo = sum(tile.box.size for tile in _sample(made.grid)) / sum(
-        tile.core.size for tile in _sample(made.grid)
-    )
-    labels = len(made.classifier.labels)
-    classes = voxels * (labels + 1) * _MASK_SHARE
-    if made.spec.output == "intensity":
-        classes = voxels * (_MASK_SHARE + itemsize * _INTENSITY_SHARE)
-    maps = len(made.probability_labels) * np.dtype(made.spec.probability_dtype).itemsize
-    outputs = int(classes + voxels * maps * _PROBABILITY_SHARE)
-    return {
-        "volume": voxels * itemsize,
-        "tiles": int(voxels * itemsize * halo) if made.spec.split == "copy" else 0,
-        "classes": outputs,
-        "segmentation": outputs,
-    }
-
-
-def _sample(grid: Grid) -> list[Tile]:
-    return [grid[i] for i in range(0, len(grid), max(1, len(grid) // 1000))]
-
-
 def _check_room(folder: RunFolder, left: WorkLeft) -> None:
     needed = disk_missing(folder.plan, left)
     free = free_bytes(folder.path)
@@ -224,19 +199,3 @@ def _check_room(folder: RunFolder, left: WorkLeft) -> None:
             mend="free some space, choose another run folder, "
             "or do without tile copies: --split virtual",
         )
-
-
-def disk_missing(made: Plan, left: WorkLeft) -> float:
-    """Bytes that a run will still take on disk, by the estimates of ``disk_needed``.
-
-    Pieces that are taken over count as links: they take no space.
-    """
-    ingest, split, classify = (left.of(step) for step in ("ingest", "split", "classify"))
-    needed = disk_needed(made)
-    shares = {
-        "volume": ingest.share_to_write,
-        "tiles": split.share_to_write,
-        "classes": classify.share_to_write,
-    }
-    merged = 0 if left.merged else needed["segmentation"]
-    return merged + sum(needed[kind] * share for kind, share in shares.items())

@@ -14,29 +14,21 @@ import h5py
 import numpy as np
 
 from tbseg_ops import __version__
-from tbseg_ops.classifier import bit_stable
+from tbseg_ops.engines import bit_stable
 from tbseg_ops.errors import ConfigError, IntegrityError
 from tbseg_ops.geometry import Box, Tile
+from tbseg_ops.hdf5.image import LIBVER, opened, stamped
 from tbseg_ops.run import Alone, Plan, RunFolder, Team
-from tbseg_ops.run.files import (
-    LABELS,
-    LIBVER,
-    chunks_digest,
-    create_outputs,
-    encoded,
-    opened,
-    raw_chunks,
-    stamped,
-)
-from tbseg_ops.run.model import digest_of
+from tbseg_ops.run.keys import WHOLE, merge_key, verify_key
+from tbseg_ops.run.outputs import LABELS, chunks_digest, create_outputs, encoded, raw_chunks
 from tbseg_ops.run.plan import seam_boxes
-from tbseg_ops.run.pruned import pruned
+from tbseg_ops.run.raw import read_volume
 from tbseg_ops.run.records import Record
+from tbseg_ops.run.removed import pruned
+from tbseg_ops.run.result import Progress, StepResult, silent
+from tbseg_ops.run.workplace import Workplace
 from tbseg_ops.steps.classify import classified
-from tbseg_ops.steps.merge import WHOLE, current_records, merge_key, named
-from tbseg_ops.steps.result import Progress, StepResult, silent
-from tbseg_ops.steps.split import read_volume
-from tbseg_ops.steps.work import Workplace
+from tbseg_ops.steps.merge import current_records, named
 
 SEAM_BOXES, SEAM_SIDE = 8, 24
 # What an engine that is not bit-stable may differ by: ilastik's own builds differ in up to 0.1 % of
@@ -114,11 +106,6 @@ def _check_not_pruned(folder: RunFolder) -> None:
             found=f"removed: {', '.join(pruned(folder))}",
             mend="plan the run again and do all steps, to have it computed and verified anew",
         )
-
-
-def verify_key(merged: str) -> str:
-    """Identity of a verification: what was verified."""
-    return digest_of({"step": "verify", "merge": merged})
 
 
 def check_identity(folder: RunFolder) -> tuple[str, list[Record]]:

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 
 from tbseg_ops.errors import InputError
-from tbseg_ops.volume.voxels import UNKNOWN, VoxelSize, voxel_size
+from tbseg_ops.volume.voxel_size import UNKNOWN, VoxelSize, voxel_size
 
 # ilastik's own reading of datasets without axistags, but for 4D, where channels are far likelier
 # than time.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbseg_ops.errors import InputError
-from tbseg_ops.hdf5_safety import (
+from tbseg_ops.hdf5.untrusted import (
     dataset_paths,
     hdf5_errors,
     open_untrusted,
@@ -25,9 +25,9 @@ from tbseg_ops.hdf5_safety import (
 )
 from tbseg_ops.limits import check_slice_bytes, check_slices
 from tbseg_ops.volume.axes import Axes, find_axes
-from tbseg_ops.volume.digests import new_plane_digest, plane_digest
-from tbseg_ops.volume.info import VOXEL_TYPES, Closing, Slab, VolumeInfo, VoxelType, check_range
-from tbseg_ops.volume.voxels import VoxelSize, voxel_size
+from tbseg_ops.volume.fingerprints import new_plane_digest, plane_digest
+from tbseg_ops.volume.source import VOXEL_TYPES, Closing, Slab, VolumeInfo, VoxelType, check_range
+from tbseg_ops.volume.voxel_size import VoxelSize, voxel_size
 
 
 class Hdf5Source(Closing):

@@ -11,9 +11,9 @@ import os
 from pathlib import Path
 
 from tbseg_ops.errors import InputError
-from tbseg_ops.roots import check_inside
-from tbseg_ops.volume.files import open_regular, system_errors
-from tbseg_ops.volume.info import Source
+from tbseg_ops.settings import check_inside
+from tbseg_ops.volume.regular_files import open_regular, system_errors
+from tbseg_ops.volume.source import Source
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 

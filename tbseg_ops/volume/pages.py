@@ -17,14 +17,12 @@ from tifffile import TiffFile, TiffPage
 
 from tbseg_ops.errors import InputError
 from tbseg_ops.limits import check_expansion, check_slice_bytes, check_slices
-from tbseg_ops.volume.chain import page_offsets
-from tbseg_ops.volume.digests import plane_digest
-from tbseg_ops.volume.files import open_regular, size_of
-from tbseg_ops.volume.info import Closing, Slab, VolumeInfo, check_range
-from tbseg_ops.volume.layout import Layout, find_layout
-from tbseg_ops.volume.segments import check_unused, stored_bytes, used_bytes
-from tbseg_ops.volume.strict import strict
-from tbseg_ops.volume.tiffpage import (
+from tbseg_ops.volume.fingerprints import plane_digest
+from tbseg_ops.volume.regular_files import open_regular, size_of
+from tbseg_ops.volume.source import Closing, Slab, VolumeInfo, check_range
+from tbseg_ops.volume.tiff.ifd_chain import page_offsets
+from tbseg_ops.volume.tiff.layout import Layout, find_layout
+from tbseg_ops.volume.tiff.page import (
     PageHeader,
     check_page,
     check_same,
@@ -32,6 +30,8 @@ from tbseg_ops.volume.tiffpage import (
     header_warnings,
     open_tiff,
 )
+from tbseg_ops.volume.tiff.segments import check_unused, stored_bytes, used_bytes
+from tbseg_ops.volume.tiff.strict import strict
 
 
 class PagesSource(Closing):

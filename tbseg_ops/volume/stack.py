@@ -23,14 +23,12 @@ from tifffile import TiffPage
 
 from tbseg_ops.errors import InputError
 from tbseg_ops.limits import check_expansion
-from tbseg_ops.volume.chain import page_offsets
-from tbseg_ops.volume.files import open_regular, size_of, system_errors
-from tbseg_ops.volume.info import Closing, Slab, VolumeInfo, check_range
-from tbseg_ops.volume.layout import declared_images, page_voxel_size
-from tbseg_ops.volume.names import order_slices, shortened
-from tbseg_ops.volume.segments import check_unused, stored_bytes, used_bytes
-from tbseg_ops.volume.strict import strict
-from tbseg_ops.volume.tiffpage import (
+from tbseg_ops.volume.order import order_slices, shortened
+from tbseg_ops.volume.regular_files import open_regular, size_of, system_errors
+from tbseg_ops.volume.source import Closing, Slab, VolumeInfo, check_range
+from tbseg_ops.volume.tiff.ifd_chain import page_offsets
+from tbseg_ops.volume.tiff.layout import declared_images, page_voxel_size
+from tbseg_ops.volume.tiff.page import (
     PageHeader,
     check_page,
     check_same,
@@ -38,7 +36,9 @@ from tbseg_ops.volume.tiffpage import (
     header_warnings,
     open_tiff,
 )
-from tbseg_ops.volume.voxels import VoxelSize
+from tbseg_ops.volume.tiff.segments import check_unused, stored_bytes, used_bytes
+from tbseg_ops.volume.tiff.strict import strict
+from tbseg_ops.volume.voxel_size import VoxelSize
 
 _SUFFIXES = (".tif", ".tiff")
 _THREADS = 16  # header checks wait for the disk, or for a network

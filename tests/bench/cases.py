@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tbseg_ops.classifier import Engine, Passport, load_engine, read_passport
+from tbseg_ops.classifier import Passport, read_passport
 from tbseg_ops.classifier.passport import Feature
+from tbseg_ops.engines import Engine, load_engine
 from tbseg_ops.geometry import Box, Index
 
 IDS = (

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tbseg_ops.classifier import load_engine, read_passport
+from tbseg_ops.classifier import read_passport
+from tbseg_ops.engines import load_engine
 from tbseg_ops.geometry import Box
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from tbseg_ops.classifier.features import BrickFeatures
+from tbseg_ops.engines.native.features.bricks import BrickFeatures
 from tbseg_ops.geometry import Box
 from tests.bench import baseline, grown
 from tests.bench.cases import DIFFICULTIES, FEATURES, IDS, labels_of, vessels

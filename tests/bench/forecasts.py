@@ -10,8 +10,8 @@ from statistics import fmean
 
 import numpy as np
 
-from tbseg_ops.run.forecast import Range
-from tbseg_ops.steps.speeds import Sample, Speeds, time_for
+from tbseg_ops.forecast.model import Range
+from tbseg_ops.forecast.speeds import Sample, Speeds, time_for
 
 VOXELS = 256**3
 _SEEN = 3  # hosts, where they are not known by name

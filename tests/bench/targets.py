@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tbseg_ops.classifier import hard_labels
-from tbseg_ops.classifier.features import BrickFeatures
-from tbseg_ops.classifier.forest import BrickForest
-from tbseg_ops.classifier.ilastik_program import VARIABLE
 from tbseg_ops.classifier.passport import read_classifier
+from tbseg_ops.engines import hard_labels
+from tbseg_ops.engines.ilastik.program import VARIABLE
+from tbseg_ops.engines.native.features.bricks import BrickFeatures
+from tbseg_ops.engines.native.forest.bricks import BrickForest
 from tbseg_ops.geometry import Box
 from tests.bench import baseline
 from tests.bench.cases import FEATURES, Case, centre, vessels

@@ -14,8 +14,9 @@ import h5py
 import numpy as np
 import pytest
 
-from tbseg_ops.classifier import Feature, Passport, load_engine, read_passport
-from tbseg_ops.classifier.kernels import LAPLACIAN, SMOOTHING, STRUCTURE_TENSOR
+from tbseg_ops.classifier import Feature, Passport, read_passport
+from tbseg_ops.classifier.gaussians import LAPLACIAN, SMOOTHING, STRUCTURE_TENSOR
+from tbseg_ops.engines import load_engine
 from tbseg_ops.errors import InputError
 from tests.classifier.projects import (
     FORESTS,

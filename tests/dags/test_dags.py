@@ -172,7 +172,7 @@ def test_values_that_are_refused(dag, name, value):
 
 def test_every_option_of_the_plan_command_has_a_field(dag):
     """Except for what Airflow and the dataset decide, and what is for people at a terminal."""
-    from tbseg_airflow.plan import OPTIONS
+    from tbseg_airflow.operators.plan import OPTIONS
     from typer.main import get_command
 
     from tbseg_ops.cli.main import app

@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from tbseg_ops.datasets import Runs, claim, claim_of, processes, release, release_finished
-from tbseg_ops.datasets.processes import Process
+from tbseg_ops.datasets import Runs, claim, claim_of, release, release_finished
 from tbseg_ops.errors import ConfigError
+from tbseg_ops.processes import identity as processes
+from tbseg_ops.processes.identity import Process
 
 SPAWN = multiprocessing.get_context("spawn")
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tbseg_ops import datasets
 from tbseg_ops.datasets import Dataset, Runs
-from tbseg_ops.datasets.processes import Process
 from tbseg_ops.errors import ConfigError
+from tbseg_ops.processes.identity import Process
 from tests.runs import spec_of
 
 

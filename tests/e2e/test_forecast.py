@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from tbseg_ops.forecast.model import stored_forecast
 from tbseg_ops.run import RunFolder
 from tests.e2e.deployment import DAG
 
@@ -28,7 +29,7 @@ def test_a_short_run_is_measured_and_asks_nobody(airflow, form, tmp_path):
     assert airflow.computed(run, "calibrate") == [2]
     assert sorted(airflow.computed(run, "classify")) == [0, 0, 1, 1]
     assert airflow.result(run, "approve")["approved_by"] == "not needed"
-    found = RunFolder(folder).stored_forecast()
+    found = stored_forecast(RunFolder(folder))
     assert (found.tiles, found.basis) == (2, "2 tiles on 1 host")
     assert "Forecast and reality" in (folder / "report.html").read_text()
 

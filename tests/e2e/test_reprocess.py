@@ -7,6 +7,7 @@ import pytest
 
 from tbseg_ops import datasets, steps
 from tbseg_ops.run import RunFolder
+from tbseg_ops.run.status import status
 from tests.e2e.deployment import DAG, REPROCESS
 from tests.runs import VESSELS, last_json, same, spec_of, stack, tbseg, through
 from tests.runs import datasets as arrays
@@ -89,7 +90,7 @@ class Brain:
         counts["classify"] += counts.pop("calibrate")  # tiles of the run as any others
         counts["ingest"] = self.airflow.result(run, "ingest")["computed"]
         folder = self.runs.newest()
-        assert steps.status(run=folder).verified
+        assert status(run=folder).verified
         return counts, folder
 
     def assert_as_fresh(self, folder, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from tbseg_ops import steps
 from tbseg_ops.errors import ConfigError, ResourceError
-from tbseg_ops.run import commit
+from tbseg_ops.storage import commit
 from tests.runs import (
     command,
     copied,

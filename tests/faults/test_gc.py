@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from tbseg_ops import steps
+from tbseg_ops.datasets import gc
+from tbseg_ops.run.status import status
 from tests.faults.test_kill import kill, start, wait_for
 from tests.retention import add, linked, what_is_left
 from tests.runs import command, datasets, files_below, last_json, same, tbseg
@@ -39,7 +40,7 @@ def test_kill_9_in_the_middle(point, whole, runs, tmp_path):
     process = start(flag, point, "gc", "--yes")
     wait_for(flag, process)
     kill(process)
-    found = steps.status(run=runs / "0001")
+    found = status(run=runs / "0001")
     assert (found.verified, found.segmentation is not None) == (whole, whole)
     assert found.pruned == ("segmentation", "classes", "tiles", "volume")
     if whole:
@@ -48,13 +49,13 @@ def test_kill_9_in_the_middle(point, whole, runs, tmp_path):
         )
     else:
         assert sum(step.done for step in found.steps) < 18
-    assert steps.status(run=runs / "0002").verified
+    assert status(run=runs / "0002").verified
     assert files_below(runs / "0002") == newest
-    assert steps.changes(name="brain").reasons == ("unchanged",)
-    steps.gc(name="brain", remove=True)
+    assert datasets.changes(name="brain").reasons == ("unchanged",)
+    gc(name="brain", remove=True)
     assert what_is_left(runs / "0001") == set()
     assert what_is_left(runs / "0002") == {"segmentation.h5", "classes", "volume", "volume.h5"}
-    assert steps.status(run=runs / "0002").verified
+    assert status(run=runs / "0002").verified
 
 
 def test_gc_while_a_run_takes_pieces_over(runs, tmp_path):
@@ -68,11 +69,11 @@ def test_gc_while_a_run_takes_pieces_over(runs, tmp_path):
     assert [row["run"] for row in done["rows"]] == [str(runs / "0001")]
     assert [files_below(runs / number) for number in ("0002", "0003")] == before
     kill(process)
-    assert steps.gc(name="brain", remove=True) == ()
+    assert gc(name="brain", remove=True) == ()
     again = last_json(tbseg("run", "--dataset", "brain", "--workers", "1", "--json"))
     assert (again["run"], again["computed"]) == (str(runs / "0003"), 0)
     assert same(datasets(runs / "0003" / "segmentation.h5"), expected)
-    steps.gc(name="brain", remove=True)
+    gc(name="brain", remove=True)
     assert what_is_left(runs / "0002") == set()
 
 

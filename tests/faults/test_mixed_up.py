@@ -15,7 +15,8 @@ import pytest
 from tbseg_ops import steps
 from tbseg_ops.errors import ConfigError, IntegrityError, ResourceError
 from tbseg_ops.run import Inputs, Plan, Record, RunFolder
-from tbseg_ops.run.files import chunks_digest, raw_chunks
+from tbseg_ops.run.outputs import chunks_digest, raw_chunks
+from tbseg_ops.run.status import status
 from tests.faults.test_kill import children, start, wait_for
 from tests.faults.test_mpi import MPIEXEC
 from tests.runs import (
@@ -166,18 +167,18 @@ def test_every_record_of_a_run_can_be_read(run):
 
 
 def test_verified_is_what_was_verified_last(run):
-    assert steps.status(run=run).verified
+    assert status(run=run).verified
     with h5py.File(run / "segmentation.h5", "r+") as file:
         file["labels"][0, 0, 0] = 2 - (file["labels"][0, 0, 0] == 2)
     with pytest.raises(IntegrityError):
         steps.verify(run=run)
-    assert not steps.status(run=run).verified
+    assert not status(run=run).verified
     steps.merge(run=run)
-    assert not steps.status(run=run).verified
+    assert not status(run=run).verified
     steps.verify(run=run)
-    assert steps.status(run=run).verified
+    assert status(run=run).verified
     (run / "segmentation.h5").unlink()
-    state = steps.status(run=run)
+    state = status(run=run)
     assert state.segmentation is None
     assert not state.verified
 
@@ -250,7 +251,7 @@ def test_a_damaged_file_of_the_plan_is_mended_as_the_message_says(name, run, tmp
     assert "--update" in refused.stderr
     assert tbseg("plan", "--update", spec.volume, spec.classifier, run, *more).returncode == 0
     assert (run / name).read_bytes() == expected
-    assert steps.status(run=run).verified
+    assert status(run=run).verified
 
 
 def test_a_plan_that_was_only_formatted_is_the_same_plan(run):

@@ -5,6 +5,7 @@ import hashlib
 import pytest
 
 from tbseg_ops import steps
+from tbseg_ops.run.status import status
 from tests.faults.test_kill import kill, start, wait_for
 from tests.runs import (
     copied,
@@ -43,7 +44,7 @@ def test_kill_9_while_a_tile_is_taken_over(point, finished, tmp_path):
     assert (again["computed"], again["reused"]) == (0, 8)
     through(run)
     assert same(datasets(run / "segmentation.h5"), datasets(earlier / "segmentation.h5"))
-    assert steps.status(run=run).verified
+    assert status(run=run).verified
     assert temporary_files(run) == []
     assert digests(earlier) == before
 

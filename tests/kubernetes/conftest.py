@@ -74,7 +74,7 @@ class Task:
     """One task instance, and what Airflow does with it."""
 
     def __init__(self, map_index=-1, task_id="classify", **values):
-        from tbseg_airflow.step import TbsegStep
+        from tbseg_airflow.operators.step import TbsegStep
 
         self.values = {"step": "classify", "run_dir": "/run", "backend": "kubernetes"} | values
         self.new = lambda: TbsegStep(task_id=task_id, **self.values)

@@ -12,7 +12,7 @@ from tests.airflow_home import make_home
 DAG = """
 from datetime import timedelta
 from airflow.sdk import DAG
-from tbseg_airflow.step import TbsegStep
+from tbseg_airflow.operators.step import TbsegStep
 
 with DAG("pods", schedule=None) as dag:
     TbsegStep.partial(

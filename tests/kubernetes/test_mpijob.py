@@ -35,7 +35,7 @@ MERGE = ["merge", "--run=/srv/shared/run", "--json"]
 @pytest.fixture
 def rendered(home, tmp_path, capsys):
     """The manifest as the command line prints it."""
-    from tbseg_airflow.kubernetes_mpijob import main
+    from tbseg_airflow.backends.kubernetes.mpijob import main
 
     def render(*words, workers=2, **values):
         path = tmp_path / "variable.json"
@@ -188,8 +188,8 @@ def test_image_memory_and_nodes_are_those_of_the_settings(rendered):
 
 def test_nothing_is_shared_between_the_replicas(home):
     """A change to one pod of the result must not change the other."""
-    from tbseg_airflow.kubernetes_mpijob import mpijob
-    from tbseg_airflow.kubernetes_settings import KubernetesSettings
+    from tbseg_airflow.backends.kubernetes.mpijob import mpijob
+    from tbseg_airflow.backends.kubernetes.settings import KubernetesSettings
 
     job = mpijob(KubernetesSettings(**VARIABLE), ["tbseg", *MERGE], 2)
     kept = copy.deepcopy(replica(job, "Worker"))
@@ -202,7 +202,7 @@ def test_nothing_is_shared_between_the_replicas(home):
     [({"rank": 2}, "rank: Extra inputs"), ({"pod_template": "/no/such"}, "FileNotFoundError")],
 )
 def test_wrong_settings_are_told(home, tmp_path, capsys, values, found):
-    from tbseg_airflow.kubernetes_mpijob import main
+    from tbseg_airflow.backends.kubernetes.mpijob import main
 
     path = tmp_path / "variable.json"
     path.write_text(json.dumps(VARIABLE | values))
@@ -217,7 +217,7 @@ def test_wrong_settings_are_told(home, tmp_path, capsys, values, found):
     [(["verify"], "invalid choice"), (["--workers=0", "merge"], "at least 1")],
 )
 def test_a_wrong_command_line(home, capsys, words, found):
-    from tbseg_airflow.kubernetes_mpijob import main
+    from tbseg_airflow.backends.kubernetes.mpijob import main
 
     with pytest.raises(SystemExit) as caught:
         main(["-", *words])
@@ -226,8 +226,8 @@ def test_a_wrong_command_line(home, capsys, words, found):
 
 
 def test_a_step_without_mpi_is_refused(home):
-    from tbseg_airflow.kubernetes_mpijob import mpijob
-    from tbseg_airflow.kubernetes_settings import KubernetesSettings
+    from tbseg_airflow.backends.kubernetes.mpijob import mpijob
+    from tbseg_airflow.backends.kubernetes.settings import KubernetesSettings
     from tbseg_airflow.outcome import StepRefused
 
     with pytest.raises(StepRefused, match="found: publish"):

@@ -79,7 +79,7 @@ def test_no_json(task, monkeypatch):
     ],
 )
 def test_paths(argument, expected):
-    from tbseg_airflow.kubernetes_pod import in_pod
+    from tbseg_airflow.backends.kubernetes.pod import in_pod
 
     assert in_pod(argument, {"/data": "/mnt", "/data/scratch": "/fast"}) == expected
 
@@ -89,15 +89,15 @@ def test_paths(argument, expected):
     [("4Gi", "8Gi"), ("1.5Gi", "3Gi"), ("500M", "1000M"), ("1073741824", "2147483648")],
 )
 def test_memory_is_doubled(given, expected, home):
-    from tbseg_airflow.kubernetes_pod import _times
+    from tbseg_airflow.backends.kubernetes.pod import _times
 
     assert _times(given, 2) == expected
 
 
 def sent(step="classify", **values):
     """The pod as it is sent, but for name, labels and namespace."""
-    from tbseg_airflow.kubernetes_pod import manifest
-    from tbseg_airflow.kubernetes_settings import KubernetesSettings
+    from tbseg_airflow.backends.kubernetes.pod import manifest
+    from tbseg_airflow.backends.kubernetes.settings import KubernetesSettings
 
     values = {"image": "i", "pod_template": str(TEMPLATE), "paths": {"/a": "/b"}} | values
     settings = KubernetesSettings.model_validate_json(json.dumps(values))
@@ -106,7 +106,7 @@ def sent(step="classify", **values):
 
 @pytest.mark.parametrize("pod", [yaml.safe_load(TEMPLATE.read_text()), sent, lambda: sent("merge")])
 def test_pods_are_those_of_the_official_schema(pod, home):
-    from tbseg_airflow.kubernetes_pod import as_pod, dropped
+    from tbseg_airflow.backends.kubernetes.pod import as_pod, dropped
 
     pod = pod() if callable(pod) else pod
     pod["metadata"]["name"] = "x"
@@ -174,7 +174,7 @@ def test_what_the_server_refuses(task, cluster, variable, tmp_path):
 )
 def test_answers_of_the_server(home, status, message, again, mend):
     from kubernetes.client.exceptions import ApiException
-    from tbseg_airflow.kubernetes_outcome import from_server
+    from tbseg_airflow.backends.kubernetes.outcome import from_server
     from tbseg_airflow.outcome import StepFailed
 
     error = ApiException(status, "Reason")

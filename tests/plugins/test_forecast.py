@@ -52,9 +52,9 @@ def test_machines(case, monkeypatch):
 
 
 def test_doctor_gives_the_shares_of_the_calibration(tmp_path, monkeypatch):
-    from tbseg_airflow.doctor import TbsegDoctor
+    from tbseg_airflow.operators.doctor import TbsegDoctor
 
-    from tbseg_ops.steps import leave_token
+    from tbseg_ops.hosts.doctor import leave_token
 
     doctor = TbsegDoctor(task_id="doctor", run_dir=str(tmp_path), backend="ssh")
     for params, shares in (({}, ["0/4", "1/4", "2/4", "3/4"]), ({"only_tiles": "x"}, ["0/1"])):
@@ -67,7 +67,7 @@ def test_doctor_gives_the_shares_of_the_calibration(tmp_path, monkeypatch):
 
 
 def test_the_commands():
-    from tbseg_airflow.forecast import TbsegCalibrate, TbsegForecast
+    from tbseg_airflow.operators.forecast import TbsegCalibrate, TbsegForecast
 
     machines = {"places": 3, "slots": {"a": 1, "b": 2}, "measured": 6, "shares": 3}
     made = context(machines=machines)
@@ -89,7 +89,7 @@ def test_the_commands():
 @pytest.fixture
 def approve(finished, tmp_path):
     """Makes the operator for a planned run."""
-    from tbseg_airflow.approval import TbsegApproval
+    from tbseg_airflow.operators.approval import TbsegApproval
 
     planned(tmp_path / "run", finished / "slices")
     return lambda hours: TbsegApproval(
@@ -99,9 +99,8 @@ def approve(finished, tmp_path):
 
 @pytest.fixture
 def forecast(approve, tmp_path):
-    from tbseg_ops import steps
 
-    return steps.forecast(run=tmp_path / "run", crew=steps.Crew(2))
+    return forecast.forecast(run=tmp_path / "run", crew=forecast.Crew(2))
 
 
 @pytest.mark.parametrize("hours", ["", "1", "0.5"])

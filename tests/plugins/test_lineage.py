@@ -74,7 +74,7 @@ def test_versions_are_digests(finished):
 
 @pytest.mark.parametrize("run_dir", ["", "/nowhere/run"])
 def test_without_a_plan_nothing_is_known(run_dir):
-    from tbseg_airflow.step import TbsegStep
+    from tbseg_airflow.operators.step import TbsegStep
 
     step = TbsegStep(task_id="t", step="plan", run_dir=run_dir)
     for told in (

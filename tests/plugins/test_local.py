@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture
 def backend():
-    from tbseg_airflow.local import LocalBackend
+    from tbseg_airflow.backends.local import LocalBackend
 
     return LocalBackend()
 
@@ -128,7 +128,7 @@ def test_a_job_ends_with_its_task_process(tmp_path):
     parent.write_text(
         "import sys, time\n"
         f"sys.path.insert(0, {os.environ['AIRFLOW_HOME'] + '/plugins'!r})\n"
-        "from tbseg_airflow.local import LocalBackend\n"
+        "from tbseg_airflow.backends.local import LocalBackend\n"
         "backend = LocalBackend()\n"
         f"job = backend.submit([sys.executable, {str(job)!r}])\n"
         "backend.check(job, 20)\n"
@@ -142,7 +142,7 @@ def test_a_job_ends_with_its_task_process(tmp_path):
 
 
 def test_a_program_that_is_not_there(backend):
-    from tbseg_airflow.backend import ProgramMissingError
+    from tbseg_airflow.backends.contract import ProgramMissingError
 
     with pytest.raises(ProgramMissingError, match=r"no-such-program is not installed(.|\n)*mend:"):
         backend.submit(["no-such-program"])

@@ -64,7 +64,7 @@ def check(name, needed=True, reasons="first run"):
 
 
 def decide(**values):
-    from tbseg_airflow.reprocess import ROWS, TbsegDecide
+    from tbseg_airflow.operators.reprocess import ROWS, TbsegDecide
 
     found, pushed = context(**values)
     starts = TbsegDecide(task_id="decide").execute(found)
@@ -82,7 +82,7 @@ def decide(**values):
 )
 def test_what_is_looked_at(registry, tmp_path, values, expected):
     """All with a schedule, unless the form or an event says otherwise; a wrong file, too."""
-    from tbseg_airflow.reprocess import TbsegDatasets
+    from tbseg_airflow.operators.reprocess import TbsegDatasets
 
     registry("brain")
     registry("idle", schedule=False)
@@ -132,10 +132,10 @@ def test_nobody_starts_beside_a_run_that_goes_on(registry):
 
 
 def test_somebody_elses_claim_is_left_alone(registry):
-    from tbseg_ops import datasets, steps
+    from tbseg_ops import datasets
 
     runs = registry("brain")
-    steps.claim_next(runs, holder="tbseg plan by ann on rack1")
+    datasets.claim_next(runs, holder="tbseg plan by ann on rack1")
     starts, decisions = decide(checks=[check("brain")])
     assert starts == []
     assert "held by tbseg plan by ann on rack1" in decisions["brain"]
@@ -153,7 +153,7 @@ def test_no_more_than_so_many_at_a_time(registry):
 
 def plan_command(alive=(), only_tiles=None):
     """What the task plan of the run "mine" runs for the dataset "brain"."""
-    from tbseg_airflow.plan import TbsegPlan
+    from tbseg_airflow.operators.plan import TbsegPlan
 
     found, _ = context(alive=alive, params={"dataset": "brain", "only_tiles": only_tiles})
     found["ti"].run_id = "mine"
@@ -171,20 +171,20 @@ def test_a_run_by_hand_claims_its_dataset(registry):
 def test_only_a_dead_run_is_superseded(registry):
     from tbseg_airflow.claims import holder_of
 
-    from tbseg_ops import steps
+    from tbseg_ops import datasets
 
     runs = registry("brain")
-    held = steps.claim_next(runs, holder=holder_of("other"))
+    held = datasets.claim_next(runs, holder=holder_of("other"))
     assert not [word for word in plan_command(alive=["other"]) if "supersede" in word]
     assert plan_command()[-1] == f"--supersede={held.token}"
-    mine = steps.claim_next(runs, holder=holder_of("mine"), supersede=held.token)
+    mine = datasets.claim_next(runs, holder=holder_of("mine"), supersede=held.token)
     assert mine.run == held.run
     assert plan_command()[-1] == "--holder=airflow tbseg_segment/mine"  # its own already
 
 
 def test_what_could_not_be_checked_makes_the_run_red(registry):
+    from tbseg_airflow.operators.reprocess import ROWS, TbsegSummary
     from tbseg_airflow.outcome import StepRefused
-    from tbseg_airflow.reprocess import ROWS, TbsegSummary
 
     rows = [{"dataset": "a", "decision": "no run", "reasons": "unchanged"}]
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of Airflow's own imports
 def step(monkeypatch):
     """Makes a step whose program is a Python text instead of tbseg."""
     from tbseg_airflow import step as module
-    from tbseg_airflow.local import LocalBackend
+    from tbseg_airflow.backends.local import LocalBackend
 
     texts = []
 
@@ -137,8 +137,8 @@ def test_failures_that_say_nothing_are_tried_again(step, text, message):
 
 
 def test_a_missing_program_is_not_tried_again(monkeypatch):
+    from tbseg_airflow.operators.step import TbsegStep
     from tbseg_airflow.outcome import StepRefused
-    from tbseg_airflow.step import TbsegStep
 
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     monkeypatch.setenv("PATH", "/nowhere")
@@ -318,8 +318,8 @@ def test_plan_refuses_unknown_values(plan):
 
 def test_plan_refuses_more_tiles_than_the_scheduler_carries(plan):
     from airflow.configuration import conf
+    from tbseg_airflow.operators.plan import MOST_INSTANCES
     from tbseg_airflow.outcome import StepRefused
-    from tbseg_airflow.plan import MOST_INSTANCES
 
     names = [f"z{i:03d}_y000_x000" for i in range(MOST_INSTANCES + 1)]
     with pytest.raises(StepRefused, match="found: 1001"):
@@ -343,13 +343,13 @@ def test_plan_refuses_more_tiles_than_the_scheduler_carries(plan):
     ],
 )
 def test_default_run(volume, runs, expected):
-    from tbseg_airflow.plan import default_run
+    from tbseg_airflow.operators.plan import default_run
 
     assert default_run(volume, "/models/c.ilp", runs, Path("/home")) == expected
 
 
 def test_default_run_of_a_folder_with_a_dot(tmp_path):
-    from tbseg_airflow.plan import default_run
+    from tbseg_airflow.operators.plan import default_run
 
     (tmp_path / "brain.7").mkdir()
     found = default_run(str(tmp_path / "brain.7"), "/models/c.ilp", None, Path("/home"))

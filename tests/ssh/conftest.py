@@ -2,7 +2,7 @@
 
 import pytest
 
-from tbseg_ops.jobs.store import JobStore
+from tbseg_ops.hosts.store import JobStore
 from tests.airflow_home import airflow_here
 from tests.ssh.rack import Rack
 

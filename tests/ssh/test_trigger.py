@@ -15,7 +15,7 @@ TILES_24 = (20, 12, 20)
 
 
 def trigger_of(run, settings, step="classify", batch=0, job=None, **options):
-    from tbseg_airflow.ssh.trigger import SshTrigger
+    from tbseg_airflow.backends.ssh.trigger import SshTrigger
 
     chosen = [f"--batch={batch}"] if step in ("split", "classify") else []
     more = [f"--{key}={value}" for key, value in options.items()]
@@ -101,8 +101,8 @@ def test_a_host_that_is_cut_off_in_the_middle(back, rack, run, local):
 
 def test_a_host_that_hangs_stops_nobody(rack, run, local, monkeypatch):
     """A stopped server accepts connections and says nothing."""
-    monkeypatch.setattr("tbseg_airflow.ssh.link.ANSWER_SECONDS", 2.0)
-    monkeypatch.setattr("tbseg_airflow.ssh.link.CONNECT_SECONDS", 2.0)
+    monkeypatch.setattr("tbseg_airflow.backends.ssh.link.ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr("tbseg_airflow.backends.ssh.link.CONNECT_SECONDS", 2.0)
     made = rack(3)
     made.hosts[0].signal(signal.SIGSTOP)
     start = time.monotonic()
@@ -169,8 +169,8 @@ def test_a_try_after_a_failed_one_is_a_new_job(rack, run):
 
 @pytest.mark.parametrize("code", [65, 78])
 def test_exit_codes_and_messages_come_home(code, rack, run):
+    from tbseg_airflow.backends.ssh.backend import SshBackend
     from tbseg_airflow.outcome import StepRefused
-    from tbseg_airflow.ssh.backend import SshBackend
 
     made = rack(1)
     if code == 78:
@@ -265,11 +265,11 @@ def test_doctor_on_every_host(rack, run, monkeypatch):
     """One table: hosts that are away are noted, a wrong key or folder refuses the run."""
     import logging
 
+    from tbseg_airflow.backends.ssh import preflight
+    from tbseg_airflow.backends.ssh.backend import SshBackend
     from tbseg_airflow.outcome import StepRefused
-    from tbseg_airflow.ssh import preflight
-    from tbseg_airflow.ssh.backend import SshBackend
 
-    from tbseg_ops.steps import leave_token
+    from tbseg_ops.hosts.doctor import leave_token
 
     monkeypatch.setattr(preflight, "PATIENCE_SECONDS", 8.0)
     made = rack(3)

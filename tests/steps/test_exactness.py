@@ -5,8 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tbseg_ops import steps
 from tbseg_ops.classifier import Passport
+from tbseg_ops.run.status import status
 from tests.reference_sets import ReferenceSet
 from tests.runs import VESSELS, datasets, planned, same, stack, through
 from tests.synthetic import write_hdf5
@@ -90,4 +90,4 @@ def test_virtual_tiles_give_the_same(untiled, tmp_path):
     assert same(datasets(tmp_path / "segmentation.h5"), expected)
     copies = sum(p.stat().st_size for p in (tmp_path / "tiles").iterdir())
     assert copies < VESSELS.raw().nbytes  # references, not voxels
-    assert steps.status(run=tmp_path).verified
+    assert status(run=tmp_path).verified

@@ -9,6 +9,7 @@ import pytest
 from tbseg_ops import steps
 from tbseg_ops.errors import ConfigError, InputError, IntegrityError
 from tbseg_ops.run import RunFolder
+from tbseg_ops.run.status import status
 from tests.runs import (
     VESSELS,
     copied,
@@ -194,7 +195,7 @@ def test_lost_records_are_rebuilt_from_what_the_files_say(run):
 
 
 def test_two_different_results_for_one_key_are_both_kept(run, monkeypatch):
-    from tbseg_ops.classifier.native import NativeEngine
+    from tbseg_ops.engines.native.engine import NativeEngine
 
     real = NativeEngine.predict_labels
     monkeypatch.setattr(
@@ -204,7 +205,7 @@ def test_two_different_results_for_one_key_are_both_kept(run, monkeypatch):
         steps.classify(run=run, tiles=("z000_y000_x000",))
     kept = sorted(p.name for p in (run / "classes").glob("z000_y000_x000*"))
     assert len(kept) == 2
-    assert steps.status(run=run).verified
+    assert status(run=run).verified
 
 
 def test_a_late_worker_of_an_old_plan_records_nothing(run, tmp_path, monkeypatch):

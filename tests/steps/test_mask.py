@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tbseg_ops import steps
-from tbseg_ops.classifier.native import NativeEngine
+from tbseg_ops.engines.native.engine import NativeEngine
 from tbseg_ops.errors import InputError
 from tests.runs import VESSELS, datasets, planned, through
 from tests.synthetic import write_stack

@@ -10,6 +10,7 @@ import pytest
 from tbseg_ops import steps
 from tbseg_ops.errors import ConfigError
 from tbseg_ops.run import RunFolder
+from tbseg_ops.run.work_left import work_left
 from tests.runs import TILE, VESSELS, datasets, planned, same, spec_of, stack, tbseg, through
 from tests.steps.test_identity import replaced
 from tests.synthetic import write_page
@@ -99,7 +100,7 @@ def test_a_replaced_slice(finished, tmp_path, slices):
     """Its pixels, not its date: exactly the tiles whose halo box holds it are computed."""
     replaced(slices, 36, VESSELS.raw()[36, ::-1, ::-1, 0])
     spec, run = spec_of(slices), tmp_path / "run"
-    left = steps.work_left(steps.draft(spec=spec, run=run, earlier=(finished / "run",)))
+    left = work_left(steps.draft(spec=spec, run=run, earlier=(finished / "run",)))
     made, results = new_run(finished / "run", run, slices)
     affected = [t for t in made.grid if t.box.lo[0] <= 36 < t.box.hi[0]]
     assert 0 < len(affected) < len(made.grid)
@@ -122,7 +123,7 @@ def retrained(path):
 def test_a_retrained_classifier(finished, tmp_path, slices):
     ilp = str(retrained(tmp_path / "retrained.ilp"))
     spec, run = spec_of(slices, classifier=ilp), tmp_path / "run"
-    left = steps.work_left(steps.draft(spec=spec, run=run, earlier=(finished / "run",)))
+    left = work_left(steps.draft(spec=spec, run=run, earlier=(finished / "run",)))
     assert left.of("classify").reasons == {"the classifier was trained again": 8}
     _, results = new_run(finished / "run", run, slices, classifier=ilp)
     assert counts(results, "ingest") == (0, 1, 0)
@@ -145,14 +146,14 @@ def test_another_output_asks_no_engine(tmp_path, slices, before, after, monkeypa
     planned(tmp_path / "before", slices, **before)
     through(tmp_path / "before", until="classify")
     expected = fresh(tmp_path, slices, **after)
-    from tbseg_ops.classifier.native import NativeEngine
+    from tbseg_ops.engines.native.engine import NativeEngine
 
     monkeypatch.setattr(NativeEngine, "predict", None)
     monkeypatch.setattr(NativeEngine, "predict_labels", None)
     run = tmp_path / "run"
     spec = spec_of(slices, **after)
     draft = steps.draft(spec=spec, run=run, earlier=(tmp_path / "before",))
-    assert steps.work_left(draft).of("classify").derived == 8
+    assert work_left(draft).of("classify").derived == 8
     steps.plan(spec=spec, run=run, earlier=(tmp_path / "before",))
     results = through(run, until="merge")
     assert counts(results, "classify") == (0, 0, 8)
@@ -162,9 +163,7 @@ def test_another_output_asks_no_engine(tmp_path, slices, before, after, monkeypa
 def test_an_output_that_was_not_kept_asks_the_engine(finished, tmp_path, slices):
     spec = spec_of(slices, probabilities="all")
     draft = steps.draft(spec=spec, run=tmp_path / "run", earlier=(finished / "run",))
-    assert steps.work_left(draft).of("classify").reasons == {
-        "the new outputs need what was not kept": 8
-    }
+    assert work_left(draft).of("classify").reasons == {"the new outputs need what was not kept": 8}
     _, results = new_run(finished / "run", tmp_path / "run", slices, probabilities="all")
     assert counts(results, "classify") == (8, 0, 0)
 
@@ -222,7 +221,7 @@ def test_a_damaged_piece_is_not_taken_over(finished, tmp_path, slices, damage):
 
 
 def test_another_file_system_gets_copies(finished, tmp_path, slices, monkeypatch):
-    from tbseg_ops.run import commit
+    from tbseg_ops.storage import commit
 
     def refuse(source, target, **more):
         if "classes" in str(source) and not str(source).endswith(".tmp"):

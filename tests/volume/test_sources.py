@@ -10,7 +10,8 @@ import pytest
 import tifffile
 
 from tbseg_ops.errors import ResourceError
-from tbseg_ops.volume import files, open_source, stack
+from tbseg_ops.volume import open_source, stack
+from tbseg_ops.volume import regular_files as files
 from tests.refusals import refused
 from tests.synthetic import noise_volume, write_hdf5, write_page, write_stack
 

@@ -1,0 +1,77 @@
+"""The Airflow Variable ``tbseg_kubernetes``: where pods run, from which images, with how much."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from airflow.sdk import Variable
+from pydantic import BaseModel, ConfigDict, PositiveInt, StringConstraints, ValidationError
+from tbseg_airflow.outcome import StepRefused
+
+VARIABLE = "tbseg_kubernetes"
+TEMPLATE = Path(__file__).parents[4] / "docker" / "pod-template.yaml"
+
+Step = Literal["doctor", "ingest", "split", "classify", "merge"]
+Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTP]|[KMGTP]i)?$")]
+# TBSEG_PATHS joins them with ":" and "=".
+Prefix = Annotated[str, StringConstraints(pattern=r"^(/[^/:=\x00-\x1f\x7f]+)+$")]
+
+
+class KubernetesSettings(BaseModel):
+    """``images``, ``memory`` and ``cpu`` are by step; what is not named is the pod template's.
+
+    ``paths``: where a folder of Airflow's machine is in the pod. ``ranks``: MPI ranks of merge.
+    ``poll_seconds``: between two looks at a pod. ``log_seconds``: between two readings of its log.
+    ``schedule_seconds``: until a node has room. ``startup_seconds``: until its image is there.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image: Text
+    images: dict[Step, Text] = {}
+    conn_id: Text = "kubernetes_default"
+    namespace: Text | None = None
+    pod_template: Text = str(TEMPLATE)
+    service_account: Text | None = None
+    node_selector: dict[str, str] = {}
+    memory: dict[Step, Quantity] = {}
+    cpu: dict[Step, Quantity] = {}
+    paths: dict[Prefix, Prefix] = {}
+    ranks: PositiveInt = 1
+    poll_seconds: PositiveInt = 5
+    log_seconds: PositiveInt = 15
+    schedule_seconds: PositiveInt = 86_400
+    startup_seconds: PositiveInt = 600
+
+
+def settings() -> KubernetesSettings:
+    """The settings of this deployment; StepRefused if they are missing or wrong."""
+    text = Variable.get(VARIABLE, default=None)
+    if text is None:
+        raise StepRefused(
+            "the kubernetes backend is not set up\n"
+            f"  expected: the Airflow Variable {VARIABLE}\n"
+            "  found: none\n"
+            f'  mend: set it to a JSON object such as {{"image": "registry/tbseg:1"}}; see'
+            " docs/kubernetes.md"
+        )
+    return parsed(text)
+
+
+def parsed(text: str) -> KubernetesSettings:
+    """The settings that the Variable's text holds; StepRefused if it is wrong."""
+    try:
+        return KubernetesSettings.model_validate_json(text)
+    except ValidationError as error:
+        raise StepRefused(
+            f"the Airflow Variable {VARIABLE} is wrong\n"
+            f"  expected: any of {', '.join(KubernetesSettings.model_fields)}\n"
+            f"  found: {'; '.join(map(_fault, error.errors()))}\n"
+            "  mend: correct it; see docs/kubernetes.md"
+        ) from None
+
+
+def _fault(error: object) -> str:
+    """Without the value: settings may be copied from anywhere."""
+    where = ".".join(str(part) for part in error["loc"])  # type: ignore[index]
+    return f"{where}: {error['msg']}" if where else error["msg"]  # type: ignore[index]

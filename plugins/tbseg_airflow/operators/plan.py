@@ -1,0 +1,129 @@
+"""The operator of the first step: checks the form and turns it into ``tbseg plan``."""
+
+import contextlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, cast
+
+from airflow.sdk import Context, Variable
+from tbseg_airflow.claims import holder_of, is_dead
+from tbseg_airflow.operators.step import TbsegStep
+from tbseg_airflow.outcome import StepRefused
+
+# Form field -> option of `tbseg plan`.
+OPTIONS = {
+    "tile": "--tile",
+    "split": "--split",
+    "engine": "--engine",
+    "output": "--output",
+    "probabilities": "--probabilities",
+    "probability_dtype": "--probability-dtype",
+    "mask": "--mask",
+}
+RUNS_VARIABLE = "tbseg_runs"
+MOST_INSTANCES = 1000  # of a mapped task: [core] max_map_length of airflow.cfg
+
+
+class TbsegPlan(TbsegStep):
+    """Runs ``tbseg plan`` with the values of the form.
+
+    Its result is the list that the mapped tasks run over: numbers of batches, or names of tiles
+    when the form names some to be done again. The run folder and the counts go to XCom "plan".
+    """
+
+    template_fields = ()
+
+    def __init__(self, *, home: str, **kwargs: Any) -> None:
+        super().__init__(step="plan", run_dir="", **kwargs)
+        self.home = home
+
+    def execute(self, context: Context) -> list[int] | list[str]:  # type: ignore[override]
+        params = context["params"]
+        # The form's own names: Airflow adds whatever else the conf holds to context["params"].
+        self._refuse_unknown(context["dag"].params, context["dag_run"].conf or {})
+        chosen = self._chosen(params["only_tiles"])
+        report = self.call(self.command(context))
+        self.run_dir = report["run"]  # for OpenLineage, which asks the operator afterwards
+        clear_number = context["dag_run"].clear_number or 0
+        plan = {key: report[key] for key in ("run", "tiles", "batches")}
+        context["ti"].xcom_push("plan", {**plan, "clear_number": clear_number})
+        return chosen or list(range(report["batches"]))
+
+    def command(self, context: Context) -> list[str]:
+        params = context["params"]
+        if params["dataset"]:
+            return self._of_dataset(params["dataset"], context)
+        volume, classifier = params["volume"], params["classifier"]
+        run = params["run"] or default_run(
+            volume, classifier, Variable.get(RUNS_VARIABLE, default=None), Path(self.home)
+        )
+        options = [
+            f"{option}={params[field]}" for field, option in OPTIONS.items() if params[field]
+        ]
+        if params["update"]:
+            options.append("--update")
+        return ["tbseg", "plan", "--json", *options, "--", volume, classifier, run]
+
+    def _of_dataset(self, name: str, context: Context) -> list[str]:
+        """The run of a registered dataset, claimed for this run of the DAG.
+
+        A claim of a run of this DAG that has ended without giving it up is superseded.
+        """
+        from tbseg_ops import datasets
+        from tbseg_ops.errors import TbsegError
+
+        ti = cast(Any, context["ti"])
+        options = [f"--dataset={name}", f"--holder={holder_of(ti.run_id)}"]
+        with contextlib.suppress(TbsegError):  # the command says it better
+            held = datasets.claim_of(datasets.Runs(Path(datasets.get(name).runs), name))
+            if held is not None and held.holder != holder_of(ti.run_id) and is_dead(held, ti):
+                options.append(f"--supersede={held.token}")
+        if context["params"]["only_tiles"]:
+            options.append("--again")
+        return ["tbseg", "plan", "--json", *options]
+
+    @staticmethod
+    def _chosen(text: str | None) -> list[str]:
+        names = tile_names(text)
+        if len(names) > MOST_INSTANCES:
+            raise StepRefused(
+                "too many tiles are named\n"
+                f"  expected: at most {MOST_INSTANCES}\n"
+                f"  found: {len(names)}\n"
+                "  mend: name them in several runs, one after the other"
+            )
+        return names
+
+    @staticmethod
+    def _refuse_unknown(known: Iterable[str], conf: Iterable[str]) -> None:
+        """Airflow itself accepts any key: a misspelt one would be silently without effect."""
+        unknown = sorted(set(conf) - set(known))
+        if unknown:
+            raise StepRefused(
+                "the run has parameters that this DAG does not know\n"
+                f"  expected: any of {', '.join(known)}\n"
+                f"  found: {', '.join(unknown)}\n"
+                "  mend: correct the names in the run's configuration"
+            )
+
+
+def tile_names(text: str | None) -> list[str]:
+    """The names in a comma-separated list, once each, in its order."""
+    return list(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
+
+
+def default_run(volume: str, classifier: str, runs: str | None, home: Path) -> str:
+    """The run folder for a form that names none: VOLUME-CLASSIFIER below a folder for runs.
+
+    That folder is the Airflow Variable ``tbseg_runs``; without it, the one that holds the volume,
+    or .demo/ of the deployment for the volume that comes with it.
+    """
+    where = Path(re.sub(r"\.(h5|hdf5|tiff?):/.*$", r".\1", volume))
+    if "*" in where.name:
+        where = where.parent
+    parent = Path(runs) if runs else where.parent
+    if not runs and where.is_relative_to(home):
+        parent = home / ".demo"
+    name = where.name if where.is_dir() else where.stem
+    return str(parent / f"{name}-{Path(classifier).stem}")

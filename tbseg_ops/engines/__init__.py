@@ -1,0 +1,21 @@
+"""What turns the voxels of a tile into classes: the engine ``native``, or ilastik itself."""
+
+from tbseg_ops.engines.contract import (
+    NATIVE_VERSION,
+    Engine,
+    EngineName,
+    bit_stable,
+    check_engine,
+    hard_labels,
+    load_engine,
+)
+
+__all__ = [
+    "NATIVE_VERSION",
+    "Engine",
+    "EngineName",
+    "bit_stable",
+    "check_engine",
+    "hard_labels",
+    "load_engine",
+]

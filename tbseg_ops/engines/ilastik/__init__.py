@@ -1,0 +1,1 @@
+"""The engine ``ilastik``: the real program, headless. See docs/engine-ilastik.md."""

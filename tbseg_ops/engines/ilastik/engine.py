@@ -1,0 +1,245 @@
+"""The engine ``ilastik``: the real program, headless, one run per tile.
+
+See docs/engine-ilastik.md for the command line, the settings and what guards the host.
+"""
+
+import json
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from tbseg_ops.classifier.passport import Passport, read_passport
+from tbseg_ops.engines.contract import hard_labels
+from tbseg_ops.engines.ilastik.limits import Limits
+from tbseg_ops.engines.ilastik.output import check_end, read_probabilities
+from tbseg_ops.engines.ilastik.program import Program, base_environment
+from tbseg_ops.engines.ilastik.program import find_ilastik as _find_ilastik
+from tbseg_ops.engines.ilastik.safe_project import image_of, safe_project
+from tbseg_ops.errors import ConfigError, InputError, ResourceError
+from tbseg_ops.geometry import Box, Index
+from tbseg_ops.processes.bounded import run_bounded
+
+# Part of every key: change it whenever what is handed to ilastik changes its result.
+_ADAPTER = "1"
+
+# ilastik cuts a volume into blocks by memory / threads, and the last bit of a feature depends on
+# the block: with a fixed amount per thread, the blocks are the same for any host and threads.
+_RAM_PER_THREAD_MB = 2048
+
+_DATASET = "exported_data"
+_SPARE_BYTES = 64 << 20
+# What ilastik gives a meaning in paths: patterns, lists, placeholders, and names of containers.
+_SPECIAL = re.compile(r"[*?\[\]{}:~]|\.(h5|hdf5|ilp|n5|npz|npy|zarr)(/|$)", re.IGNORECASE)
+
+
+def find_ilastik() -> Program:
+    """The ilastik that this host has, as ``ilastik_program.find_ilastik``.
+
+    Its version also names this adapter's: what a key needs. ConfigError if there is none.
+    """
+    program = _find_ilastik()
+    return Program(program.argv, f"{program.version} adapter-{_ADAPTER}")
+
+
+class IlastikEngine:
+    """Probabilities of one classifier by ilastik's own hand. Safe to use from several threads.
+
+    The project is read once, when the engine is made: into a copy (``safe_project``) that is given
+    to ilastik with each tile. InputError if the project is not fit for that, or no longer the one
+    of the passport. ConfigError if ilastik is not installed or a setting makes no sense.
+    """
+
+    name = "ilastik"
+
+    def __init__(
+        self,
+        passport: Passport,
+        *,
+        volume_shape: Index,
+        threads: int = 1,
+        limits: Limits | None = None,
+        workdir: Path | None = None,
+    ) -> None:
+        passport.check_volume(volume_shape, passport.channels)
+        self._program = find_ilastik()
+        self._limits = limits or Limits.from_environment()
+        self._workdir = workdir
+        self._passport = passport
+        self._threads = max(1, threads)
+        self._project = safe_project(passport.path)
+        self._check_digest()
+        self.version = self._program.version
+        self.labels = passport.labels
+
+    def predict_labels(self, raw: NDArray[Any], core: Box) -> NDArray[np.uint8]:
+        """The label (1-based), uint8 (z, y, x), of highest probability; see ``predict``."""
+        return hard_labels(self.predict(raw, core))
+
+    def predict(self, raw: NDArray[Any], core: Box) -> NDArray[np.float32]:
+        """Probabilities (K, z, y, x), float32, C-contiguous, of ``core`` (in voxels of ``raw``).
+
+        raw: (z, y, x, c), uint8, uint16 or float32; ilastik mirrors it at its faces.
+        InputError, ConfigError, ResourceError: see ``check_end``. IntegrityError: the output is not
+        what it has to be, see ``read_probabilities``. Nothing is left behind in any case, but the
+        log of a failure in the folder TBSEG_ILASTIK_LOGS.
+        """
+        z, y, x, channels = raw.shape
+        if channels != self._passport.channels:
+            raise InputError(
+                "the tile has other channels than the classifier",
+                file=self._passport.path,
+                expected=self._passport.channels,
+                found=channels,
+            )
+        with self._folder() as folder:
+            log = folder / "ilastik.log"
+            log.touch()
+            self._write(folder, raw)
+            seconds = self._limits.seconds_for(z * y * x)
+            with self._log_kept(log):
+                outcome = run_bounded(
+                    self.command(folder),
+                    folder=folder,
+                    log=log,
+                    environment=self._environment(folder),
+                    seconds=seconds,
+                    memory_bytes=self._limits.memory_mb << 20,
+                    isolation=self._limits.isolation,
+                )
+                check_end(outcome, log, self._passport.path, seconds, self._limits.memory_mb)
+                return read_probabilities(
+                    folder / "out.h5", _DATASET, (z, y, x), core, len(self.labels), log
+                )
+
+    def command(self, folder: Path) -> list[str]:
+        """The command line for the files in ``folder``, as a list of arguments."""
+        axes = "yxc" if self._passport.spatial_axes == "yx" else "zyxc"
+        return [
+            *self._program.argv,
+            "--headless",
+            "--readonly=1",
+            f"--project={folder / 'project.ilp'}",
+            f"--logfile={folder / 'ilastik-own.log'}",
+            "--export_source=Probabilities",
+            "--export_dtype=float32",
+            "--output_format=hdf5",
+            "--output_axis_order=zyxc",
+            f"--output_filename_format={folder / 'out.h5'}",
+            f"--output_internal_path={_DATASET}",
+            f"--input_axes={axes}",
+            f"--raw_data={folder / 'raw.h5'}/data",
+        ]
+
+    def _environment(self, folder: Path) -> dict[str, str]:
+        threads = str(self._threads)
+        return base_environment(folder) | {
+            "LAZYFLOW_THREADS": threads,
+            "LAZYFLOW_TOTAL_RAM_MB": str(_RAM_PER_THREAD_MB * self._threads),
+            "OMP_NUM_THREADS": threads,
+            "OPENBLAS_NUM_THREADS": threads,
+        }
+
+    @contextmanager
+    def _folder(self) -> Iterator[Path]:
+        """A private folder (mode 700), removed in the end with all that ilastik left there."""
+        try:
+            holder = tempfile.TemporaryDirectory(
+                prefix="tbseg-ilastik-", dir=self._workdir, ignore_cleanup_errors=True
+            )
+        except OSError as error:
+            raise ResourceError(
+                "no temporary folder can be made",
+                file=self._workdir or tempfile.gettempdir(),
+                found=error.strerror,
+                mend="set TMPDIR to a folder with space",
+            ) from error
+        with holder as name:
+            folder = Path(name).resolve()
+            if found := _SPECIAL.search(str(folder)):
+                raise ConfigError(
+                    "ilastik would misread the path of the temporary folder",
+                    file=folder,
+                    expected="a path without * ? [ ] { } : ~ and .h5",
+                    found=found.group(),
+                    mend="set TMPDIR to another folder",
+                )
+            yield folder
+
+    def _write(self, folder: Path, raw: NDArray[Any]) -> None:
+        """The project and the tile; ResourceError if they and the output have no room."""
+        tile = _tile_image(raw[0] if self._passport.spatial_axes == "yx" else raw)
+        output = raw[..., 0].size * 4 * len(self.labels)
+        wanted = len(tile) + len(self._project) + output + _SPARE_BYTES
+        free = shutil.disk_usage(folder).free
+        if free < wanted:
+            raise _no_room(folder, f"{wanted} bytes", f"{free} bytes free")
+        _put(folder / "raw.h5", tile)
+        _put(folder / "project.ilp", self._project)
+
+    def _check_digest(self) -> None:
+        with self._folder() as folder:
+            copy = folder / "project.ilp"
+            _put(copy, self._project)
+            now = read_passport(copy).digest
+        if now != self._passport.digest:
+            raise InputError(
+                "the classifier changed since the plan was made",
+                file=self._passport.path,
+                expected=f"digest {self._passport.digest}",
+                found=now,
+                mend="plan again with --update, or put the classifier back",
+            )
+
+    @contextmanager
+    def _log_kept(self, log: Path) -> Iterator[None]:
+        """If the block raises, the log goes to the log folder; a full disk there is no matter."""
+        try:
+            yield
+        except Exception:
+            if folder := self._limits.log_folder:
+                with suppress(OSError):
+                    folder.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(log, folder / f"ilastik-{secrets.token_hex(6)}.log")
+            raise
+
+
+def _tile_image(raw: NDArray[Any]) -> bytes:
+    """A file with the dataset "data" and its axistags, in chunks as ilastik reads it best."""
+    axes = "zyxc"[-raw.ndim :]
+    tags = [
+        {"key": axis, "typeFlags": 1 if axis == "c" else 2, "resolution": 0, "description": ""}
+        for axis in axes
+    ]
+
+    def fill(file: h5py.File) -> None:
+        chunks = (*(min(64, n) for n in raw.shape[:-1]), raw.shape[-1])
+        data = file.create_dataset("data", data=raw, chunks=chunks)
+        data.attrs["axistags"] = json.dumps({"axes": tags})
+
+    return image_of(fill)
+
+
+def _put(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise _no_room(path.parent, f"{len(data)} bytes", error.strerror) from error
+
+
+def _no_room(folder: Path, expected: str, found: object) -> ResourceError:
+    return ResourceError(
+        "no room on the disk of the temporary folder",
+        file=folder.parent,
+        expected=expected,
+        found=found,
+        mend="free some space, or set TMPDIR to a folder with more",
+    )

@@ -1,0 +1,1 @@
+"""The engine ``native``: ilastik's features and forest, compiled. See docs/engine-native.md."""

@@ -1,0 +1,204 @@
+"""The small blocks in which features are computed, and where they lie in scratch and bricks.
+
+A block is up to 16 rows by 64 columns of one plane: small enough that everything derived from it
+stays in the processor's own cache, large enough that the rows and columns needed around it cost
+little. Between the y pass and the z pass a block is held as squares of 4 x 4 voxels (one vector
+each), raster order, because that is how a plane of a brick lies in memory.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tbseg_ops.engines.native.features.filters import tapped
+from tbseg_ops.engines.native.features.simd import (
+    LANES,
+    Pointer,
+    Vector,
+    load,
+    splat,
+    store_squares,
+)
+from tbseg_ops.engines.native.jit import compiled, inlined
+
+ROWS, COLUMNS = 16, 64
+REACH = 2  # furthest neighbour of a feature kernel
+MARGIN = 3  # rows and planes around the core that features look at
+LEFT = 4  # floats before the core's first column in a row of a smoothed plane
+# Strides are odd multiples of 16 floats: powers of two would share a few sets of the cache.
+ROW = COLUMNS + LANES
+FIELD = ROWS * COLUMNS + LANES
+_SQUARES = 4 * COLUMNS  # floats of four rows
+BRICK = 64
+
+
+def padded_stride(width: int) -> int:
+    """Least odd multiple of 16 that holds ``width`` floats."""
+    return (-(-width // LANES) | 1) * LANES
+
+
+class Slab(NamedTuple):
+    """Presmoothed planes around a slab of the core.
+
+    Plane z of the slab begins at ``smooth[planes[z + 3]]``, row y of the core ``(y + 3) * stride``
+    floats later, its column x another ``x + 4`` floats later. ``shape``: (z, y, x) of the slab.
+    """
+
+    smooth: NDArray[np.float32]
+    planes: NDArray[np.int64]
+    stride: int
+    shape: tuple[int, int, int]
+
+
+class Kernels(NamedTuple):
+    """Kernels of one scale in one flat array; the second radius is that of the smaller kernels.
+
+    ``flat``: 2D, no pass along z.
+    """
+
+    taps: NDArray[np.float32]
+    radius: int
+    small_radius: int
+    flat: bool
+
+
+class Block(NamedTuple):
+    """A block of a slab: its first row and column in the core and its size, there and rounded up.
+
+    ``rows`` is a multiple of 4 and ``width`` of 16; ``bricks_y`` by ``bricks_x`` bricks hold
+    voxels of the core. ``first`` is the first of them in a layer with ``line`` bricks along x.
+    """
+
+    y: int
+    x: int
+    rows: int
+    width: int
+    bricks_y: int
+    bricks_x: int
+    first: int
+    line: int
+
+
+@inlined
+def block_at(y: int, x: int, shape: tuple[int, int, int]) -> Block:
+    """The block that begins at (y, x) of a slab."""
+    _, ny, nx = shape
+    bricks_y = (min(ROWS, ny - y) + 3) // 4
+    width = min(COLUMNS, nx - x)
+    line = (nx + 3) // 4
+    return Block(
+        y,
+        x,
+        bricks_y * 4,
+        (width + LANES - 1) // LANES * LANES,
+        bricks_y,
+        (width + 3) // 4,
+        y // 4 * line + x // 4,
+        line,
+    )
+
+
+@inlined
+def brick_plane(block: Block, z: int, shape: tuple[int, int, int], columns: int) -> int:
+    """Where plane ``z`` of the block's first brick begins in flat bricks [brick][column][64]."""
+    layer = (shape[1] + 3) // 4 * block.line
+    return (z // 4 * layer + block.first) * columns * BRICK + z % 4 * LANES
+
+
+@inlined
+def square(y: int, x: int) -> int:
+    """Where the square of brick (y, x) of a block begins in a field of squares."""
+    return y * _SQUARES + x * LANES
+
+
+@inlined
+def ring_planes(z: int, radius: int, slot: int) -> tuple[int, int, int, int, int]:
+    """Offsets of planes z-2 ... z+2 in a ring of 2*radius+1 slots, as far as radius reaches."""
+    n = 2 * radius + 1
+    base = z + n * REACH
+    near, far = min(radius, 1), radius
+    return (
+        (base - far) % n * slot,
+        (base - near) % n * slot,
+        base % n * slot,
+        (base + near) % n * slot,
+        (base + far) % n * slot,
+    )
+
+
+@inlined
+def through_even(
+    ring: Pointer,
+    planes: tuple[int, int, int, int, int],
+    at: int,
+    taps: Pointer,
+    kernel: int,
+    radius: int,
+) -> Vector:
+    """The z pass of an even kernel for the vector at ``at`` of the middle plane."""
+    centre = load(ring, planes[2] + at)
+    near, far = centre, centre
+    if radius > 0:
+        near = load(ring, planes[3] + at) + load(ring, planes[1] + at)
+    if radius > 1:
+        far = load(ring, planes[4] + at) + load(ring, planes[0] + at)
+    return tapped(centre, near, far, taps, kernel, radius)
+
+
+@inlined
+def through_odd(
+    ring: Pointer,
+    planes: tuple[int, int, int, int, int],
+    at: int,
+    taps: Pointer,
+    kernel: int,
+    radius: int,
+) -> Vector:
+    """The z pass of an odd kernel, as ``through_even``."""
+    centre = load(ring, planes[2] + at)
+    near, far = centre, centre
+    if radius > 0:
+        near = load(ring, planes[3] + at) - load(ring, planes[1] + at)
+    if radius > 1:
+        far = load(ring, planes[4] + at) - load(ring, planes[0] + at)
+    return tapped(centre, near, far, taps, kernel, radius)
+
+
+@compiled
+def down(
+    source: Pointer,
+    at: int,
+    stride: int,
+    block: Block,
+    taps: Pointer,
+    kernel: int,
+    sign: float,
+    radius: int,
+    squares: Pointer,
+    to: int,
+) -> None:
+    """The y pass of a block: rows of ``source`` from ``at`` into squares from ``to``.
+
+    ``sign`` is 1 for even kernels and -1 for odd ones: below + sign * above is exact.
+    """
+    turn = splat(sign)
+    for y in range(block.bricks_y):
+        for x in range(0, block.width, LANES):
+            # Four rows share their loads.
+            i = at + 4 * y * stride + x
+            r2, r3 = load(source, i), load(source, i + stride)
+            r4, r5 = load(source, i + 2 * stride), load(source, i + 3 * stride)
+            r0, r1, r6, r7 = r2, r2, r2, r2
+            if radius > 0:
+                r1, r6 = load(source, i - stride), load(source, i + 4 * stride)
+            if radius > 1:
+                r0, r7 = load(source, i - 2 * stride), load(source, i + 5 * stride)
+            store_squares(
+                squares,
+                to + square(y, x // 4),
+                tapped(r2, r3 + turn * r1, r4 + turn * r0, taps, kernel, radius),
+                tapped(r3, r4 + turn * r2, r5 + turn * r1, taps, kernel, radius),
+                tapped(r4, r5 + turn * r3, r6 + turn * r2, taps, kernel, radius),
+                tapped(r5, r6 + turn * r4, r7 + turn * r3, taps, kernel, radius),
+            )

@@ -1,0 +1,113 @@
+"""One-dimensional passes of the Gaussian kernels, sixteen voxels at a time.
+
+Every pass is ``s = c0*v``, then ``s = s + (right + left) * c_k`` for k = 1..radius (``right -
+left`` for first derivatives). In y and z that is a fused multiply-add, one rounding; in x product
+and sum are rounded each. ilastik's library does so in y and z, and in x at the ends of rows, which
+in volumes up to some 60 voxels wide is everywhere; in the middle of wider rows it fuses in x too.
+One rule for all places is what makes tiles exact, and this one is the closer of the two
+(docs/engine-native.md has the figures). Kernels are the taps 0..radius of
+``kernels.taps``; those of the features reach two voxels at most and lie three floats apart in one
+flat array, so that one set of loads serves several of them.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tbseg_ops.engines.native.features.simd import (
+    LANES,
+    Pointer,
+    Vector,
+    element,
+    fma,
+    load,
+    splat,
+    store,
+)
+from tbseg_ops.engines.native.jit import compiled, inlined
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+STRIDE_OF_TAPS = 3
+
+
+@inlined
+def tapped(centre: Any, near: Any, far: Any, taps: Pointer, at: int, radius: int) -> Any:
+    """One output of a pass of radius 0, 1 or 2; ``near`` and ``far`` are the sums (differences)."""
+    s = centre * splat(element(taps, at))
+    if radius > 0:
+        s = fma(near, splat(element(taps, at + 1)), s)
+    if radius > 1:
+        s = fma(far, splat(element(taps, at + 2)), s)
+    return s
+
+
+@inlined
+def tapped_across(centre: Any, near: Any, far: Any, taps: Pointer, at: int, radius: int) -> Any:
+    """As ``tapped``, for a pass in x."""
+    s = centre * splat(element(taps, at))
+    if radius > 0:
+        s = s + near * splat(element(taps, at + 1))
+    if radius > 1:
+        s = s + far * splat(element(taps, at + 2))
+    return s
+
+
+@inlined
+def _added(pair: Vector, tap: Vector, s: Vector, across: bool) -> Vector:
+    if across:
+        return s + pair * tap
+    return fma(pair, tap, s)
+
+
+@compiled
+def long_pass(
+    source: Pointer,
+    start: int,
+    rows: Pointer,
+    row: int,
+    taps: Pointer,
+    radius: int,
+    width: int,
+    target: Pointer,
+    to: int,
+    across: bool,
+) -> None:
+    """An even kernel of any radius across whole rows.
+
+    The rows weighted begin at ``start + rows[row - radius ... row + radius]`` in ``source``;
+    ``width`` floats, a multiple of 16, are written to ``target[to:]``. A pass along the row itself
+    gives the "rows" 0, 1, 2 ... of a padded row, and is ``across``.
+    """
+    middle = start + element(rows, row)
+    first = splat(element(taps, 0))
+    i = 0
+    # Four vectors at a time hide the latency of the additions, which must stay in order.
+    while i + 4 * LANES <= width:
+        s0 = load(source, middle + i) * first
+        s1 = load(source, middle + i + LANES) * first
+        s2 = load(source, middle + i + 2 * LANES) * first
+        s3 = load(source, middle + i + 3 * LANES) * first
+        for k in range(1, radius + 1):
+            tap = splat(element(taps, k))
+            a = start + element(rows, row + k) + i
+            b = start + element(rows, row - k) + i
+            s0 = _added(load(source, a) + load(source, b), tap, s0, across)
+            s1 = _added(load(source, a + LANES) + load(source, b + LANES), tap, s1, across)
+            s2 = _added(load(source, a + 2 * LANES) + load(source, b + 2 * LANES), tap, s2, across)
+            s3 = _added(load(source, a + 3 * LANES) + load(source, b + 3 * LANES), tap, s3, across)
+        store(target, to + i, s0)
+        store(target, to + i + LANES, s1)
+        store(target, to + i + 2 * LANES, s2)
+        store(target, to + i + 3 * LANES, s3)
+        i += 4 * LANES
+    while i < width:
+        s0 = load(source, middle + i) * first
+        for k in range(1, radius + 1):
+            a = start + element(rows, row + k) + i
+            b = start + element(rows, row - k) + i
+            s0 = _added(load(source, a) + load(source, b), splat(element(taps, k)), s0, across)
+        store(target, to + i, s0)
+        i += LANES

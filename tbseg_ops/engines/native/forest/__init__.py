@@ -1,0 +1,1 @@
+"""Random forests over bricks of 4 x 4 x 4 voxels."""

@@ -1,0 +1,114 @@
+"""What records tell about speed and size: of this run, or of earlier ones like it."""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from math import prod
+from pathlib import Path
+from statistics import mean, median
+
+from tbseg_ops.errors import TbsegError
+from tbseg_ops.forecast.speeds import Sample
+from tbseg_ops.geometry import Tile
+from tbseg_ops.run import Plan, Record, RunFolder
+from tbseg_ops.run.records import Step
+
+_MOST = 2000  # records that are read of a step: more say nothing new
+_FEW, _BATCHES = 4, 1000  # of split, for its pace to be known; and that are looked at
+_LONGEST = 60.0  # a longer pause between tasks is somebody's, not the machine's
+
+
+def work_of(plan: Plan, tile: Tile) -> int:
+    """Voxels by which the time of a tile goes.
+
+    With the engine native those of the core: the time for one of them varies by 4 to 13 %, measured
+    over volumes and classifiers with halos of 7 to 38; for one of the halo box by 9 to 29 %, since
+    the halo is only smoothed. The program ilastik computes all that it is given.
+    """
+    return tile.core.size if plan.spec.engine == "native" else tile.box.size
+
+
+def times(folder: RunFolder, names: Sequence[str]) -> list[Sample]:
+    """Seconds of the tiles of these names, where they were measured.
+
+    A file that was adopted without its record has 0, and says nothing; nor does one that was
+    derived from labels.
+    """
+    plan = folder.plan
+    return [
+        Sample(r.host, work_of(plan, plan.grid.by_name(r.name)), r.seconds)
+        for r in _some(folder, "classify", names)
+        if r.seconds > 0 and not r.derived
+    ]
+
+
+def sizes(folder: RunFolder, names: Sequence[str]) -> list[Sample]:
+    """Bytes of the class files of these tiles, by the voxels of their cores."""
+    grid = folder.plan.grid
+    return [
+        Sample("", grid.by_name(r.name).core.size, r.size) for r in _some(folder, "classify", names)
+    ]
+
+
+def seconds_a_voxel(runs: Iterable[RunFolder], step: Step) -> float | None:
+    """Of the whole volume, summed over workers; of the first of these runs that has records."""
+    for folder in runs:
+        plan = folder.plan
+        pieces = {"ingest": len(plan.slabs), "split": len(plan.grid)}.get(step, 1)
+        found = _some(folder, step, sorted(folder.records(step).names()))
+        measured = [record.seconds for record in found if record.seconds > 0]
+        if measured:
+            return sum(measured) / len(measured) * pieces / prod(plan.volume.shape)
+    return None
+
+
+def pause_of(folder: RunFolder, workers: int) -> float | None:
+    """Seconds that a task of split took beyond its work, with so many side by side.
+
+    What starting a task costs depends on the scheduler and on the machine's load, and a task of
+    classify costs it again. Told by the times at which batches were finished (of the records'
+    files): the median gap between two of them. None where fewer than four were cut here.
+    """
+    plan, ledger = folder.plan, folder.records("split")
+    ended: dict[int, float] = {}
+    works: dict[int, float] = {}
+    step = max(1, plan.batches // _BATCHES)
+    for number in range(0, plan.batches, step):
+        for tile in plan.batch(number):
+            record = ledger.peek(tile.name)
+            if record is not None and record.kept and not record.origin:
+                at = ledger.path(tile.name).stat().st_mtime
+                ended[number] = max(at, ended.get(number, 0.0))
+                works[number] = works.get(number, 0.0) + record.seconds
+    if len(ended) < _FEW:
+        return None
+    times = sorted(ended.values())
+    gap = median(later - sooner for sooner, later in pairwise(times)) / step
+    return min(_LONGEST, max(0.0, gap * min(workers, len(ended)) - mean(works.values())))
+
+
+def classified_like(plan: Plan, path: Path) -> RunFolder | None:
+    """An earlier run, if its tiles took what this plan's will; None also if it cannot be read."""
+    try:
+        folder = RunFolder(path)
+        old = folder.plan
+    except TbsegError:
+        return None
+    return folder if _kind(old) == _kind(plan) else None
+
+
+def _kind(plan: Plan) -> tuple[object, ...]:
+    spec = plan.spec
+    engine = spec.engine, plan.engine_version
+    return plan.classifier.digest, engine, spec.output, plan.probability_labels
+
+
+def names_of(folder: RunFolder) -> list[str]:
+    """The tiles of a run that have a record, as many as are of use."""
+    known = folder.records("classify").names()
+    return [tile.name for tile in folder.plan.grid if tile.name in known]
+
+
+def _some(folder: RunFolder, step: Step, names: Sequence[str]) -> list[Record]:
+    """Records of pieces of these names, evenly chosen where they are many."""
+    ledger, each = folder.records(step), max(1, len(names) // _MOST)
+    return [r for name in names[::each] if (r := ledger.get(name)) is not None]

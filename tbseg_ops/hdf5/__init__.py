@@ -1,0 +1,1 @@
+"""HDF5 files: those of unknown origin, and those that tbseg itself makes."""

@@ -1,0 +1,222 @@
+"""doctor: is this machine fit to work on a run? Asked of each machine before work starts."""
+
+import contextlib
+import fcntl
+import os
+import platform
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import psutil  # type: ignore[import-untyped]
+
+from tbseg_ops import __version__
+from tbseg_ops.errors import TbsegError
+from tbseg_ops.forecast.disk import disk_missing
+from tbseg_ops.forecast.memory import memory_needed
+from tbseg_ops.run import RunFolder
+from tbseg_ops.run.work_left import work_left
+from tbseg_ops.run.workplace import Workplace, engine_of
+from tbseg_ops.settings import here
+from tbseg_ops.storage.commit import commit_over, free_bytes, temporary
+from tbseg_ops.stored import Stored
+from tbseg_ops.volume import open_source
+
+State = Literal["good", "note", "bad"]
+_MPI_SECONDS = 60
+_MPI = "from mpi4py import MPI; import sys; sys.exit(MPI.COMM_WORLD.size != 2)"
+
+
+class Row(Stored):
+    """One check: ``bad`` rows must be mended before the run can work here."""
+
+    check: str
+    state: State
+    found: str
+    mend: str | None = None
+
+
+class Doctor(Stored):
+    """All checks of one machine; ``cores`` that this process may use."""
+
+    host: str
+    cores: int
+    rows: tuple[Row, ...]
+
+    @property
+    def fit(self) -> bool:
+        return all(row.state != "bad" for row in self.rows)
+
+
+def leave_token(run: Path, token: str) -> None:
+    """Write a file that other machines must find in the run folder (``doctor``'s ``token``)."""
+    commit_over(_token_file(RunFolder(run), token), token.encode())
+
+
+def take_token(run: Path, token: str) -> None:
+    """Remove it."""
+    _token_file(RunFolder(run), token).unlink(missing_ok=True)
+
+
+def doctor(*, run: Path, token: str | None = None, version: str = __version__) -> Doctor:
+    """Check this machine; what cannot be checked is bad, nothing is raised.
+
+    ``token``: what ``leave_token`` left from elsewhere; ``version``: that of tbseg there.
+    """
+    checks: list[tuple[str, Callable[[RunFolder], Row | str]]] = [
+        ("version", lambda _: _version(version)),
+        ("run folder", _run_folder),
+        ("same folder", lambda folder: _same_folder(folder, token)),
+        ("file system", _file_system),
+        ("disk", _disk),
+        ("memory", _memory),
+        ("classifier", _classifier),
+        ("volume", _volume),
+        ("processor", lambda _: _processor()),
+        ("MPI", lambda _: _mpi()),
+    ]
+    rows = []
+    for name, check in checks:
+        try:
+            found = check(RunFolder(run))
+            row = found if isinstance(found, Row) else Row(check=name, state="good", found=found)
+        except TbsegError as error:
+            text = error.what if error.found is None else f"{error.what}: {error.found}"
+            row = Row(check=name, state="bad", found=text, mend=error.mend)
+        except Exception as error:
+            row = Row(check=name, state="bad", found=f"{type(error).__name__}: {error}")
+        rows.append(row)
+    return Doctor(host=socket.gethostname(), cores=_cores(), rows=tuple(rows))
+
+
+def _version(wanted: str) -> Row | str:
+    text = f"tbseg {__version__}, Python {platform.python_version()}, numpy {np.__version__}"
+    if wanted == __version__:
+        return text
+    return Row(
+        check="version",
+        state="bad",
+        found=f"{text}; elsewhere tbseg is {wanted}",
+        mend="install the same version everywhere",
+    )
+
+
+def _run_folder(folder: RunFolder) -> str:
+    plan = folder.plan
+    with temporary(folder.path / "probe") as probe:
+        probe.touch(exist_ok=False)
+    return f"{folder.path}, {len(plan.grid)} tiles, can be written"
+
+
+def _same_folder(folder: RunFolder, token: str | None) -> Row | str:
+    if token is None:
+        return "not asked from elsewhere"
+    with contextlib.suppress(OSError):
+        if _token_file(folder, token).read_bytes() == token.encode():
+            return "what was written elsewhere is read here"
+    return Row(
+        check="same folder",
+        state="bad",
+        found="what was written elsewhere is not there",
+        mend=f"mount the shared folder at {folder.path}, or correct the backend's paths",
+    )
+
+
+def _file_system(folder: RunFolder) -> Row | str:
+    """Renaming over a file, locks between descriptors; hard links if it has them."""
+    links = "hard links"
+    with temporary(folder.path / "probe") as one, temporary(folder.path / "probe") as two:
+        one.write_bytes(b"one")
+        two.write_bytes(b"two")
+        one.replace(two)
+        if two.read_bytes() != b"one":
+            raise OSError("a file that was renamed over another one reads as the other one")
+        try:
+            os.link(two, one)
+        except OSError:
+            links = "no hard links (not needed)"
+        with two.open("rb") as held, two.open("rb") as other:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return f"rename, locks, {links}"
+    return Row(
+        check="file system",
+        state="note",
+        found=f"rename, {links}; locks do not hold",
+        mend="do not plan one run from two machines at once",
+    )
+
+
+def _disk(folder: RunFolder) -> Row | str:
+    needed = disk_missing(folder.plan, work_left(folder))
+    free = free_bytes(folder.path)
+    text = f"{free / 1e9:.1f} GB free, up to {needed / 1e9:.1f} GB needed"
+    return text if needed <= free else Row(check="disk", state="bad", found=text, mend="free some")
+
+
+def _memory(folder: RunFolder) -> Row | str:
+    needed, there = memory_needed(folder.plan), psutil.virtual_memory().available
+    text = f"{there / 1e9:.1f} GB available, {needed / 1e9:.1f} GB for each worker"
+    if needed <= there:
+        return text
+    return Row(check="memory", state="bad", found=text, mend="choose smaller tiles")
+
+
+def _classifier(folder: RunFolder) -> str:
+    engine = engine_of(folder.plan, 1)
+    return f"{folder.plan.spec.classifier}, engine {engine.name} {engine.version}"
+
+
+def _volume(folder: RunFolder) -> Row | str:
+    if Workplace.of(folder).path.joinpath("volume").is_dir():
+        return "ingested"
+    with open_source(here(folder.plan.spec.volume)) as source:
+        return f"{source.slices[0]} to {source.slices[-1]}"
+
+
+def _processor() -> str:
+    flags: set[str] = set()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                flags = set(line.split())
+                break
+    width = next((w for f, w in _WIDTHS.items() if f in flags), "128-bit or unknown")
+    return f"{_cores()} cores, {width} vectors (the result is the same on any)"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+_WIDTHS = {"avx512f": "512-bit", "avx2": "256-bit", "sve": "scalable"}
+
+
+def _mpi() -> Row | str:
+    mpiexec = Path(sys.executable).with_name("mpiexec")
+    command = [str(mpiexec) if mpiexec.exists() else "mpiexec", "-n", "2", sys.executable, "-c"]
+    try:
+        done = subprocess.run(  # noqa: S603 - a list, no shell
+            [*command, _MPI], capture_output=True, timeout=_MPI_SECONDS, check=False
+        )
+        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        if done.returncode == 0:
+            return "two ranks start"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        said = [str(error)]
+    return Row(
+        check="MPI",
+        state="note",
+        found=f"mpiexec does not start two ranks: {' '.join(said)}"[:300],
+        mend="only needed if a step is to run by MPI",
+    )
+
+
+def _token_file(folder: RunFolder, token: str) -> Path:
+    return folder.path / "jobs" / f"token-{token}"

@@ -1,0 +1,133 @@
+"""Who does the pieces of a step: this process, a pool of processes, or the ranks of an MPI job.
+
+In each case an idle worker takes the next piece, and results come back to the *root* in whatever
+order they are ready. The work function and its pieces must be picklable.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Protocol, TypeVar
+
+from tbseg_ops.errors import ResourceError
+
+P = TypeVar("P")
+R = TypeVar("R")
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_END_SECONDS = 5  # for all workers together
+
+
+class Team(Protocol):
+    """Something that can do pieces of work."""
+
+    workers: int
+    is_root: bool
+
+    def map(self, work: Callable[[P], R], pieces: Sequence[P]) -> Iterator[R]:
+        """The results of all pieces, at the root; other ranks work and yield nothing.
+
+        The first exception of any worker ends the whole and is raised at the root.
+        """
+        ...
+
+
+class Alone:
+    """One process, one piece after the other."""
+
+    workers = 1
+    is_root = True
+
+    def map(self, work: Callable[[P], R], pieces: Sequence[P]) -> Iterator[R]:
+        yield from map(work, pieces)
+
+
+class Pool:
+    """``workers`` processes of this machine."""
+
+    is_root = True
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+    def map(self, work: Callable[[P], R], pieces: Sequence[P]) -> Iterator[R]:
+        if len(pieces) <= 1:
+            yield from map(work, pieces)
+            return
+        waiting = deque(pieces)
+        context = multiprocessing.get_context("spawn")
+        workers = min(self.workers, len(pieces))
+        pool = ProcessPoolExecutor(
+            workers,
+            mp_context=context,
+            initializer=_begin_worker,
+            initargs=(os.getpid(),),
+        )
+        running: set[Future[R]] = set()
+        try:
+            while waiting or running:
+                # A short queue: results of big pieces must not pile up at a slow root.
+                while waiting and len(running) < workers + 1:
+                    running.add(pool.submit(work, waiting.popleft()))
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        except BrokenProcessPool:
+            raise ResourceError(
+                "a worker process died",
+                expected=f"{workers} workers until the end",
+                found="one was killed, most often by the system for want of memory",
+                mend="give the same command again, with fewer --workers or smaller --tile; "
+                "finished tiles are kept",
+            ) from None
+        finally:
+            _end_workers(pool)
+
+
+def team(workers: int = 1) -> Team:
+    """The team of this process: the MPI job it is part of, else ``workers`` processes."""
+    if under_mpi():
+        from tbseg_ops.processes.mpi import Ranks
+
+        return Ranks()
+    return Pool(workers) if workers > 1 else Alone()
+
+
+def under_mpi() -> bool:
+    """Whether mpiexec (MPICH, Intel MPI, Open MPI) started this process with other ranks."""
+    sizes = (os.environ.get(name, "1") for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE"))
+    return any(size.isdigit() and int(size) > 1 for size in sizes)
+
+
+def _begin_worker(root: int) -> None:
+    # A root that is killed cannot end its workers: the kernel does.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != root:
+        os._exit(1)
+    # Ctrl-C reaches the whole terminal group: the root alone answers it and ends the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _leave)
+
+
+def _leave(signum: int, frame: object) -> None:
+    raise SystemExit(128 + signum)
+
+
+def _end_workers(pool: ProcessPoolExecutor) -> None:
+    """End the pool at once: with an error or a signal nobody waits for the tiles under way."""
+    processes = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + _END_SECONDS
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+    for process in processes:
+        process.kill()
+        process.join()

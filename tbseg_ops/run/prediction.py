@@ -1,0 +1,93 @@
+"""What an engine said of a tile, read again from a class file that was written for other outputs.
+
+Masks, intensities and probability maps are all made from labels and probabilities: where these are
+there, no engine need be asked.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from tbseg_ops.errors import IntegrityError
+from tbseg_ops.geometry import Tile
+from tbseg_ops.hdf5.image import opened
+from tbseg_ops.run import RunFolder
+from tbseg_ops.run.outputs import LABELS, encoded
+from tbseg_ops.run.takeover import Found
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """``labels`` (z, y, x), uint8, 1 for the first class, 0 outside of the mask.
+
+    ``maps``: probabilities (z, y, x) by the index of their class; float32, or uint8 percents.
+    """
+
+    labels: NDArray[np.uint8]
+    maps: dict[int, NDArray[np.generic]]
+
+
+def earlier_prediction(
+    folder: RunFolder, tile: Tile, predicted: str
+) -> tuple[Prediction, int] | None:
+    """What was computed for a tile under that identity (``Plan.predicted_key``), if all is there.
+
+    From the class file of this run's earlier plan, or of an earlier run; with the number of raw
+    values that are not finite. Files that are not as recorded are passed over.
+    """
+    for found in _of_identity(folder, tile, predicted):
+        prediction = _read(folder, found) if found.is_intact else None
+        if prediction is not None:
+            return prediction, found.record.not_finite
+    return None
+
+
+def is_derivable(folder: RunFolder, tile: Tile, predicted: str) -> bool:
+    """Whether ``earlier_prediction`` would find one; no file is digested."""
+    return any(
+        found.is_there and _holds(folder, found) for found in _of_identity(folder, tile, predicted)
+    )
+
+
+def _of_identity(folder: RunFolder, tile: Tile, predicted: str) -> Iterator[Found]:
+    for run in (folder, *folder.earlier):
+        record = run.records("classify").peek(tile.name)
+        if record is not None and record.predicted == predicted:
+            yield Found(run, record)
+
+
+def _holds(folder: RunFolder, found: Found) -> bool:
+    try:
+        with opened(found.path) as file:
+            return _is_enough(folder, file)
+    except IntegrityError:
+        return False
+
+
+def _is_enough(folder: RunFolder, file: h5py.File) -> bool:
+    """Whether a class file has all maps that the plan wants, in a type that loses nothing."""
+    return all(
+        name in file and file[name].dtype in (np.float32, folder.plan.spec.probability_dtype)
+        for name in _maps(folder).values()
+    )
+
+
+def _read(folder: RunFolder, found: Found) -> Prediction | None:
+    try:
+        with opened(found.path) as file:
+            if not _is_enough(folder, file):
+                return None
+            return Prediction(
+                file[LABELS][...], {i: file[name][...] for i, name in _maps(folder).items()}
+            )
+    except IntegrityError:
+        return None
+
+
+def _maps(folder: RunFolder) -> dict[int, str]:
+    """The dataset of each probability map that the plan wants."""
+    names = encoded(folder.plan.classifier.labels)
+    return {i: f"probabilities/{names[i]}" for i in folder.plan.probability_labels}

@@ -1,0 +1,227 @@
+"""What of a plan is done, what can be taken over or derived, and what must be computed, and why.
+
+Told from records and sizes alone: no file is digested, nothing is written.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from tbseg_ops.geometry import Box, Tile
+from tbseg_ops.run import Inputs, Plan, Record, RunFolder
+from tbseg_ops.run.finish import How
+from tbseg_ops.run.keys import WHOLE, merge_key
+from tbseg_ops.run.prediction import is_derivable
+from tbseg_ops.run.records import Step
+from tbseg_ops.run.takeover import Found, find, recorded
+from tbseg_ops.stored import Stored
+
+FIRST = "nothing was computed before"
+
+
+class StepLeft(Stored):
+    """Pieces of one step by what becomes of them; ``reasons``: why pieces are computed.
+
+    ``voxels``: of the pieces to compute, halo included.
+    """
+
+    step: Step
+    total: int
+    here: int
+    taken: int
+    derived: int
+    computed: int
+    voxels: int
+    reasons: dict[str, int]
+
+    @property
+    def share_to_write(self) -> float:
+        """Of the pieces, those that take new space: links take none."""
+        return (self.computed + self.derived) / max(self.total, 1)
+
+
+class WorkLeft(Stored):
+    """What is left to do for a plan. ``merged``: the merged file is there, made of just these."""
+
+    steps: tuple[StepLeft, ...]
+    merged: bool
+
+    def of(self, step: Step) -> StepLeft:
+        return next(left for left in self.steps if left.step == step)
+
+
+def work_left(
+    folder: RunFolder, before: Plan | None = None, fates: Iterable["Fate"] | None = None
+) -> WorkLeft:
+    """What is left of the plan of ``folder`` (which need not be stored yet: ``RunFolder.under``).
+
+    ``before``: the plan that this folder had before; it explains what its own pieces lack.
+    ``fates``: those of ``survey``, where they are known already.
+    """
+    olds = [_Old(folder, before, folder.stored_inputs())] if before is not None else []
+    for run in folder.earlier:
+        old = run.stored_plan()
+        if old is not None:
+            olds.append(_Old(run, old, run.stored_inputs()))
+    ingest, split, classify = _Tally("ingest"), _Tally("split"), _Tally("classify")
+    for slab in folder.plan.slabs:
+        key = folder.plan.slab_key(folder.inputs, slab)
+        box = Box((slab.z0, 0, 0), (slab.z1, *folder.plan.volume.shape[1:]))
+        how = _how(folder, "ingest", slab.name, key)
+        ingest.add(how, box, "" if how != "computed" else _why_raw(folder, olds, None, box))
+    why_classes = _why_classes(folder, olds)
+    for fate in survey(folder) if fates is None else fates:
+        box = fate.tile.box
+        if fate.known:
+            split.add(fate.cut, box, "its file is not there any more")
+            classify.add(fate.classes, box, why_classes)
+        else:
+            reason = _why_raw(folder, olds, fate.tile, box)
+            split.add(fate.cut, box, reason)
+            classify.add(fate.classes, box, reason)
+    lefts = tuple(tally.left() for tally in (ingest, split, classify))
+    return WorkLeft(steps=lefts, merged=lefts[2].here == lefts[2].total and _is_merged(folder))
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What becomes of a tile's sub-volume (``cut``) and of its ``classes``.
+
+    ``known``: whether the content of its sub-volume is.
+    """
+
+    tile: Tile
+    cut: How
+    classes: How
+    known: bool
+
+
+def survey(folder: RunFolder) -> Iterator[Fate]:
+    """Of each tile of the plan of ``folder``, from the records of this run and of earlier ones."""
+    return (_fate(folder, tile) for tile in folder.plan.grid)
+
+
+def _is_merged(folder: RunFolder) -> bool:
+    """Whether the merged file is there, if all tiles are."""
+    own = folder.records("classify")
+    records = [record for tile in folder.plan.grid if (record := own.peek(tile.name)) is not None]
+    return _how(folder, "merge", WHOLE, merge_key(folder.plan, records)) == "here"
+
+
+@dataclass(frozen=True)
+class _Old:
+    """A run to compare with, as it was planned."""
+
+    run: RunFolder
+    plan: Plan
+    inputs: Inputs | None
+
+
+class _Tally:
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.hows: Counter[How] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.voxels = 0
+
+    def add(self, how: How, box: Box, reason: str) -> None:
+        self.hows[how] += 1
+        if how == "computed":
+            self.voxels += box.size
+            self.reasons[reason] += 1
+
+    def left(self) -> StepLeft:
+        return StepLeft(
+            step=self.step,
+            total=self.hows.total(),
+            here=self.hows["here"],
+            taken=self.hows["taken"],
+            derived=self.hows["derived"],
+            computed=self.hows["computed"],
+            voxels=self.voxels,
+            reasons=dict(self.reasons.most_common()),
+        )
+
+
+def _fate(folder: RunFolder, tile: Tile) -> Fate:
+    """A sub-volume is not cut where the classes are there."""
+    key = folder.plan.split_key(folder.inputs, tile)
+    content = _content(folder, tile, key)
+    if content is None:
+        return Fate(tile, "computed", "computed", False)
+    cut = _how(folder, "split", tile.name, key)
+    classes = _how(folder, "classify", tile.name, folder.plan.classify_key(content, tile))
+    if classes == "computed":
+        predicted = folder.plan.predicted_key(content, tile)
+        classes = "derived" if is_derivable(folder, tile, predicted) else classes
+    if cut == "computed" and classes in ("here", "taken"):
+        cut = classes
+    return Fate(tile, cut, classes, True)
+
+
+def _how(folder: RunFolder, step: Step, name: str, key: str) -> How:
+    """Whether a piece is here, can be taken over, or must be computed."""
+    own = folder.records(step).peek(name)
+    if own is not None and own.key == key and Found(folder, own).is_there:
+        return "here"
+    return "computed" if find(folder, step, name, key) is None else "taken"
+
+
+def _content(folder: RunFolder, tile: Tile, key: str) -> str | None:
+    own: Record | None = folder.records("split").peek(tile.name)
+    if own is not None and own.key == key:
+        return own.content
+    known = next(recorded(folder, "split", tile.name, key), None)
+    return None if known is None else known.record.content
+
+
+def _why_raw(folder: RunFolder, olds: list[_Old], tile: Tile | None, box: Box) -> str:
+    """Why the voxels of a slab or of a tile (with its halo, ``box``) are not those of before."""
+    if not olds:
+        return FIRST
+    old = olds[0]
+    plan, inputs = folder.plan, folder.inputs
+    z0, z1 = box.lo[0], box.hi[0]
+    if old.plan.volume.shape[1:] != plan.volume.shape[1:] or (
+        old.plan.volume.dtype != plan.volume.dtype
+    ):
+        return "the slices have another shape or dtype"
+    if tile is not None and (
+        old.plan.grid_model.core != plan.grid_model.core
+        or old.plan.grid_model.halo != plan.grid_model.halo
+    ):
+        return "the tiles have another size or halo"
+    if old.plan.volume.shape[0] < z1:
+        return "slices were added behind the end"
+    if old.inputs is None:
+        return "the earlier list of inputs cannot be read"
+    if old.inputs.fingerprints[z0:z1] != inputs.fingerprints[z0:z1]:
+        return "slices were replaced, added or removed"
+    if old.plan.volume.shape[0] != plan.volume.shape[0]:
+        return "the volume ends elsewhere"
+    if old.inputs.mask_fingerprints[z0:z1] != inputs.mask_fingerprints[z0:z1]:
+        return "the mask was changed"
+    if old.plan.spec.split != plan.spec.split:
+        return "sub-volumes are stored in another way"
+    return "it was not done, or its file is not there any more"
+
+
+def _why_classes(folder: RunFolder, olds: list[_Old]) -> str:
+    """Why a tile of the same voxels is classified again."""
+    if not olds:
+        return FIRST
+    old, plan = olds[0].plan, folder.plan
+    if old.classifier.digest != plan.classifier.digest:
+        return "the classifier was trained again"
+    if (old.spec.engine, old.engine_version) != (plan.spec.engine, plan.engine_version):
+        return "the engine is another one"
+    if old.grid_model.chunk != plan.grid_model.chunk:
+        return "the tiles have another size or halo"
+    if _outputs(old) != _outputs(plan):
+        return "the new outputs need what was not kept"
+    return "it was not done, or its file is not there any more"
+
+
+def _outputs(plan: Plan) -> tuple[object, ...]:
+    spec = plan.spec
+    return spec.output, plan.probability_labels, spec.probability_dtype

@@ -1,0 +1,1 @@
+"""TIFF, read strictly: what cannot be read exactly is refused by name."""

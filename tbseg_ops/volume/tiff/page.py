@@ -1,0 +1,230 @@
+"""One page of a TIFF file: is it a slice that can be read exactly, and its pixels.
+
+Accepted: uint8, uint16, float32, any number of samples, strips or tiles, no compression or a
+lossless one, any predictor that fits, either byte order, classic and BigTIFF.
+MINISWHITE pixels are taken as stored (ilastik and ImageJ's raw values do the same).
+"""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from tifffile import TiffFile, TiffPage
+
+from tbseg_ops.errors import InputError
+from tbseg_ops.limits import check_slice_bytes
+from tbseg_ops.volume.source import VOXEL_TYPES, VoxelType
+from tbseg_ops.volume.tiff.segments import check_segments
+
+_COMPRESSIONS = {
+    1: "none",
+    5: "LZW",
+    8: "deflate",
+    32773: "packbits",
+    32946: "deflate",
+    34925: "LZMA",
+    34926: "zstd",
+    50000: "zstd",
+}
+_PHOTOMETRICS = {0: "MINISWHITE", 1: "MINISBLACK", 2: "RGB"}
+_PREDICTORS = (1, 2, 3)
+_MEANINGFUL = (b"ImageJ=", b"SCIFIO=", b'{"shape"', b"shape=", b"<?xml", b"<OME")
+_VENDORS = (
+    "lsm",
+    "stk",
+    "fluoview",
+    "ndpi",
+    "scanimage",
+    "scn",
+    "svs",
+    "qpi",
+    "bif",
+    "avs",
+    "eer",
+    "philips",
+    "indica",
+    "sis",
+    "mdgel",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PageHeader:
+    """What must be the same in all slices of a volume. Byte order and compression may differ."""
+
+    shape: tuple[int, int]
+    channels: int
+    dtype: VoxelType
+    white_is_zero: bool
+    orientation: int
+
+    def __str__(self) -> str:
+        y, x = self.shape
+        extra = ", MINISWHITE" if self.white_is_zero else ""
+        extra += f", orientation {self.orientation}" if self.orientation != 1 else ""
+        return f"{y} x {x} (y, x), {self.channels} channels, {self.dtype}{extra}"
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * self.channels * np.dtype(self.dtype).itemsize
+
+
+def open_tiff(file: BinaryIO, where: str) -> TiffFile:
+    """tifffile's view of an open file, without the repairs that it makes for single vendors."""
+    file.seek(0)  # tifffile takes the current position for the beginning
+    return TiffFile(file, name=where, is_lsm=False, is_ndpi=False, is_scanimage=False)
+
+
+def check_page(page: TiffPage, size: int, where: str) -> PageHeader:
+    """What ``page``, of a file of ``size`` bytes, holds.
+
+    InputError for everything that is not sure to be decoded exactly and completely.
+    """
+    _check_kind(page, where)
+    dtype = _voxel_type(page, where)
+    y, x = page.imagelength, page.imagewidth
+    samples = page.samplesperpixel
+    if not all(isinstance(n, int) and n >= 1 for n in (y, x, samples)):
+        found = f"{y} x {x}, {samples} samples"
+        raise InputError("a page has no pixels", file=where, expected="at least 1 x 1", found=found)
+    header = PageHeader((y, x), samples, dtype, int(page.photometric) == 0, _orientation(page))
+    check_slice_bytes(header.nbytes, where)
+    check_segments(page, header.nbytes, size, where)
+    return header
+
+
+def check_same(header: PageHeader, expected: PageHeader, where: str, first: str) -> None:
+    """InputError if a slice differs from the first one."""
+    if header != expected:
+        raise InputError(
+            "the slices are not all alike",
+            file=where,
+            expected=f"{expected}, as in {first}",
+            found=str(header),
+            mend="choose the slices with a glob pattern, or convert those that differ",
+        )
+
+
+def header_warnings(header: PageHeader) -> tuple[str, ...]:
+    """What somebody who looks at the result should know about the slices."""
+    found = []
+    if header.white_is_zero:
+        found.append(
+            "the pixels are stored as MINISWHITE; their values are taken as stored, not inverted"
+        )
+    if header.orientation != 1:
+        found.append(
+            f"the orientation tag ({header.orientation}) is not applied: rows and columns are "
+            "taken as stored"
+        )
+    return tuple(found)
+
+
+def decode(page: TiffPage, header: PageHeader, where: str) -> NDArray[Any]:
+    """The pixels, (y, x, c) in native byte order. Call inside ``strict``."""
+    pixels = page.asarray(squeeze=False, maxworkers=1)
+    # squeeze=False: (separate samples, depth, y, x, contiguous samples), one of the two is 1.
+    separate, _, y, x, contiguous = pixels.shape
+    pixels = (
+        pixels.reshape(y, x, contiguous)
+        if separate == 1
+        else np.moveaxis(pixels[:, 0, :, :, 0], 0, -1)
+    )
+    if pixels.shape != (*header.shape, header.channels) or pixels.dtype != np.dtype(header.dtype):
+        raise InputError(
+            "a page does not decode to what its header says",
+            file=where,
+            expected=header,
+            found=f"{pixels.shape} {pixels.dtype}",
+        )
+    return pixels
+
+
+def _check_kind(page: TiffPage, where: str) -> None:
+    for vendor in _VENDORS:
+        if getattr(page, f"is_{vendor}"):
+            raise _refused(
+                "a vendor's variant of TIFF",
+                where,
+                "plain TIFF, ImageJ or OME-TIFF",
+                vendor,
+                "export it as TIFF or OME-TIFF",
+            )
+    if page.subfiletype & 0b101:
+        raise _refused(
+            "a page is a thumbnail or a mask",
+            where,
+            "full images only (NewSubfileType 0)",
+            page.subfiletype,
+            "export the image without thumbnails",
+        )
+    if int(page.photometric) not in _PHOTOMETRICS:
+        raise _refused(
+            "the colours of this TIFF have no direct values",
+            where,
+            "greyscale or RGB",
+            getattr(page.photometric, "name", page.photometric),
+            "convert the slices to greyscale or RGB",
+        )
+    if int(page.compression) not in _COMPRESSIONS:
+        raise _refused(
+            "this compression is lossy or not supported",
+            where,
+            ", ".join(sorted(set(_COMPRESSIONS.values()))),
+            getattr(page.compression, "name", page.compression),
+            "convert the slices, for example to deflate",
+        )
+    description = page.tags.valueof(270)
+    if isinstance(description, bytes) and description.startswith(_MEANINGFUL):
+        # Undecodable text; elsewhere harmless, but here it says how many images there are.
+        raise _refused(
+            "the description of the images is damaged",
+            where,
+            "a text",
+            description[:40],
+            "export the file again",
+        )
+    if page.imagedepth != 1 or page.fillorder != 1:
+        raise _refused(
+            "the page is of a rare kind",
+            where,
+            "depth 1, fill order 1",
+            f"{page.imagedepth}, {page.fillorder}",
+            "convert the slices to plain TIFF",
+        )
+
+
+def _voxel_type(page: TiffPage, where: str) -> VoxelType:
+    found = page.dtype
+    for name in VOXEL_TYPES:
+        if found == np.dtype(name) and page.bitspersample == found.itemsize * 8:
+            if int(page.predictor) in _PREDICTORS and not (
+                int(page.predictor) == 3 and name != "float32"
+            ):
+                return name
+            raise _refused(
+                "the predictor does not fit the pixels",
+                where,
+                _PREDICTORS,
+                int(page.predictor),
+                "convert the slices to plain TIFF",
+            )
+    kind = f"{found}" if found is not None else "an unknown type"
+    raise _refused(
+        "pixels of this type cannot be classified",
+        where,
+        "uint8, uint16 or float32",
+        f"{kind} ({page.bitspersample} bits per sample)",
+        "convert the slices to one of these types",
+    )
+
+
+def _orientation(page: TiffPage) -> int:
+    value = page.tags.valueof(274, 1)
+    return int(value) if isinstance(value, int) else 0
+
+
+def _refused(what: str, where: str, expected: object, found: object, mend: str) -> InputError:
+    return InputError(what, file=where, expected=expected, found=found, mend=mend)

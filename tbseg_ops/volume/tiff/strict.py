@@ -1,0 +1,67 @@
+"""Running tifffile so that nothing which it only logs, pads or guesses gets through.
+
+tifffile repairs what it can: a cut page chain gives fewer pages, a missing page zeros, and a line
+in the log. Here every such line is an error, and every exception of the parser or of a codec is an
+InputError that names the file.
+"""
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from tbseg_ops.errors import InputError, ResourceError, TbsegError
+from tbseg_ops.volume.regular_files import from_system
+
+_collected: ContextVar[list[str] | None] = ContextVar("tbseg_tifffile_log", default=None)
+
+# Descriptions in an odd encoding and ImageJ's overlays do not touch the pixels.
+_HARMLESS = re.compile(r"coercing invalid ASCII|tifffile\.imagej_metadata|parsing GDAL_NODATA")
+
+
+def _collect(record: logging.LogRecord) -> bool:
+    lines = _collected.get()
+    if lines is None:
+        return True
+    if record.levelno >= logging.WARNING:
+        lines.append(record.getMessage())
+    return False
+
+
+logging.getLogger("tifffile").addFilter(_collect)
+
+
+@contextmanager
+def strict(where: str, doing: str = "read") -> Iterator[None]:
+    """Inside, what tifffile raises or logs becomes an InputError that names ``where``.
+
+    Errors with an errno are the disk's, and too little memory is the machine's: ResourceError.
+    Only lines logged by the calling thread are seen.
+    """
+    lines: list[str] = []
+    token = _collected.set(lines)
+    try:
+        yield
+    except TbsegError:
+        raise
+    except MemoryError as error:
+        raise ResourceError("not enough memory for one slice", file=where) from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            raise from_system(error, where) from error
+        raise _refused(where, doing, f"{type(error).__name__}: {error}"[:300]) from error
+    finally:
+        _collected.reset(token)
+    serious = [line for line in lines if not _HARMLESS.search(line)]
+    if serious:
+        raise _refused(where, doing, serious[0][:300])
+
+
+def _refused(where: str, doing: str, found: str) -> InputError:
+    return InputError(
+        f"the TIFF file is damaged or of an unknown kind and cannot be {doing}",
+        file=where,
+        found=found,
+        mend="copy or export the file again",
+    )

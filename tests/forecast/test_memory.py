@@ -1,0 +1,42 @@
+"""The predicted memory of a worker is what one really takes."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tbseg_ops.forecast import memory_needed
+from tests.reference_sets import ReferenceSet
+from tests.runs import planned, through
+
+LARGE = ReferenceSet("vessels-3d", "_128").volume
+
+# VmHWM is the program's own peak; getrusage would count that of the process which started it.
+CLASSIFY = """
+from pathlib import Path
+from tbseg_ops import steps
+steps.classify(run=Path({run!r}), tiles=({tile!r},))
+status = Path("/proc/self/status").read_text().splitlines()
+print(next(line.split()[1] for line in status if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.parametrize(
+    ("classifier", "changes"),
+    [
+        ("vessels-3d", {}),
+        ("vessels-all-features", {}),
+        ("vessels-all-features", {"probabilities": "all", "output": "intensity"}),
+    ],
+)
+def test_prediction_is_within_a_fifth(classifier, changes, tmp_path):
+    ilp = str(ReferenceSet(classifier).classifier)
+    made = planned(tmp_path, f"{LARGE}:/data", classifier=ilp, tile=(128, 128, 128), **changes)
+    through(tmp_path, until="split")
+    code = CLASSIFY.format(run=str(tmp_path), tile=made.grid[0].name)
+    # The first worker may have to compile the kernels, which takes memory of its own.
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+    assert memory_needed(made) == pytest.approx(1024 * int(done.stdout), rel=0.2)

@@ -1,0 +1,162 @@
+"""How long work takes, from how long some of it took: the statistics, and whether they hold."""
+
+from math import gamma, pi, sqrt
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tbseg_ops.forecast.speeds import (
+    ONE_SAMPLE,
+    Sample,
+    Speeds,
+    finish,
+    places_like,
+    spread,
+    student,
+    time_for,
+    total_of,
+)
+from tests.bench.forecasts import CASES, coverage
+
+positive = st.floats(0.01, 1000)
+some = st.lists(
+    st.builds(Sample, st.sampled_from("abc"), positive, positive), min_size=1, max_size=12
+)
+
+
+@pytest.mark.parametrize(
+    ("freedom", "value"),
+    # Any table of Student's t, one-sided 0.95.
+    [(1, 6.314), (2, 2.920), (3, 2.353), (4, 2.132), (5, 2.015), (9, 1.833), (30, 1.697)],
+)
+def test_quantiles_of_student(freedom, value):
+    assert student(freedom) == pytest.approx(value, rel=0.005)
+
+
+@given(st.floats(1, 1e6), st.floats(1, 1e6))
+def test_quantiles_fall_towards_the_normal_one(a, b):
+    low, high = sorted((a, b))
+    assert student(low) >= student(high) >= 1.6448
+
+
+def test_quantiles_against_the_density():
+    """The area below the density up to the quantile, by sums."""
+    for n in (3, 6, 20):
+        t = np.linspace(0, student(n), 20_001)
+        density = (
+            gamma((n + 1) / 2) / sqrt(n * pi) / gamma(n / 2) * (1 + t**2 / n) ** (-(n + 1) / 2)
+        )
+        assert 0.5 + np.trapezoid(density, t) == pytest.approx(0.95, abs=0.001)
+
+
+@given(some, st.integers(1, 40), st.integers(1, 200))
+def test_an_interval_holds_its_expectation(samples, workers, tiles):
+    speeds = Speeds.of(samples)
+    places = places_like(speeds, workers)
+    assert sum(places.values()) == workers
+    found = time_for(speeds, places, tiles, 100.0 * tiles, tiles)
+    assert 0 < found.low <= found.expected <= found.high
+
+
+@given(some, st.integers(1, 9), st.floats(0.1, 10))
+def test_units_do_not_matter(samples, workers, scale):
+    """Twice the seconds of the samples: twice the time; voxels may be counted in thousands."""
+    other = [Sample(s.host, s.work * 1000, s.seconds * scale) for s in samples]
+    one, two = (
+        time_for(Speeds.of(which), {"a": workers, "z": 1}, 50, work, 50)
+        for which, work in ((samples, 5e3), (other, 5e6))
+    )
+    for name in ("low", "expected", "high"):
+        assert getattr(two, name) == pytest.approx(getattr(one, name) * scale, rel=1e-6)
+
+
+def test_one_sample_gives_a_factor_and_more_give_less():
+    tile = Sample("a", 1e6, 10.0)
+    ranges = [
+        time_for(Speeds.of(samples), {"a": 1}, 1000, 1e9, 1000)
+        for samples in ([tile], [tile] * 2, [tile] * 3, [tile] * 10)
+    ]
+    assert [r.expected for r in ranges] == pytest.approx([1e4] * 4)
+    assert ranges[0].high == pytest.approx(ranges[0].expected * ONE_SAMPLE)
+    widths = [r.high / r.low for r in ranges[1:]]
+    assert widths == sorted(widths, reverse=True)
+    assert widths[-1] > 1.05  # equal by luck: no rate is known so well
+
+
+def test_hosts_have_rates_of_their_own():
+    """One is twice as fast; the forecast follows the places, not the samples."""
+    samples = [Sample("fast", 1, 1.0 + e) for e in (-0.01, 0.01, 0)]
+    samples += [Sample("slow", 1, 2.0 + e) for e in (-0.02, 0.02, 0)]
+    speeds = Speeds.of(samples)
+    for places, seconds in (
+        ({"fast": 3}, 1000),
+        ({"slow": 3}, 2000),
+        ({"fast": 2, "slow": 2}, 1000),
+    ):
+        assert time_for(speeds, places, 3000, 3000, 3000).expected == pytest.approx(
+            seconds, rel=0.01
+        )
+    known = time_for(speeds, {"fast": 2, "slow": 2}, 3000, 3000, 3000)
+    unknown = time_for(speeds, {"new": 4}, 3000, 3000, 3000)
+    assert unknown.high / unknown.low > 2 * known.high / known.low
+
+
+def test_a_pause_is_not_well_known():
+    """What is nearly all pause is as uncertain as that; what is nearly none, as the tiles are."""
+    speeds = Speeds.of([Sample("a", 1, 1.0)] * 9)
+    widths = []
+    for pause in (0.0, 0.01, 1.0, 100.0):
+        found = time_for(speeds, {"a": 1}, 100, 100, 100, pause)
+        assert found.expected == pytest.approx(100 * (1 + pause))
+        widths.append(found.high / found.low)
+    assert widths == sorted(widths)
+    assert widths[1] == pytest.approx(widths[0], rel=0.01)
+    assert widths[3] > 2.5
+
+
+@given(st.integers(1, 300), st.lists(st.floats(0.1, 20), min_size=1, max_size=12))
+def test_a_list_schedule_is_within_its_bounds(units, seconds):
+    end = finish(units, seconds)
+    busy = units / sum(1 / s for s in seconds)
+    assert busy * (1 - 1e-9) <= end <= busy + max(seconds) + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("units", "seconds", "end"),
+    [(1, [2.0], 2), (4, [1.0, 1.0], 2), (5, [1.0, 1.0], 3), (3, [1.0, 3.0], 3), (9, [1.0] * 8, 2)],
+)
+def test_list_schedules(units, seconds, end):
+    assert finish(units, seconds) == end
+
+
+@given(st.tuples(*[st.integers(1, 12)] * 3), st.integers(0, 60))
+def test_chosen_positions_are_different_and_inside(counts, number):
+    found = spread(counts, number)
+    assert len(found) == len(set(found)) == min(number, counts[0] * counts[1] * counts[2])
+    assert all(0 <= a < n for position in found for a, n in zip(position, counts, strict=True))
+
+
+def test_chosen_positions_are_not_all_in_one_corner():
+    """Inner ones and ones at faces, and both halves of each axis."""
+    found = np.array(spread((10, 10, 10), 8))
+    assert all((found < 5).any(axis=0))
+    assert all((found >= 5).any(axis=0))
+    at_face = ((found == 0) | (found == 9)).any(axis=1)
+    assert 0 < at_face.sum() < 8
+
+
+def test_sizes_are_summed_in_the_same_way():
+    found = total_of([Sample("", 10, 5.0), Sample("", 20, 11.0), Sample("", 10, 4.0)], 4000, 200)
+    assert found.expected == pytest.approx(2000)
+    assert found.low < 2000 < found.high
+    assert total_of([], 0, 0).high == 0
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_intervals_hold_as_often_as_they_say(case):
+    """Simulated runs over machines of three kinds: nine times out of ten is promised."""
+    found = coverage(case, draws=100)
+    assert found.held >= 0.85
+    assert found.error < 0.25  # mean of the absolute errors

@@ -1,0 +1,80 @@
+"""The checks before work starts: fit machines pass, and what is wrong is named."""
+
+import os
+import sys
+
+import pytest
+
+from tbseg_ops.hosts.doctor import Doctor, doctor, leave_token, take_token
+from tests.runs import copied, last_json, planned, tbseg
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    return copied(finished, tmp_path)
+
+
+def rows(found: Doctor):
+    return {row.check: row for row in found.rows}
+
+
+def test_this_machine_is_fit(run):
+    before = sorted(run.rglob("*"))
+    leave_token(run, "abc")
+    found = doctor(run=run, token="abc")
+    take_token(run, "abc")
+    assert found.fit, found
+    assert {row.state for row in found.rows} == {"good"}
+    assert "two ranks" in rows(found)["MPI"].found
+    assert set(run.rglob("*")) - set(before) == {run / "jobs"}
+
+
+def test_before_anything_is_ingested(finished, tmp_path):
+    planned(tmp_path / "run", finished / "slices")
+    assert doctor(run=tmp_path / "run").fit
+
+
+@pytest.mark.parametrize(
+    ("damage", "check"),
+    [
+        (lambda run, patch: {"token": "other"}, "same folder"),
+        (lambda run, patch: {"version": "9.9"}, "version"),
+        (lambda run, patch: (run / "plan.json").unlink(), "run folder"),
+        (lambda run, patch: patch.setenv("TBSEG_ROOTS", "/nowhere"), "run folder"),
+        (lambda run, patch: _no_room(patch), "disk"),
+        (lambda run, patch: patch.setattr("psutil.virtual_memory", _no_memory), "memory"),
+    ],
+)
+def test_what_is_wrong_is_a_bad_row(damage, check, run, monkeypatch):
+    (run / "records/classify/z000_y000_x000.json").unlink()
+    more = damage(run, monkeypatch)
+    found = doctor(run=run, **(more if isinstance(more, dict) else {}))
+    assert not found.fit
+    assert rows(found)[check].state == "bad"
+    assert len(found.rows) == 10
+
+
+def _no_room(patch):
+    patch.setattr(sys.modules["tbseg_ops.hosts.doctor"], "free_bytes", lambda path: 10)
+
+
+class _no_memory:
+    available = 1000
+
+
+def test_without_mpi_there_is_a_note(run, monkeypatch):
+    monkeypatch.setattr(sys.modules["tbseg_ops.hosts.doctor"], "_MPI", "import sys; sys.exit(3)")
+    found = doctor(run=run)
+    assert found.fit
+    assert rows(found)["MPI"].state == "note"
+
+
+def test_the_command_prints_a_table_and_one_object(run):
+    done = tbseg("doctor", "--run", run, "--json")
+    assert last_json(done)["fit"] is True
+    assert "ok    disk" in done.stderr
+    os.remove(run / "inputs.json")
+    done = tbseg("doctor", "--run", run, "--json")
+    assert done.returncode == 78
+    assert "BAD   disk" in done.stderr
+    assert "error: " in done.stderr

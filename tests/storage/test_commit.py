@@ -1,0 +1,102 @@
+"""The commit protocol, by what it promises."""
+
+import errno
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from tbseg_ops.errors import ConfigError, ResourceError
+from tbseg_ops.storage import commit
+
+
+def test_the_first_one_wins(tmp_path):
+    final = tmp_path / "deep" / "tile.h5"
+    assert commit.commit_new(final, b"one") is True
+    assert commit.commit_new(final, b"two") is False
+    assert final.read_bytes() == b"one"
+    assert os.listdir(final.parent) == ["tile.h5"]
+
+
+def test_of_many_at_once_exactly_one_wins(tmp_path):
+    for round_ in range(30):
+        final = tmp_path / f"{round_}.h5"
+        barrier, wins = threading.Barrier(8), []
+
+        def attempt(n, final=final, barrier=barrier, wins=wins):
+            # As processes have their own ids, threads here get their own temporary names.
+            tmp = final.with_name(f".{final.name}.{n}.tmp")
+            tmp.write_bytes(b"%d" % n)
+            barrier.wait()
+            try:
+                os.link(tmp, final)
+                wins.append(n)
+            except FileExistsError:
+                pass
+
+        threads = [threading.Thread(target=attempt, args=(n,)) for n in range(8)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert len(wins) == 1
+        assert final.read_bytes() == b"%d" % wins[0]
+
+
+@pytest.mark.parametrize("call", ["fsync", "link", "open"])
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EROFS])
+def test_a_failing_system_call_commits_nothing(tmp_path, monkeypatch, call, code):
+    real = getattr(os, call)
+
+    def broken(*args, **kwargs):
+        if call == "open" and not str(args[0]).endswith(".tmp"):
+            return real(*args, **kwargs)
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, call, broken)
+    expected = ConfigError if code == errno.EROFS else ResourceError
+    with pytest.raises(expected, match="tile"):
+        commit.commit_new(tmp_path / "tile.h5", b"x")
+    monkeypatch.undo()
+    assert os.listdir(tmp_path) == []
+
+
+def test_without_hard_links_the_file_is_renamed(tmp_path, monkeypatch):
+    def no_links(*args, **kwargs):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    assert commit.commit_new(tmp_path / "a", b"x")
+    assert not commit.commit_new(tmp_path / "a", b"y")
+    assert (tmp_path / "a").read_bytes() == b"x"
+
+
+def test_set_aside_keeps_every_version(tmp_path):
+    path = tmp_path / "a"
+    for content in (b"1", b"2"):
+        path.write_bytes(content)
+        commit.set_aside(path)
+    assert not path.exists()
+    assert sorted(p.read_bytes() for p in tmp_path.iterdir()) == [b"1", b"2"]
+    assert commit.set_aside(path) is None
+
+
+def test_sweep_removes_only_what_dead_processes_of_this_host_left(tmp_path):
+    import socket
+
+    host = socket.gethostname()
+    dead, alive, foreign = (
+        tmp_path / f".a.h5.{host}.4194999.ab12.tmp",
+        tmp_path / f".a.h5.{host}.{os.getpid()}.ab12.tmp",
+        tmp_path / ".a.h5.elsewhere.4194999.ab12.tmp",
+    )
+    for path in (dead, alive, foreign):
+        path.touch()
+    assert commit.sweep(tmp_path) == 1
+    assert sorted(tmp_path.iterdir()) == sorted([alive, foreign])
+
+
+def test_storage_errors_keep_other_errors():
+    with pytest.raises(KeyError), commit.storage_errors(Path("/x")):
+        raise KeyError("x")

@@ -1,0 +1,82 @@
+"""The order of slice names, and the gaps and duplicates among them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tbseg_ops.errors import InputError
+from tbseg_ops.volume.order import order_slices
+
+ACCEPTED = {
+    "natural": (["a10.tif", "a9.tif", "a11.tif"], ["a9.tif", "a10.tif", "a11.tif"]),
+    "zero padded": (["a010.tif", "a009.tif"], ["a009.tif", "a010.tif"]),
+    "padding runs out": (["a100.tif", "a99.tif", "a098.tif"], ["a098.tif", "a99.tif", "a100.tif"]),
+    "constant number behind": (["z2_2020.tif", "z1_2020.tif"], ["z1_2020.tif", "z2_2020.tif"]),
+    "constant number in front": (["s7_2.tif", "s7_1.tif"], ["s7_1.tif", "s7_2.tif"]),
+    "two that run": (["n1_z8.tif", "n2_z9.tif"], ["n1_z8.tif", "n2_z9.tif"]),
+    "over folders": (["b2/z3.tif", "b1/z2.tif"], ["b1/z2.tif", "b2/z3.tif"]),
+    "mixed extensions": (["z2.TIF", "z1.tiff"], ["z1.tiff", "z2.TIF"]),
+    "a single one": (["anything.tif"], ["anything.tif"]),
+}
+
+WARNED = {
+    "no numbers": (["b.tif", "a.tif"], ["a.tif", "b.tif"], "no running number"),
+    "only constant numbers": (["b1.tif", "a1.tif"], ["a1.tif", "b1.tif"], "no running number"),
+    "several patterns": (["b3.tif", "a2.tif"], ["a2.tif", "b3.tif"], "2 patterns"),
+}
+
+REFUSED = {
+    "a gap": (["z1.tif", "z4.tif"], "missing", "2 missing: 2-3"),
+    "two gaps": (["z1.tif", "z3.tif", "z5.tif"], "missing", "2, 4"),
+    "a huge gap": (["z1.tif", f"z{10**200}.tif"], "missing", "2-9"),
+    "same number twice": (["z1.tif", "z01.tif", "z2.tif"], "duplicate", "z01.tif, z1.tif"),
+    "two extensions": (["z1.tif", "z1.tiff", "z2.tif"], "duplicate", "z1.tiff"),
+    "no number varies": (["z1.tif", "z01.tif"], "duplicate", "z01.tif"),
+    "channels": (["z1_c1.tif", "z1_c2.tif", "z2_c1.tif", "z2_c2.tif"], "duplicate", "z2_c1.tif"),
+    "channels in front": (
+        [f"c{c}_z{z}.tif" for c in (1, 2) for z in (1, 2)],
+        "duplicate",
+        "c2_z1.tif",
+    ),
+    "one without a number": (["z1.tif", "z2.tif", "z.tif"], "one pattern", "z1.tif"),
+    "numbers run backwards": (["a2.tif", "b1.tif"], "contradicts", "b1.tif"),
+}
+
+
+@pytest.mark.parametrize("case", ACCEPTED)
+def test_accepted(case):
+    names, ordered = ACCEPTED[case]
+    assert order_slices(names, "folder") == (tuple(ordered), ())
+
+
+@pytest.mark.parametrize("case", WARNED)
+def test_accepted_with_a_warning(case):
+    names, ordered, warning = WARNED[case]
+    found, warnings = order_slices(names, "folder")
+    assert found == tuple(ordered)
+    assert len(warnings) == 1
+    assert warning in warnings[0]
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused(case):
+    names, what, found = REFUSED[case]
+    with pytest.raises(InputError, match=what) as caught:
+        order_slices(names, "folder")
+    assert found in str(caught.value)
+    assert "file: folder" in str(caught.value)
+
+
+@given(st.integers(0, 10**6), st.integers(2, 60), st.data())
+def test_any_run_is_accepted_and_any_hole_is_found(start, length, data):
+    numbers = list(range(start, start + length))
+    names = data.draw(st.permutations([f"img{n}.tif" for n in numbers]))
+    assert order_slices(names, "x")[0] == tuple(f"img{n}.tif" for n in numbers)
+    hole = data.draw(st.integers(start, start + length - 1))
+    left = [name for name in names if name != f"img{hole}.tif"]
+    if hole in (numbers[0], numbers[-1]):  # what lies beyond the ends cannot be known
+        assert len(order_slices(left, "x")[0]) == length - 1
+    else:
+        with pytest.raises(InputError, match="missing") as caught:
+            order_slices(left, "x")
+        assert caught.value.found == f"1 missing: {hole}"
