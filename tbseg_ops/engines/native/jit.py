@@ -21,7 +21,7 @@ def _cache_folder() -> Path | None:
     """The first folder that this user can write; its name changes with the sources."""
     here = Path(__file__).parent
     digest = hashlib.sha256()
-    for source in sorted(here.glob("*.py")):
+    for source in sorted(here.rglob("*.py")):
         digest.update(source.read_bytes())
     name = f"tbseg-kernels-{digest.hexdigest()[:16]}"
     own = os.environ.get("NUMBA_CACHE_DIR")
