@@ -206,7 +206,7 @@ def test_row_15_any_class_can_have_its_probability_map(tmp_path):
 
 
 def test_row_16_the_classifier_is_loaded_once_per_worker(tmp_path, monkeypatch):
-    from tbseg_ops.steps import work
+    from tbseg_ops.run import workplace as work
 
     loads = []
     real = work.load_engine
