@@ -24,23 +24,31 @@ class Transcript:
 
     def add(self, line: Line) -> None:
         """Into the log; all of an error's message as errors, the result not at all."""
+        level = logging.INFO
         if line.stream == "err":
             self.errors.append(line.text[:_LONGEST])
             self._message_began |= line.text.startswith("error: ")
+            if self._message_began:
+                level = logging.ERROR
+            elif line.text.startswith(("warning: ", "note: ")):
+                level = logging.WARNING
         elif (found := _as_object(line.text)) is not None:
             self.report = found
             return
-        if line.stream == "err" and self._message_began:
-            self.log.error("%s", line.text)
-        elif line.stream == "err" and line.text.startswith(("warning: ", "note: ")):
-            self.log.warning("%s", line.text)
-        elif line.text:
-            self.log.info("%s", line.text)
+        if line.text:
+            self.log.log(level, "%s", line.text)
+
+    @property
+    def error(self) -> dict[str, Any] | None:
+        """The error that a command of tbseg's has ended with, as ``TbsegError.to_json`` tells it."""
+        found = (self.report or {}).get("error")
+        whole = isinstance(found, dict) and {"class", "what", "retried"} <= found.keys()
+        return found if whole else None
 
     def result(self, code: int) -> dict[str, Any]:
         """The result of a command that ended with ``code``; StepFailed or StepRefused if not 0."""
         if code != 0:
-            raise failure(self.command, code, list(self.errors))
+            raise failure(self.command, code, self.error, list(self.errors))
         if self.report is None:
             raise StepFailed(f"{self.command} ended well but printed no result")
         for note in self.report.get("notes", []):

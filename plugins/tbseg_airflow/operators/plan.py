@@ -88,10 +88,10 @@ class TbsegPlan(TbsegStep):
         names = tile_names(text)
         if len(names) > MOST_INSTANCES:
             raise StepRefused(
-                "too many tiles are named\n"
-                f"  expected: at most {MOST_INSTANCES}\n"
-                f"  found: {len(names)}\n"
-                "  mend: name them in several runs, one after the other"
+                "too many tiles are named",
+                expected=f"at most {MOST_INSTANCES}",
+                found=len(names),
+                mend="name them in several runs, one after the other",
             )
         return names
 
@@ -101,10 +101,10 @@ class TbsegPlan(TbsegStep):
         unknown = sorted(set(conf) - set(known))
         if unknown:
             raise StepRefused(
-                "the run has parameters that this DAG does not know\n"
-                f"  expected: any of {', '.join(known)}\n"
-                f"  found: {', '.join(unknown)}\n"
-                "  mend: correct the names in the run's configuration"
+                "the run has parameters that this DAG does not know",
+                expected=f"any of {', '.join(known)}",
+                found=", ".join(unknown),
+                mend="correct the names in the run's configuration",
             )
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from airflow.sdk import Asset, AssetAlias, BaseOperator, Context
+from airflow.sdk import Asset, AssetAlias, Context
 from tbseg_airflow.backends.contract import DeferringBackend, ProgramMissingError
 from tbseg_airflow.backends.local import LocalBackend, LocalJob
-from tbseg_airflow.outcome import StepRefused
+from tbseg_airflow.outcome import PlainErrors, StepRefused
 from tbseg_airflow.redo import chosen_again
 from tbseg_airflow.transcript import Transcript, scalars
 
@@ -23,7 +23,7 @@ CANCEL_GRACE = 3.0  # Airflow itself sends SIGKILL five seconds after SIGTERM
 Scalar = str | int | float | bool | None
 
 
-class TbsegStep(BaseOperator):
+class TbsegStep(PlainErrors):
     """One call of the command line.
 
     ``what`` is set on mapped tasks only: the number of a batch, of which it does what is missing,
@@ -80,9 +80,9 @@ class TbsegStep(BaseOperator):
             module, name = DEFERRING[self.backend]
         except KeyError:
             raise StepRefused(
-                "there is no such backend\n"
-                f"  expected: local, {', '.join(DEFERRING)}\n"
-                f"  found: {self.backend}"
+                "there is no such backend",
+                expected=f"local, {', '.join(DEFERRING)}",
+                found=self.backend,
             ) from None
         backend: DeferringBackend = getattr(importlib.import_module(module), name)()
         return backend
