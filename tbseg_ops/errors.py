@@ -24,7 +24,8 @@ class TbsegError(Exception):
     """An error that says what, where, expected, found and the mend.
 
     ``what`` is one sentence. The keywords become one line each of the message, in the order of the
-    signature; those that are None are left out. ``retried``: whether the same call may succeed later.
+    signature; those that are None are left out. ``retried``: whether the same call may succeed
+    another time.
     """
 
     exit_code: ClassVar[int] = 70

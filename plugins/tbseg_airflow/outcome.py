@@ -13,8 +13,8 @@ from tbseg_ops.errors import KEYWORDS, class_of, message
 _NO_PROGRAM = (126, 127)  # of a shell, of mpiexec or of srun
 
 
-class StepError(AirflowException):
-    """One sentence, and what is to be said of it: as a ``TbsegError``, but any keyword may be given.
+class Failure(AirflowException):
+    """What a ``TbsegError`` says, and in its form; any keyword may be given.
 
     ``logged``: the task's log has said so already.
     """
@@ -22,19 +22,20 @@ class StepError(AirflowException):
     logged = False
 
     def __init__(self, what: str, **keywords: object) -> None:
+        self.what = what
         given = {k.replace("_", " "): v for k, v in keywords.items() if v is not None}
         super().__init__(message(what, given))
 
 
-class StepFailed(StepError):
+class StepFailed(Failure):
     """Disk, memory, a host, a signal, or something damaged: another try may succeed."""
 
 
-class StepRefused(StepError, AirflowFailException):
+class StepRefused(Failure, AirflowFailException):
     """What was given is wrong, or tbseg is: Airflow does not try again."""
 
 
-def failure(
+def failure_of(
     command: str, code: int, found: dict[str, Any] | None, errors: list[str]
 ) -> StepFailed | StepRefused:
     """The exception for a command that ended with ``code``, in the command's own words.
@@ -78,7 +79,7 @@ def _ending(code: int) -> str:
 
 
 class PlainErrors(BaseOperator):
-    """An operator whose ``StepError`` is in the task's log once, without a traceback."""
+    """An operator whose ``Failure`` is in the task's log once, without a traceback."""
 
     def pre_execute(self, context: Context) -> None:
         """What Airflow calls before ``execute``, and before a task resumes."""
@@ -92,6 +93,6 @@ class PlainErrors(BaseOperator):
 def _plain(logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
     """Airflow logs the exception that ends a task with its traceback, which leads to no cause."""
     error = sys.exc_info()[1]
-    if isinstance(error, StepError) and event.pop("exc_info", None):
+    if isinstance(error, Failure) and event.pop("exc_info", None):
         event["event"] = "the task failed: see above" if error.logged else f"error: {error}"
     return event

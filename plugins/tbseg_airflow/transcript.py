@@ -7,7 +7,7 @@ from collections import deque
 from typing import Any, Self
 
 from tbseg_airflow.backends.contract import Line
-from tbseg_airflow.outcome import StepFailed, failure
+from tbseg_airflow.outcome import StepFailed, StepRefused, failure_of
 
 _ERROR_LINES, _KEPT_LINES, _LONGEST = 1000, 200, 4000  # the last is in characters
 
@@ -40,15 +40,19 @@ class Transcript:
 
     @property
     def error(self) -> dict[str, Any] | None:
-        """The error that a command of tbseg's has ended with, as ``TbsegError.to_json`` tells it."""
+        """What ``TbsegError.to_json`` told of the error that the command has ended with."""
         found = (self.report or {}).get("error")
         whole = isinstance(found, dict) and {"class", "what", "retried"} <= found.keys()
         return found if whole else None
 
+    def failure(self, code: int) -> StepFailed | StepRefused:
+        """The exception for a command that ended with ``code``, which is not 0."""
+        return failure_of(self.command, code, self.error, list(self.errors))
+
     def result(self, code: int) -> dict[str, Any]:
         """The result of a command that ended with ``code``; StepFailed or StepRefused if not 0."""
         if code != 0:
-            raise failure(self.command, code, self.error, list(self.errors))
+            raise self.failure(code)
         if self.report is None:
             raise StepFailed(f"{self.command} ended well but printed no result")
         for note in self.report.get("notes", []):

@@ -42,8 +42,10 @@ def keep(folder: Path) -> Exit:
                 preexec_fn=_end_with_keeper,
             )
         except OSError as error:
-            err.write(f"error: the program cannot be started: {error}\n".encode())
-            ended = Exit(code=ConfigError.exit_code)
+            refused = ConfigError(f"the program cannot be started: {error}")
+            err.write(f"error: {refused}\n".encode())
+            out.write(f"{refused.to_json()}\n".encode())
+            ended = Exit(code=refused.exit_code)
         else:
             ended = _wait(process, folder, job)
     commit_over(folder / "exit.json", ended.to_bytes())

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of Airflow's own imports
 @pytest.fixture
 def step(monkeypatch):
     """Makes a step whose program is a Python text instead of tbseg."""
-    from tbseg_airflow.operators import step as module
     from tbseg_airflow.backends.local import LocalBackend
+    from tbseg_airflow.operators import step as module
 
     texts = []
 

@@ -27,11 +27,10 @@ class TbsegDoctor(TbsegStep):
         leave_token(Path(self.run_dir), _token(context))
         return super().execute(context)  # type: ignore[return-value]
 
-    def command(self, context: Context) -> list[str]:
+    def more(self, context: Context) -> list[str]:
         from tbseg_ops import __version__
 
-        options = [f"--token={_token(context)}", f"--version={__version__}"]
-        return [*super().command(context), *options]
+        return [f"--token={_token(context)}", f"--version={__version__}"]
 
     def _finish(  # type: ignore[override]
         self, context: Context, report: dict[str, Any]

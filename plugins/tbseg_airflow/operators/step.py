@@ -98,12 +98,14 @@ class TbsegStep(PlainErrors):
 
     def command(self, context: Context) -> list[str]:
         """The argument list; every backend runs this same one."""
-        chosen = ["--json", *filter(None, self.options)]
-        if isinstance(self.what, str):
-            chosen.append(f"--tiles={self.what}")
-        elif self.what is not None:
-            chosen.append(self._batch(context))
-        return ["tbseg", self.step, f"--run={self.run_dir}", *chosen]
+        options = [*filter(None, self.options), *self.more(context)]
+        return ["tbseg", self.step, f"--run={self.run_dir}", "--json", *options]
+
+    def more(self, context: Context) -> list[str]:
+        """The options that are not the same for each run and instance."""
+        if self.what is None:
+            return []
+        return [f"--tiles={self.what}" if isinstance(self.what, str) else self._batch(context)]
 
     def _batch(self, context: Context) -> str:
         """The batch, or its tile by name if somebody chose to have this one done again."""
