@@ -107,7 +107,7 @@ class CalledOffError(TbsegError):
 
 def class_of(exit_code: int) -> type[TbsegError] | None:
     """The class of the error with which a command ended, where nothing but its code is known."""
-    kinds = (TbsegError, *TbsegError.__subclasses__())
+    kinds: list[type[TbsegError]] = [TbsegError, *TbsegError.__subclasses__()]
     return next((kind for kind in kinds if kind.exit_code == exit_code), None)
 
 

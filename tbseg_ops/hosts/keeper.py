@@ -13,7 +13,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from tbseg_ops.errors import ConfigError
 from tbseg_ops.hosts.store import CALLED_OFF, MARK, TOO_LONG, Exit, Job, clock

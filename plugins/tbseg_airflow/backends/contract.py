@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
     from tbseg_airflow.operators.step import TbsegStep
 
 JobT = TypeVar("JobT")

@@ -4,6 +4,7 @@ from typing import TypeVar
 
 from airflow.sdk import Variable
 from pydantic import BaseModel, ValidationError
+
 from tbseg_airflow.outcome import StepRefused
 
 SettingsT = TypeVar("SettingsT", bound=BaseModel)

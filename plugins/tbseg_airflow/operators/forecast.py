@@ -3,6 +3,7 @@
 from typing import Any
 
 from airflow.sdk import Context
+
 from tbseg_airflow.machines import Machines
 from tbseg_airflow.operators.step import TbsegStep
 

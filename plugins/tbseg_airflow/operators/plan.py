@@ -4,9 +4,10 @@ import contextlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from airflow.sdk import Context, Variable
+
 from tbseg_airflow.claims import holder_of, is_dead
 from tbseg_airflow.operators.step import TbsegStep
 from tbseg_airflow.outcome import StepRefused
@@ -38,7 +39,7 @@ class TbsegPlan(TbsegStep):
         super().__init__(step="plan", run_dir="", **kwargs)
         self.home = home
 
-    def execute(self, context: Context) -> list[int] | list[str]:  # type: ignore[override]
+    def execute(self, context: Context) -> list[int] | list[str]:
         params = context["params"]
         # The form's own names: Airflow adds whatever else the conf holds to context["params"].
         self._refuse_unknown(context["dag"].params, context["dag_run"].conf or {})
@@ -73,7 +74,7 @@ class TbsegPlan(TbsegStep):
         from tbseg_ops import datasets
         from tbseg_ops.errors import TbsegError
 
-        ti = cast(Any, context["ti"])
+        ti = context["ti"]
         options = [f"--dataset={name}", f"--holder={holder_of(ti.run_id)}"]
         with contextlib.suppress(TbsegError):  # the command says it better
             held = datasets.claim_of(datasets.Runs(Path(datasets.get(name).runs), name))

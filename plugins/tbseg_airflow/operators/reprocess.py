@@ -3,9 +3,10 @@
 import hashlib
 import re
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from airflow.sdk import Context
+
 from tbseg_airflow.claims import SEGMENT, holder_of, is_dead
 from tbseg_airflow.operators.step import TbsegStep
 from tbseg_airflow.outcome import PlainErrors, StepRefused
@@ -101,7 +102,7 @@ class TbsegDecide(PlainErrors):
         from tbseg_ops import datasets
         from tbseg_ops.errors import TbsegError
 
-        ti = cast(Any, context["ti"])
+        ti = context["ti"]
         # The same for each try of this task, and another one each time the DAG runs.
         mark = hashlib.sha256(f"{ti.run_id} {name}".encode()).hexdigest()[:8]
         run_id = f"reprocess__{name}__{mark}"

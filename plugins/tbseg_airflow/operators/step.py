@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow.sdk import Asset, AssetAlias, Context
+
 from tbseg_airflow.backends.contract import DeferringBackend, ProgramMissingError
 from tbseg_airflow.backends.local import LocalBackend, LocalJob
 from tbseg_airflow.outcome import PlainErrors, StepRefused
@@ -31,7 +32,7 @@ class TbsegStep(PlainErrors):
     are left out. ``backend``: where it runs. The task's result is the command's, without its lists.
     """
 
-    template_fields = ("run_dir", "options", "backend")
+    template_fields: Sequence[str] = ("run_dir", "options", "backend")
     ui_color = "#e8f1fa"
 
     def __init__(
@@ -64,13 +65,13 @@ class TbsegStep(PlainErrors):
             return RunFolder(Path(self.run_dir)).plan.batch_name(int(str(self.what)))
         return f"batch {self.what}"
 
-    def execute(self, context: Context) -> dict[str, Scalar]:
+    def execute(self, context: Context) -> Any:
         arguments = self.command(context)
         if self.backend != "local":
             self._elsewhere().start(self, context, arguments)  # defers
         return self._finish(context, self.call(arguments))
 
-    def resume(self, context: Context, event: dict[str, Any], **kept: Any) -> dict[str, Scalar]:
+    def resume(self, context: Context, event: dict[str, Any], **kept: Any) -> Any:
         """What Airflow calls when a command that ran elsewhere has ended."""
         return self._finish(context, self._elsewhere().resume(self, context, event, **kept))
 
@@ -87,7 +88,8 @@ class TbsegStep(PlainErrors):
         backend: DeferringBackend = getattr(importlib.import_module(module), name)()
         return backend
 
-    def _finish(self, context: Context, report: dict[str, Any]) -> dict[str, Scalar]:
+    def _finish(self, context: Context, report: dict[str, Any]) -> Any:
+        """The task's result."""
         ti = context["ti"]
         mapped = ti.map_index is not None and ti.map_index >= 0
         result = scalars(report)
@@ -159,7 +161,11 @@ class TbsegStep(PlainErrors):
             if isinstance(outlet, AssetAlias):
                 name = self._dataset(context)
                 asset = Asset(name=f"{name}/segmentation", uri=f"tbseg://{name}/segmentation")
-                extra = {"run": self.run_dir, "report": result.get("file"), **result}
+                extra: dict[str, Any] = {
+                    "run": self.run_dir,
+                    "report": result.get("file"),
+                    **result,
+                }
                 context["outlet_events"][outlet].add(asset, extra=extra)
 
     def _dataset(self, context: Context) -> str:

@@ -20,6 +20,7 @@ from airflow.sdk.exceptions import AirflowException
 from kubernetes.client import V1Pod
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
+
 from tbseg_airflow.backends.contract import Line
 from tbseg_airflow.backends.kubernetes.outcome import (
     OutOfMemory,
@@ -35,6 +36,7 @@ from tbseg_airflow.transcript import Transcript
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
     from tbseg_airflow.operators.step import TbsegStep
 
 # In the task's own store, which outlives its tries: the limit at which a try ran out of memory.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from tbseg_airflow.backends.kubernetes.pod import manifest
 from tbseg_airflow.backends.kubernetes.settings import VARIABLE, KubernetesSettings
 from tbseg_airflow.backends.variable import parsed

@@ -10,9 +10,10 @@ from airflow.providers.cncf.kubernetes.utils.container import get_container_stat
 from airflow.providers.cncf.kubernetes.utils.pod_manager import detect_pod_terminate_early_issues
 from kubernetes.client import V1Pod
 from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
 from tbseg_airflow.outcome import StepFailed, StepRefused
 from tbseg_airflow.transcript import Transcript
-from urllib3.exceptions import HTTPError
 
 SETTINGS = "Airflow Variable tbseg_kubernetes"
 # Reasons of a container that never ran, though its image is there.

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from kubernetes.client import ApiClient, Configuration, V1Pod
 from kubernetes.utils.quantity import parse_quantity
+
 from tbseg_airflow.backends.kubernetes.settings import KubernetesSettings
 from tbseg_airflow.outcome import StepRefused
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, StringConstraints
+
 from tbseg_airflow.backends.variable import read
 
 VARIABLE = "tbseg_kubernetes"

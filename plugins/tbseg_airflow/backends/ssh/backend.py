@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from airflow.sdk import Context
 from airflow.sdk.exceptions import TaskDeferred
+
 from tbseg_airflow.backends.ssh.assignments import job_name
 from tbseg_airflow.backends.ssh.preflight import SshPreflight
 from tbseg_airflow.backends.ssh.settings import settings

@@ -15,6 +15,7 @@ from typing import Any
 
 import asyncssh
 from airflow.sdk.bases.hook import BaseHook
+
 from tbseg_airflow.backends.ssh.settings import (
     HostOptions,
     HostRefusedError,
@@ -120,7 +121,7 @@ class Link:
             self._waiting.pop(number, None)
         if "error" in answer:
             raise AnswerError(answer["error"], int(answer.get("code", 70)))
-        return answer
+        return dict(answer)
 
     async def _open(self) -> None:
         """Connect, start the agent, hear from it. Never raises."""

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from airflow.triggers.base import TriggerEvent
+
 from tbseg_airflow.backends.ssh.link import AnswerError, Hosts, Link, UnreachableError, hosts_of
 from tbseg_airflow.backends.ssh.trigger import SshTrigger
 from tbseg_airflow.transcript import Transcript

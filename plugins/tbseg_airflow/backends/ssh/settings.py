@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import asyncssh
 from airflow.sdk import Connection
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
 from tbseg_airflow.backends.variable import read
 
 VARIABLE = "tbseg_ssh"
@@ -62,7 +63,7 @@ class HostOptions(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    slots: int | None = Field(None, ge=1, le=10_000)
+    slots: int | None = Field(default=None, ge=1, le=10_000)
     tbseg: str = "tbseg"
     launcher: tuple[str, ...] = ()
 

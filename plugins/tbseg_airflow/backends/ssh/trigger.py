@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+
 from tbseg_airflow.backends.contract import Line
 from tbseg_airflow.backends.ssh.assignments import Assignment, AssignmentFile
 from tbseg_airflow.backends.ssh.link import (
@@ -23,7 +24,6 @@ from tbseg_airflow.backends.ssh.link import (
 )
 from tbseg_airflow.backends.ssh.settings import SshSettings
 from tbseg_airflow.transcript import Transcript
-
 from tbseg_ops.errors import TbsegError, class_of
 from tbseg_ops.hosts.store import CALLED_OFF, TOO_LONG
 
@@ -46,7 +46,7 @@ class SshTrigger(BaseTrigger):
     def __init__(
         self, *, job: str, arguments: list[str], run: str, title: str, settings: dict[str, Any]
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.job, self.arguments, self.run_folder = job, arguments, run
         self.title, self.settings = title, SshSettings.model_validate(settings)
         self._file = AssignmentFile(run, job)
@@ -272,6 +272,6 @@ async def _add(transcript: Transcript, new: dict[str, Any]) -> None:
     """All new lines into the transcript; other hosts are waited for in between."""
     for stream in ("out", "err"):
         for number, text in enumerate(new[stream]):
-            transcript.add(Line(stream, text))  # type: ignore[arg-type]
+            transcript.add(Line(stream, text))
             if number % 200 == 199:
                 await asyncio.sleep(0)
