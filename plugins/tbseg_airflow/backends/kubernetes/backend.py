@@ -22,12 +22,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
 
 from tbseg_airflow.backends.contract import Line
-from tbseg_airflow.backends.kubernetes.outcome import (
-    OutOfMemory,
-    memory_limit,
-    outcome,
-    server_asked,
-)
+from tbseg_airflow.backends.kubernetes.outcome import MEMORY_KEY, outcome, server_asked
 from tbseg_airflow.backends.kubernetes.pod import manifest
 from tbseg_airflow.backends.kubernetes.settings import KubernetesSettings, settings
 from tbseg_airflow.backends.kubernetes.trigger import PodTrigger
@@ -39,8 +34,6 @@ if TYPE_CHECKING:
 
     from tbseg_airflow.operators.step import TbsegStep
 
-# In the task's own store, which outlives its tries: the limit at which a try ran out of memory.
-MEMORY_KEY = "tbseg_out_of_memory"
 TAIL_LINES = 2000  # of a pod's log: an error's message and the report are its end
 QUIET = logging.Logger("quiet", logging.CRITICAL + 1)
 LIKE = {"calibrate": "classify"}  # steps with the images and resources of another one
@@ -90,15 +83,10 @@ class KubernetesBackend:
         except AirflowException as error:  # the pod itself tells it better
             if (made.pod or made.seen) is None:
                 raise StepFailed(str(error)) from None
-        pod = made.pod or made.seen
-        try:
-            return outcome(pod, made.base_container_name, event, made.transcript)
-        except OutOfMemory:
-            store = context.get("task_state_store")
-            limit = memory_limit(pod, made.base_container_name)
-            if store is not None and limit is not None:
-                store.set(MEMORY_KEY, limit)
-            raise
+        store = context.get("task_state_store")
+        return outcome(
+            made.pod or made.seen, made.base_container_name, event, made.transcript, store
+        )
 
 
 def operator(

@@ -16,6 +16,8 @@ from tbseg_airflow.outcome import StepFailed, StepRefused
 from tbseg_airflow.transcript import Transcript
 
 SETTINGS = "Airflow Variable tbseg_kubernetes"
+# In the task's own store, which outlives its tries: the limit at which a try ran out of memory.
+MEMORY_KEY = "tbseg_out_of_memory"
 # Reasons of a container that never ran, though its image is there.
 NOT_STARTED = frozenset({"StartError", "ContainerCannotRun"})
 KILLED = 137
@@ -29,16 +31,13 @@ REFUSED = {
 }
 
 
-class OutOfMemory(StepFailed):
-    """The pod was killed for want of memory: the next try gets more."""
-
-
 def outcome(
-    pod: V1Pod | None, container: str, event: dict[str, Any], transcript: Transcript
+    pod: V1Pod | None, container: str, event: dict[str, Any], transcript: Transcript, store: Any
 ) -> dict[str, Any]:
     """The report of the command, or StepFailed or StepRefused.
 
     ``pod``: as it was last seen; None if it was gone before. ``event``: the trigger's.
+    ``store``: Airflow's for this task, if it has one.
     """
     if pod is None:
         raise StepFailed(
@@ -56,10 +55,13 @@ def outcome(
         raise _never_ran(pod, _container(pod, container), status, event)
     deleted = pod.metadata.deletion_timestamp is not None
     if ended.reason == "OOMKilled" or (ended.exit_code == KILLED and not deleted):
-        raise OutOfMemory(
+        limit = (_container(pod, container).resources.limits or {}).get("memory")
+        if store is not None and limit is not None:
+            store.set(MEMORY_KEY, limit)
+        raise StepFailed(
             "the pod was killed for want of memory",
             pod=pod.metadata.name,
-            limit=memory_limit(pod, container) or "none",
+            limit=limit or "none",
             found=f"{ended.reason or 'Error'}, exit code {KILLED}",
             mend="nothing the first time: the next try gets twice as much. Else raise the step's"
             f" memory in the {SETTINGS}, or make the tiles smaller",
@@ -72,10 +74,6 @@ def outcome(
             mend=f"name an image that has tbseg (and mpiexec, for ranks) in the {SETTINGS}",
         )
     return transcript.result(ended.exit_code)
-
-
-def memory_limit(pod: V1Pod, container: str) -> str | None:
-    return (_container(pod, container).resources.limits or {}).get("memory")
 
 
 @contextlib.contextmanager
