@@ -100,8 +100,9 @@ def main() -> None:
     except SystemExit as error:
         if under_mpi() and isinstance(error.code, int) and error.code >= _SIGNALLED:
             _abort(error.code)  # the other ranks would wait for this one for ever
-        if (wrong := getattr(error.__context__, "format_message", None)) is not None:
-            _print_object(UsageError(wrong()))  # what typer has shown for people
+        wrong = getattr(error.__context__, "format_message", None)  # which typer has shown
+        if error.code == UsageError.exit_code and wrong is not None:
+            _print_object(UsageError(wrong()))
         raise
     except Exception:
         traceback.print_exc()
@@ -109,6 +110,8 @@ def main() -> None:
 
 
 def _fail(error: TbsegError) -> None:
+    with contextlib.suppress(OSError):  # a full disk or a closed pipe: the message counts
+        sys.stdout.flush()
     print(f"error: {error}", file=sys.stderr, flush=True)
     _print_object(error)
     if under_mpi():
@@ -120,11 +123,11 @@ def _fail(error: TbsegError) -> None:
 
 
 def _print_object(error: TbsegError) -> None:
-    with contextlib.suppress(OSError):  # a full disk or a closed pipe: the exit code is left
-        if "--json" in takewhile(lambda word: word != "--", sys.argv[1:]):
+    if "--json" in takewhile(lambda word: word != "--", sys.argv[1:]):
+        with contextlib.suppress(OSError):
             # One write for a whole line: mpiexec mixes the output of several ranks.
             sys.stdout.write(error.to_json() + "\n")
-        sys.stdout.flush()
+            sys.stdout.flush()
 
 
 def _abort(code: int) -> None:

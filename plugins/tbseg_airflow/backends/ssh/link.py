@@ -150,9 +150,7 @@ class Link:
             self.refused = HostRefusedError(f"its key is not the known one: {error}")
         except asyncssh.PermissionDenied as error:
             self.refused = HostRefusedError(f"the log-in was refused: {error}")
-        except (TimeoutError, OSError, asyncssh.Error, UnreachableError, AnswerError) as error:
-            self.problem = _text(error)
-        except Exception as error:  # Airflow's own: no such connection, no API server
+        except Exception as error:  # the network's, or Airflow's: no such connection
             self.problem = _text(error)
         if not self.ready:
             if self.refused is not None:
@@ -179,11 +177,12 @@ class Link:
         if status == _NOT_FOUND:
             words = f"the program {self.options.tbseg} is not there: {words}"
             self.refused = HostRefusedError(words)
+        self._reading = None  # which is this very task
         self._drop(words or "the connection ended")
 
     def _drop(self, problem: str) -> None:
         self.problem, self._agent = problem, None
-        if self._reading is not None and self._reading is not _current():
+        if self._reading is not None:
             self._reading.cancel()
         if self._connection is not None:
             self._connection.abort()
@@ -235,12 +234,6 @@ async def hosts_of(conn_ids: Sequence[str]) -> AsyncIterator[Hosts]:
             if link.users == 0:
                 _links.pop((loop, conn_id), None)
                 await link.close()
-
-
-def _current() -> asyncio.Task[Any] | None:
-    with contextlib.suppress(RuntimeError):
-        return asyncio.current_task()
-    return None
 
 
 def _text(error: BaseException) -> str:
