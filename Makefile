@@ -34,7 +34,7 @@ lint: setup ## Style, types and layers
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	.venv/bin/lint-imports
+	PYTHONPATH=plugins .venv/bin/lint-imports
 
 .PHONY: test
 test: lint ## What CI runs: lint and all tests but the slow ones

@@ -1,27 +1,35 @@
-"""Every error that tbseg raises on purpose, and the exit code that carries its class home.
+"""Every error that tbseg raises on purpose, and how it comes home from a process of its own.
 
     TbsegError          70  a defect of tbseg itself when raised bare
+    +-- UsageError       2  the command line is wrong
     +-- InputError      65  what was given is wrong; the same call can only fail again
     +-- ConfigError     78  a setting or an installed program is wrong or missing
     +-- ResourceError   75  disk, memory, a host or a child process failed; worth another try
     +-- IntegrityError  74  something that was written is damaged or contradicts itself
     +-- CalledOffError 130  somebody has called the run off
 
-The codes are those of BSD's sysexits.h: shells, SSH clients and pods carry them unchanged.
+The codes are those of BSD's sysexits.h: shells, SSH clients and pods carry them unchanged. Whoever
+gives ``--json`` gets the whole error, too, as one JSON object (``TbsegError.to_json``).
 """
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
+
+KEYWORDS = ("file", "tile", "expected", "found", "mend")
 
 
 class TbsegError(Exception):
     """An error that says what, where, expected, found and the mend.
 
     ``what`` is one sentence. The keywords become one line each of the message, in the order of the
-    signature; those that are None are left out.
+    signature; those that are None are left out. ``retried``: whether the same call may succeed
+    another time.
     """
 
     exit_code: ClassVar[int] = 70
+    retried: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -42,20 +50,27 @@ class TbsegError(Exception):
         super().__init__(what)
 
     def __str__(self) -> str:
-        lines = [self.what]
-        for name in ("file", "tile", "expected", "found", "mend"):
-            value = getattr(self, name)
-            if value is not None:
-                lines.append(f"  {name}: {printable(str(value))}")
-        return "\n".join(lines)
+        return message(self.what, self._keywords())
+
+    def to_json(self) -> str:
+        """One line: {"error": {"class", "what", the keywords that are not None, "retried"}}."""
+        keywords = {name: str(value) for name, value in self._keywords().items()}
+        found = {"class": type(self).__name__, "what": self.what, **keywords}
+        return json.dumps({"error": {**found, "retried": self.retried}})
+
+    def _keywords(self) -> dict[str, object]:
+        values = {name: getattr(self, name) for name in KEYWORDS}
+        return {name: value for name, value in values.items() if value is not None}
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross process borders (worker pools, MPI): keep the keywords when pickled.
-        return _rebuild, (
-            type(self),
-            self.what,
-            {k: getattr(self, k) for k in ("file", "tile", "expected", "found", "mend")},
-        )
+        return _rebuild, (type(self), self.what, self._keywords())
+
+
+class UsageError(TbsegError):
+    """The command line is wrong: never retried."""
+
+    exit_code = 2
 
 
 class InputError(TbsegError, ValueError):
@@ -74,18 +89,31 @@ class ResourceError(TbsegError, OSError):
     """Disk, memory, a host or a child process failed: retried."""
 
     exit_code = 75
+    retried = True
 
 
 class IntegrityError(TbsegError, RuntimeError):
     """Something that was written is damaged or contradicts itself: set aside and recomputed."""
 
     exit_code = 74
+    retried = True
 
 
 class CalledOffError(TbsegError):
     """Somebody has called the run off: not retried."""
 
     exit_code = 130
+
+
+def class_of(exit_code: int) -> type[TbsegError] | None:
+    """The class of the error with which a command ended, where nothing but its code is known."""
+    kinds: list[type[TbsegError]] = [TbsegError, *TbsegError.__subclasses__()]
+    return next((kind for kind in kinds if kind.exit_code == exit_code), None)
+
+
+def message(what: str, keywords: Mapping[str, object]) -> str:
+    """``what``, and a line for each keyword."""
+    return "\n".join([what, *(f"  {k}: {printable(str(v))}" for k, v in keywords.items())])
 
 
 def printable(text: str) -> str:

@@ -3,18 +3,12 @@
 ``tbseg_ops`` cannot ask Airflow whether such a holder is still at work; the tasks here can.
 """
 
-from typing import Any, Protocol
+from typing import Any
+
+from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
 SEGMENT = "tbseg_segment"
 _PREFIX = f"airflow {SEGMENT}/"
-
-
-class Runs(Protocol):
-    """The part of Airflow's task instance that is needed here."""
-
-    def get_dr_count(
-        self, dag_id: str, *, run_ids: list[str] | None = None, states: list[str] | None = None
-    ) -> int: ...
 
 
 def holder_of(run_id: str) -> str:
@@ -22,7 +16,7 @@ def holder_of(run_id: str) -> str:
     return f"{_PREFIX}{run_id}"
 
 
-def is_dead(held: Any, ti: Runs) -> bool:
+def is_dead(held: Any, ti: RuntimeTaskInstanceProtocol) -> bool:
     """Whether the holder of a claim (``tbseg_ops.datasets.Claim``) is known not to work any more.
 
     False for a holder that is neither a run of ``tbseg_segment`` nor a process of this host.

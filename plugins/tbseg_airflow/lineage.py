@@ -7,10 +7,11 @@ run folder sees it. Where the run folder knows what a file holds, that digest is
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from airflow.providers.openlineage.extractors import OperatorLineage
 from openlineage.client.event_v2 import Dataset, InputDataset, OutputDataset
-from openlineage.client.facet_v2 import dataset_version_dataset
+from openlineage.client.facet_v2 import DatasetFacet, dataset_version_dataset
 from openlineage.client.naming.dataset import LocalFileSystem
 
 from tbseg_ops.run import RunFolder
@@ -30,7 +31,7 @@ FILES = {
 }
 
 
-def lineage(step: str, run_dir: str, *, done: bool) -> OperatorLineage:
+def lineage(step: str, run_dir: str, *, done: bool) -> "OperatorLineage[Any, Any]":
     """Inputs and outputs of a step that has ended; of one that failed, its inputs only.
 
     Nothing is known where planning failed. The provider catches and logs what is raised here.
@@ -74,9 +75,9 @@ def _datasets(folder: RunFolder, names: Iterable[str], kind: type[Dataset]) -> l
 
 def _dataset(path: str, version: str | None, kind: type[Dataset]) -> Dataset:
     file = LocalFileSystem(path)
-    facets = (
-        {"version": dataset_version_dataset.DatasetVersionDatasetFacet(datasetVersion=version)}
-        if version is not None
-        else {}
-    )
+    facets: dict[str, DatasetFacet] = {}
+    if version is not None:
+        facets["version"] = dataset_version_dataset.DatasetVersionDatasetFacet(
+            datasetVersion=version
+        )
     return kind(namespace=file.get_namespace(), name=file.get_name(), facets=facets)

@@ -9,7 +9,7 @@ each task instance that they make, clear or restore. An exception in it would en
 docs/airflow.md, "Pools".
 """
 
-from dataclasses import dataclass
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from airflow.listeners import hookimpl
@@ -26,26 +26,28 @@ STEPS = frozenset(
 )  # the others run here
 NO_LIMIT = -1
 
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A pool as it is made at first; what people change in it later stays."""
-
-    name: str
-    slots: int
-    description: str
-    include_deferred: bool = True  # what waits for a job or a pod has one
-
-
-POOLS = {
-    "local": Wanted(
-        "tbseg_local",
-        NO_LIMIT,
-        "tbseg's work on the machine of Airflow. The number of tasks at once is the limit.",
-        include_deferred=False,
-    ),
-    "ssh": Wanted("tbseg_ssh", 512, "tbseg's work on hosts: jobs that run or wait for a place."),
-    "kubernetes": Wanted("tbseg_kubernetes", 50, "tbseg's work in pods: pods there are at once."),
+# By backend, as they are made at first; what people change in them later stays.
+# include_deferred: what waits for a job or a pod has a slot.
+POOLS: dict[str, dict[str, Any]] = {
+    "local": {
+        "pool": "tbseg_local",
+        "slots": NO_LIMIT,
+        "description": "tbseg's work on the machine of Airflow."
+        " The number of tasks at once is the limit.",
+        "include_deferred": False,
+    },
+    "ssh": {
+        "pool": "tbseg_ssh",
+        "slots": 512,
+        "description": "tbseg's work on hosts: jobs that run or wait for a place.",
+        "include_deferred": True,
+    },
+    "kubernetes": {
+        "pool": "tbseg_kubernetes",
+        "slots": 50,
+        "description": "tbseg's work in pods: pods there are at once.",
+        "include_deferred": True,
+    },
 }
 
 
@@ -59,7 +61,7 @@ def task_instance_mutation_hook(task_instance: "TaskInstance", dag_run: "DagRun 
         return  # without a run: Airflow calls again when there is one
     wanted = POOLS.get(_backend(task_instance, dag_run))
     if wanted is not None:  # the task itself refuses another backend
-        task_instance.pool = wanted.name if _is_there(wanted.name, dag_run) else _default()
+        task_instance.pool = _or_default(wanted["pool"], dag_run)
 
 
 def _backend(task_instance: "TaskInstance", dag_run: "DagRun") -> str:
@@ -71,23 +73,17 @@ def _backend(task_instance: "TaskInstance", dag_run: "DagRun") -> str:
     return str(given)
 
 
-def _is_there(pool: str, dag_run: "DagRun") -> bool:
+def _or_default(pool: str, dag_run: "DagRun") -> str:
     """Read in the run's own transaction: the scheduler allows no other, and no commit."""
     from airflow.models.pool import Pool
-    from sqlalchemy import select
     from sqlalchemy.orm import object_session
 
     session = object_session(dag_run)
     if session is None:
-        return False
+        return Pool.DEFAULT_POOL_NAME
     with session.no_autoflush:
-        return session.scalar(select(Pool.id).where(Pool.pool == pool)) is not None
-
-
-def _default() -> str:
-    from airflow.models.pool import Pool
-
-    return Pool.DEFAULT_POOL_NAME
+        there = Pool.get_pool(pool, session=session) is not None
+    return pool if there else Pool.DEFAULT_POOL_NAME
 
 
 class Keeper:
@@ -105,23 +101,10 @@ def make_missing() -> None:
     """Make the pools that are not there."""
     from airflow.models.pool import Pool
     from airflow.utils.session import create_session
-    from sqlalchemy import select
     from sqlalchemy.exc import IntegrityError
 
-    with create_session() as session:
-        there = set(session.scalars(select(Pool.pool)))
     for wanted in POOLS.values():
-        if wanted.name in there:
-            continue
-        try:
-            with create_session() as session:
-                session.add(
-                    Pool(
-                        pool=wanted.name,
-                        slots=wanted.slots,
-                        description=wanted.description,
-                        include_deferred=wanted.include_deferred,
-                    )
-                )
-        except IntegrityError:
-            pass  # another part of Airflow, which starts at the same time, was quicker
+        # Another part of Airflow, which starts at the same time, may be quicker.
+        with contextlib.suppress(IntegrityError), create_session() as session:
+            if Pool.get_pool(wanted["pool"], session=session) is None:
+                session.add(Pool(**wanted))

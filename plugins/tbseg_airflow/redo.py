@@ -12,25 +12,14 @@ an instance that is cleared. Each instance leaves the count at which it ran in i
 - Otherwise it was chosen, alone or with a few others.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable
+
+from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
 
-class Instance(Protocol):
-    """The part of Airflow's task instance that is needed here."""
-
-    dag_id: str
-    task_id: str
-    run_id: str
-    map_index: int | None
-    max_tries: int
-
-    def get_task_states(self, dag_id: str, **which: Any) -> Mapping[str, Mapping[str, Any]]: ...
-
-    def xcom_pull(self, task_ids: Iterable[str]) -> list[Any]: ...
-
-
-def chosen_again(ti: Instance, retries: int, clear_number: int, upstream: Iterable[str]) -> bool:
+def chosen_again(
+    ti: RuntimeTaskInstanceProtocol, retries: int, clear_number: int, upstream: Iterable[str]
+) -> bool:
     """See the module. ``retries`` are the DAG's; ``upstream`` are the tasks directly above."""
     if ti.max_tries <= retries or clear_number == 0:
         return False
@@ -49,7 +38,7 @@ def chosen_again(ti: Instance, retries: int, clear_number: int, upstream: Iterab
     )
 
 
-def _ran_at(ti: Instance, task_ids: Iterable[str]) -> dict[str, int]:
+def _ran_at(ti: RuntimeTaskInstanceProtocol, task_ids: Iterable[str]) -> dict[str, int]:
     """At which clear count each instance of these tasks ran last, by "task" or "task_index"."""
     wanted = list(task_ids)
     return {

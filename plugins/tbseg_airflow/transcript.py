@@ -7,7 +7,7 @@ from collections import deque
 from typing import Any, Self
 
 from tbseg_airflow.backends.contract import Line
-from tbseg_airflow.outcome import StepFailed, failure
+from tbseg_airflow.outcome import StepFailed, StepRefused, failure_of
 
 _ERROR_LINES, _KEPT_LINES, _LONGEST = 1000, 200, 4000  # the last is in characters
 
@@ -24,23 +24,35 @@ class Transcript:
 
     def add(self, line: Line) -> None:
         """Into the log; all of an error's message as errors, the result not at all."""
+        level = logging.INFO
         if line.stream == "err":
             self.errors.append(line.text[:_LONGEST])
             self._message_began |= line.text.startswith("error: ")
+            if self._message_began:
+                level = logging.ERROR
+            elif line.text.startswith(("warning: ", "note: ")):
+                level = logging.WARNING
         elif (found := _as_object(line.text)) is not None:
             self.report = found
             return
-        if line.stream == "err" and self._message_began:
-            self.log.error("%s", line.text)
-        elif line.stream == "err" and line.text.startswith(("warning: ", "note: ")):
-            self.log.warning("%s", line.text)
-        elif line.text:
-            self.log.info("%s", line.text)
+        if line.text:
+            self.log.log(level, "%s", line.text)
+
+    @property
+    def error(self) -> dict[str, Any] | None:
+        """What ``TbsegError.to_json`` told of the error that the command has ended with."""
+        found = (self.report or {}).get("error")
+        whole = isinstance(found, dict) and {"class", "what", "retried"} <= found.keys()
+        return found if whole else None
+
+    def failure(self, code: int) -> StepFailed | StepRefused:
+        """The exception for a command that ended with ``code``, which is not 0."""
+        return failure_of(self.command, code, self.error, list(self.errors))
 
     def result(self, code: int) -> dict[str, Any]:
         """The result of a command that ended with ``code``; StepFailed or StepRefused if not 0."""
         if code != 0:
-            raise failure(self.command, code, list(self.errors))
+            raise self.failure(code)
         if self.report is None:
             raise StepFailed(f"{self.command} ended well but printed no result")
         for note in self.report.get("notes", []):

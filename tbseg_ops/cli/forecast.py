@@ -20,7 +20,8 @@ from tbseg_ops.cli.common import (
 )
 from tbseg_ops.forecast import Crew
 from tbseg_ops.forecast import forecast as forecast_left
-from tbseg_ops.forecast.model import Forecast, Range
+from tbseg_ops.forecast.model import Forecast
+from tbseg_ops.forecast.words import between, duration, size
 from tbseg_ops.run import team
 from tbseg_ops.run.cancellation import heed
 from tbseg_ops.settings import here
@@ -117,26 +118,6 @@ def summary(found: Forecast) -> list[str]:
         f"{size(found.disk.low)} to {size(found.disk.high)}",
         f"{'memory':9} {'':8} {size(found.memory):>10}   for each of {found.workers} worker(s)",
     ]
-
-
-def duration(hours: float) -> str:
-    """Hours in words, in a unit that suits."""
-    for unit, seconds in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if hours * 3600 >= 2 * seconds:
-            return f"{hours * 3600 / seconds:.1f} {unit}"
-    return f"{hours * 3600:.1f} s"
-
-
-def between(hours: Range) -> str:
-    return f"{duration(hours.low)} to {duration(hours.high)}"
-
-
-def size(number: float) -> str:
-    """Bytes, in a unit that suits."""
-    for unit, each in (("TB", 1e12), ("GB", 1e9)):
-        if number >= each:
-            return f"{number / each:.2f} {unit}"
-    return f"{number / 1e6:.1f} MB"
 
 
 def _short(found: Forecast) -> dict[str, object]:

@@ -1,9 +1,11 @@
 """The entry point of ``tbseg``: its commands, and how errors become messages and exit codes."""
 
+import contextlib
 import os
 import signal
 import sys
 import traceback
+from itertools import takewhile
 from pathlib import Path
 
 import typer
@@ -24,7 +26,7 @@ from tbseg_ops.cli import (
     status,
     whole,
 )
-from tbseg_ops.errors import ResourceError, TbsegError
+from tbseg_ops.errors import ResourceError, TbsegError, UsageError
 from tbseg_ops.processes.team import under_mpi
 from tbseg_ops.storage.commit import storage_errors
 
@@ -74,7 +76,10 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; the class of an error becomes the exit code."""
+    """Run the command line; the class of an error becomes the exit code.
+
+    With ``--json`` the last line of standard output is the error as an object.
+    """
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
     try:
@@ -95,6 +100,9 @@ def main() -> None:
     except SystemExit as error:
         if under_mpi() and isinstance(error.code, int) and error.code >= _SIGNALLED:
             _abort(error.code)  # the other ranks would wait for this one for ever
+        wrong = getattr(error.__context__, "format_message", None)  # which typer has shown
+        if error.code == UsageError.exit_code and wrong is not None:
+            _print_object(UsageError(wrong()))
         raise
     except Exception:
         traceback.print_exc()
@@ -102,14 +110,24 @@ def main() -> None:
 
 
 def _fail(error: TbsegError) -> None:
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):  # a full disk or a closed pipe: the message counts
+        sys.stdout.flush()
     print(f"error: {error}", file=sys.stderr, flush=True)
+    _print_object(error)
     if under_mpi():
         _abort(error.exit_code)
     if isinstance(error, ResourceError):
         # The HDF5 library can crash while it cleans up after a full disk: leave at once.
         os._exit(error.exit_code)
     sys.exit(error.exit_code)
+
+
+def _print_object(error: TbsegError) -> None:
+    if "--json" in takewhile(lambda word: word != "--", sys.argv[1:]):
+        with contextlib.suppress(OSError):
+            # One write for a whole line: mpiexec mixes the output of several ranks.
+            sys.stdout.write(error.to_json() + "\n")
+            sys.stdout.flush()
 
 
 def _abort(code: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from tbseg_ops import __version__
 from tbseg_ops.errors import TbsegError

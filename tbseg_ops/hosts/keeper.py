@@ -13,7 +13,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from tbseg_ops.errors import ConfigError
 from tbseg_ops.hosts.store import CALLED_OFF, MARK, TOO_LONG, Exit, Job, clock
@@ -42,8 +42,10 @@ def keep(folder: Path) -> Exit:
                 preexec_fn=_end_with_keeper,
             )
         except OSError as error:
-            err.write(f"error: the program cannot be started: {error}\n".encode())
-            ended = Exit(code=ConfigError.exit_code)
+            refused = ConfigError(f"the program cannot be started: {error}")
+            err.write(f"error: {refused}\n".encode())
+            out.write(f"{refused.to_json()}\n".encode())
+            ended = Exit(code=refused.exit_code)
         else:
             ended = _wait(process, folder, job)
     commit_over(folder / "exit.json", ended.to_bytes())

@@ -76,6 +76,14 @@ def test_the_last_task_decides_about_the_run(dag):
         assert below in dag.get_task(above).downstream_task_ids
 
 
+def test_dags_import_the_plugins_and_never_the_library(home):
+    for path in (home.path / "dags").glob("*.py"):
+        nodes = [*ast.walk(ast.parse(path.read_text()))]
+        imports = [alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names]
+        imports += [str(n.module) for n in nodes if isinstance(n, ast.ImportFrom)]
+        assert not [name for name in imports if name.partition(".")[0] == "tbseg_ops"], path.name
+
+
 def test_dags_are_thin(home):
     """No functions and no loops: documentation, parameters and wiring."""
     for path in (home.path / "dags").glob("*.py"):

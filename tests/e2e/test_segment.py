@@ -134,6 +134,12 @@ def test_wrong_input_fails_once_and_says_why(airflow, form, tmp_path):
     log = airflow.log(run, "plan")
     begin = log.index(message[0])
     assert log[begin : begin + len(message)] == message
+    # Once, and without the traceback of Airflow's task runner.
+    whole = airflow.api.get(
+        f"dags/{DAG}/dagRuns/{run}/taskInstances/plan/logs/1", full_content=True
+    )
+    assert str(whole).count(message[0].removeprefix("error: ")) == 1
+    assert not [line for line in whole["content"] if "frames" in str(line)]
 
 
 def test_a_misspelt_parameter_fails_and_says_so(airflow, form, tmp_path):

@@ -1,5 +1,6 @@
 """MPI: the same bytes for any number of ranks; an error or a killed rank ends the job."""
 
+import json
 import os
 import signal
 import subprocess
@@ -65,6 +66,17 @@ def test_a_killed_rank_ends_the_job(finished, tmp_path):
     through(run)
     assert same(datasets(run / "segmentation.h5"), datasets(finished / "run/segmentation.h5"))
     assert temporary_files(run) == []
+
+
+def test_an_error_in_all_ranks_is_one_whole_object(finished, tmp_path):
+    """mpiexec mixes the lines of the ranks, and may add its own."""
+    run = copied(finished, tmp_path)
+    ended = mpi(3, "classify", "--run", run, "--tiles", "z9", "--workers", 1, "--json")
+    assert ended.returncode == 78, ended.stderr
+    *_, last = [line for line in ended.stdout.splitlines() if line.startswith("{")]
+    error = json.loads(last)["error"]
+    assert (error["class"], error["retried"]) == ("ConfigError", False)
+    assert f"error: {error['what']}" in ended.stderr
 
 
 def test_run_says_how_to_use_mpi(finished, tmp_path):

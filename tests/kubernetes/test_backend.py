@@ -114,6 +114,17 @@ def test_exit_codes(task, programs, cluster, code, again):
     until(lambda: cluster.pods == {})
 
 
+def test_an_object_comes_home_in_the_one_log_of_a_pod(task, programs):
+    from tbseg_ops.errors import IntegrityError
+
+    error = IntegrityError("a slab is damaged", file="/run/x", found=3)
+    programs(
+        f"import sys\nprint({error.to_json()!r}, flush=True)\n"
+        "print('mpiexec: noise', file=sys.stderr)\nsys.exit(1)"
+    )
+    assert failed(task()) == (str(error), True)
+
+
 def test_a_pod_that_a_signal_ended(task, programs):
     programs("import os\nos.kill(os.getpid(), 15)")
     text, again = failed(task())
@@ -211,9 +222,9 @@ def test_a_drained_node(task, programs, cluster):
 
 def test_a_lost_node(task, programs, cluster, monkeypatch):
     """The pod stays Running for ever, and deleting it does nothing; the next try has a new one."""
-    from tbseg_airflow.backends.kubernetes import trigger as kubernetes_trigger
+    from tbseg_airflow.backends.kubernetes import trigger
 
-    monkeypatch.setattr(kubernetes_trigger, "LOST_SECONDS", 1.0)
+    monkeypatch.setattr(trigger, "LOST_SECONDS", 1.0)
     programs(SLEEPS)
     made = task()
     trigger = made.start()

@@ -1,8 +1,10 @@
 """The operator: what it runs, what it reports, and which failures are tried again."""
 
 import json
+import os
 import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -115,6 +117,89 @@ def test_exit_codes(step, code, again):
         step(FAILS.replace("{code}", str(code))).call(["tbseg"])
     assert isinstance(caught.value, AirflowFailException) is not again
     assert str(caught.value) == MESSAGE
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "again"),
+    [
+        (65, "InputError", False),
+        (75, "ResourceError", True),
+        (1, "ConfigError", False),  # mpiexec and srun have exit codes of their own
+        (1, "IntegrityError", True),
+        (2, "UsageError", False),
+    ],
+)
+def test_the_object_of_an_error_counts_more_than_text_and_code(step, code, kind, again):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from tbseg_ops import errors
+
+    error = getattr(errors, kind)("slices are missing", file="/data", expected=40, found=39)
+    text = FAILS.replace("slices are", "mpiexec: something else is").replace("{code}", str(code))
+    with pytest.raises(Exception, match="slices are missing") as caught:
+        step(f"print({error.to_json()!r})\n{text}").call(["tbseg"])
+    assert isinstance(caught.value, AirflowFailException) is not again
+    assert str(caught.value) == MESSAGE
+
+
+@pytest.mark.parametrize("line", ['{"error": "x"}', '{"error": {"what": "x"}}', '{"error": null}'])
+def test_what_only_looks_like_an_error_object_is_none(step, line):
+    with pytest.raises(Exception, match="slices are missing") as caught:
+        step(f"print({line!r})\n{FAILS.replace('{code}', '65')}").call(["tbseg"])
+    assert str(caught.value) == MESSAGE
+
+
+# As Airflow does it: supervisor.py sets up the log, task_runner.py logs what ended the task.
+RUNNER = """
+import os, sys
+from airflow.sdk.log import configure_logging
+configure_logging(json_output=True, output=os.fdopen(1, "wb", buffering=0),
+                  sending_to_supervisor=True)
+from airflow.sdk.execution_time import task_runner
+from tbseg_airflow.backends.local import LocalBackend
+from tbseg_airflow.operators import step
+class Fake(LocalBackend):
+    def submit(self, arguments):
+        return super().submit([sys.executable, "-c", sys.argv[1]])
+step.LocalBackend = Fake
+made = step.TbsegStep(task_id="t", step="classify", run_dir="/run", backend=sys.argv[2])
+made.pre_execute({})
+try:
+    made.execute({"ti": None})
+except Exception:
+    task_runner.log.exception("Task failed with exception")
+try:
+    1 / 0
+except Exception:
+    task_runner.log.exception("Task failed with exception")
+"""
+
+
+def ended(text, backend="local"):
+    """What of the log says why a task failed, and what a defect of an operator leaves there."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", RUNNER, text, backend],
+        capture_output=True, text=True, check=True, timeout=120,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )  # fmt: skip
+    *lines, defect = map(json.loads, done.stdout.splitlines())
+    assert defect["error_detail" if "error_detail" in defect else "exception"], defect
+    assert not [line for line in lines if line.keys() & {"error_detail", "exception", "exc_info"}]
+    return [line["event"] for line in lines if line["level"] == "error"]
+
+
+def test_the_log_has_the_message_once_and_no_traceback():
+    from tbseg_ops.errors import InputError
+
+    error = InputError("slices are missing", file="/data", expected=40, found=39)
+    said = [*f"error: {MESSAGE}".splitlines(), "the task failed: see above"]
+    assert ended(f"print({error.to_json()!r})\n{FAILS.replace('{code}', '65')}") == said
+    assert ended(FAILS.replace("{code}", "65")) == said
+    assert ended("import os\nos.kill(os.getpid(), 9)") == [
+        "error: tbseg classify was ended by SIGKILL without saying why"
+    ]
+    (nothing_ran,) = ended("", "elsewhere")
+    assert nothing_ran.startswith("error: there is no such backend\n  expected: local, ")
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,7 @@ def test_exit_codes_and_messages_come_home(code, rack, run):
         (run / "plan.json").write_text(json.dumps(plan))
         event = asyncio.run(ended(trigger_of(run, made.settings())))
     assert event["code"] == code
+    assert event["transcript"]["report"]["error"]["retried"] is False
     with pytest.raises(StepRefused, match=r"expected|found"):
         SshBackend().resume(FakeStep(), {}, event)
 

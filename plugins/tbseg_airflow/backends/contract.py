@@ -1,18 +1,19 @@
-"""What runs the command line of a task.
+"""What the backends have in common.
 
-A ``Backend`` runs it while the task waits. A ``DeferringBackend`` starts it elsewhere and lets the
-worker go: the triggerer waits, and the task resumes when the command has ended.
+The local backend runs a command while the task waits. A ``DeferringBackend`` starts it elsewhere
+and lets the worker go: the triggerer waits, and the task resumes when the command has ended. All
+take the same argument list; the program's name comes first, and is found where the command runs. No
+shell reads it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-    from tbseg_airflow.operators.step import TbsegStep
 
-JobT = TypeVar("JobT")
+    from tbseg_airflow.operators.step import TbsegStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,27 +22,6 @@ class Line:
 
     stream: Literal["out", "err"]
     text: str
-
-
-class Backend(Protocol[JobT]):
-    """Runs an argument list somewhere. It knows nothing of tiles, steps or Airflow.
-
-    The first argument is a program's name; the backend finds it where the job runs. Arguments are
-    handed on as they are: no shell reads them.
-    """
-
-    def submit(self, arguments: Sequence[str]) -> JobT:
-        """Start a job; `ProgramMissingError` if its program is not there."""
-
-    def check(self, job: JobT, seconds: float) -> tuple[list[Line], int | None]:
-        """The output since the last call, and the exit code once the job has ended.
-
-        Waits at most ``seconds`` for something new. A job that a signal has ended gives the
-        signal's negative number. The exit code comes after the last line.
-        """
-
-    def cancel(self, job: JobT, grace: float) -> None:
-        """End a job and all that it started: SIGTERM, and SIGKILL after ``grace`` seconds."""
 
 
 class DeferringBackend(Protocol):

@@ -16,6 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import IO, Literal
 
 import psutil
+
 from tbseg_airflow.backends.contract import Line, ProgramMissingError
 
 _PR_SET_PDEATHSIG = 1

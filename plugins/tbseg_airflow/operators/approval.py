@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.exceptions import HITLRejectException
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Context
-from tbseg_airflow.outcome import StepRefused
+
+from tbseg_airflow.outcome import PlainErrors, StepRefused
 
 if TYPE_CHECKING:
     from tbseg_ops.forecast.model import Forecast
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 # tbseg_ops is imported when a task runs: parsing the DAG must stay quick.
 
 
-class TbsegApproval(ApprovalOperator):
+class TbsegApproval(PlainErrors, ApprovalOperator):
     """Passes at once if the forecast is at most ``most_hours``, or if that is empty.
 
     Otherwise it waits, as long as it takes, for somebody to approve (the run goes on) or to reject
@@ -45,9 +46,9 @@ class TbsegApproval(ApprovalOperator):
         found = stored_forecast(RunFolder(Path(self.run_dir)))
         if found is None:
             raise StepRefused(
-                "there is no forecast of this run\n"
-                f"  file: {self.run_dir}/forecast.json\n"
-                "  mend: clear the task forecast"
+                "there is no forecast of this run",
+                file=f"{self.run_dir}/forecast.json",
+                mend="clear the task forecast",
             )
         if found.hours.expected <= float(self.most_hours):
             self.log.info("%.2f h are expected: nobody is asked", found.hours.expected)
@@ -62,11 +63,10 @@ class TbsegApproval(ApprovalOperator):
             answer = super().execute_complete(context, event)
         except HITLRejectException:
             who = (event.get("responded_by_user") or {}).get("name", "somebody")
-            self.log.error("the run was rejected by %s", who)
             raise StepRefused(
-                f"the run was rejected by {who}\n"
-                "  mend: trigger it with larger tiles, fewer outputs or more machines, or clear"
-                " this task to be asked again; what is finished is kept"
+                f"the run was rejected by {who}",
+                mend="trigger it with larger tiles, fewer outputs or more machines, or clear this"
+                " task to be asked again; what is finished is kept",
             ) from None
         return self._result(context, (answer["responded_by_user"] or {}).get("name", "somebody"))
 
@@ -81,7 +81,7 @@ class TbsegApproval(ApprovalOperator):
 
 def subject(run: str, found: "Forecast") -> str:
     """One line: what is asked."""
-    from tbseg_ops.cli.forecast import between, duration
+    from tbseg_ops.forecast.words import between, duration
 
     hours = found.hours
     return f"{Path(run).name}: go on for {duration(hours.expected)} ({between(hours)})?"
@@ -89,7 +89,7 @@ def subject(run: str, found: "Forecast") -> str:
 
 def body(found: "Forecast", most_hours: str) -> str:
     """What a person needs to decide, in Markdown."""
-    from tbseg_ops.cli.forecast import between, duration, size
+    from tbseg_ops.forecast.words import between, duration, size
 
     rows = [
         f"| {step.step} | {step.pieces:,} | {duration(step.hours.expected)} "

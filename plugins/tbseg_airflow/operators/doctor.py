@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow.sdk import Context
+
 from tbseg_airflow.machines import Machines
 from tbseg_airflow.operators.step import TbsegStep
 
@@ -21,21 +22,18 @@ class TbsegDoctor(TbsegStep):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(step="doctor", **kwargs)
 
-    def execute(self, context: Context) -> list[str]:  # type: ignore[override]
+    def execute(self, context: Context) -> Any:
         from tbseg_ops.hosts.doctor import leave_token
 
         leave_token(Path(self.run_dir), _token(context))
-        return super().execute(context)  # type: ignore[return-value]
+        return super().execute(context)
 
-    def command(self, context: Context) -> list[str]:
+    def more(self, context: Context) -> list[str]:
         from tbseg_ops import __version__
 
-        options = [f"--token={_token(context)}", f"--version={__version__}"]
-        return [*super().command(context), *options]
+        return [f"--token={_token(context)}", f"--version={__version__}"]
 
-    def _finish(  # type: ignore[override]
-        self, context: Context, report: dict[str, Any]
-    ) -> list[str]:
+    def _finish(self, context: Context, report: dict[str, Any]) -> list[str]:
         from tbseg_ops.hosts.doctor import take_token
 
         take_token(Path(self.run_dir), _token(context))

@@ -3,6 +3,7 @@
 from typing import Any
 
 from airflow.sdk import Context
+
 from tbseg_airflow.machines import Machines
 from tbseg_airflow.operators.step import TbsegStep
 
@@ -17,18 +18,10 @@ class TbsegCalibrate(TbsegStep):
     def title(self) -> str:
         return f"share {self.what}"
 
-    def command(self, context: Context) -> list[str]:
+    def more(self, context: Context) -> list[str]:
         machines = Machines.pulled(context)
-        return [
-            "tbseg",
-            "calibrate",
-            f"--run={self.run_dir}",
-            "--json",
-            *filter(None, self.options),
-            f"--count={machines.measured}",
-            f"--part={self.what}",
-            f"--workers={1 if machines.slots else machines.places}",
-        ]
+        workers = 1 if machines.slots else machines.places
+        return [f"--count={machines.measured}", f"--part={self.what}", f"--workers={workers}"]
 
 
 class TbsegForecast(TbsegStep):
@@ -37,8 +30,7 @@ class TbsegForecast(TbsegStep):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(step="forecast", **kwargs)
 
-    def command(self, context: Context) -> list[str]:
+    def more(self, context: Context) -> list[str]:
         machines = Machines.pulled(context)
-        options = [f"--workers={machines.places}"]
-        options += [f"--slots={host}={number}" for host, number in machines.slots.items()]
-        return [*super().command(context), *options, "--batches"]
+        slots = [f"--slots={host}={number}" for host, number in machines.slots.items()]
+        return [f"--workers={machines.places}", *slots, "--batches"]

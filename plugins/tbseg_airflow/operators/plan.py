@@ -4,9 +4,10 @@ import contextlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from airflow.sdk import Context, Variable
+
 from tbseg_airflow.claims import holder_of, is_dead
 from tbseg_airflow.operators.step import TbsegStep
 from tbseg_airflow.outcome import StepRefused
@@ -38,7 +39,7 @@ class TbsegPlan(TbsegStep):
         super().__init__(step="plan", run_dir="", **kwargs)
         self.home = home
 
-    def execute(self, context: Context) -> list[int] | list[str]:  # type: ignore[override]
+    def execute(self, context: Context) -> list[int] | list[str]:
         params = context["params"]
         # The form's own names: Airflow adds whatever else the conf holds to context["params"].
         self._refuse_unknown(context["dag"].params, context["dag_run"].conf or {})
@@ -73,7 +74,7 @@ class TbsegPlan(TbsegStep):
         from tbseg_ops import datasets
         from tbseg_ops.errors import TbsegError
 
-        ti = cast(Any, context["ti"])
+        ti = context["ti"]
         options = [f"--dataset={name}", f"--holder={holder_of(ti.run_id)}"]
         with contextlib.suppress(TbsegError):  # the command says it better
             held = datasets.claim_of(datasets.Runs(Path(datasets.get(name).runs), name))
@@ -88,10 +89,10 @@ class TbsegPlan(TbsegStep):
         names = tile_names(text)
         if len(names) > MOST_INSTANCES:
             raise StepRefused(
-                "too many tiles are named\n"
-                f"  expected: at most {MOST_INSTANCES}\n"
-                f"  found: {len(names)}\n"
-                "  mend: name them in several runs, one after the other"
+                "too many tiles are named",
+                expected=f"at most {MOST_INSTANCES}",
+                found=len(names),
+                mend="name them in several runs, one after the other",
             )
         return names
 
@@ -101,10 +102,10 @@ class TbsegPlan(TbsegStep):
         unknown = sorted(set(conf) - set(known))
         if unknown:
             raise StepRefused(
-                "the run has parameters that this DAG does not know\n"
-                f"  expected: any of {', '.join(known)}\n"
-                f"  found: {', '.join(unknown)}\n"
-                "  mend: correct the names in the run's configuration"
+                "the run has parameters that this DAG does not know",
+                expected=f"any of {', '.join(known)}",
+                found=", ".join(unknown),
+                mend="correct the names in the run's configuration",
             )
 
 

@@ -3,12 +3,13 @@
 import hashlib
 import re
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from airflow.sdk import BaseOperator, Context
+from airflow.sdk import Context
+
 from tbseg_airflow.claims import SEGMENT, holder_of, is_dead
 from tbseg_airflow.operators.step import TbsegStep
-from tbseg_airflow.outcome import StepRefused
+from tbseg_airflow.outcome import PlainErrors, StepRefused
 
 # tbseg_ops is imported when a task runs: parsing the DAG must stay quick.
 
@@ -16,7 +17,7 @@ SLICES = re.compile(r"tbseg://([A-Za-z0-9][A-Za-z0-9._-]{0,99})/slices")
 ROWS = "rows"  # XCom of the task ``decide``: what becomes of each dataset, and why
 
 
-class TbsegDatasets(BaseOperator):
+class TbsegDatasets(PlainErrors):
     """The names of the datasets to look at: those of the form, of the asset events, or all.
 
     *All* are those with a schedule, and those whose file is wrong: looking at them will say so.
@@ -70,7 +71,7 @@ class TbsegCheck(TbsegStep):
         return {"dataset": self.dataset, "needed": row["needed"], "reasons": reasons}
 
 
-class TbsegDecide(BaseOperator):
+class TbsegDecide(PlainErrors):
     """Which runs to start: claims each dataset for its run; the list for the task ``start``.
 
     At most ``params.most``, those first that have waited longest for a verified result. A dataset
@@ -101,7 +102,7 @@ class TbsegDecide(BaseOperator):
         from tbseg_ops import datasets
         from tbseg_ops.errors import TbsegError
 
-        ti = cast(Any, context["ti"])
+        ti = context["ti"]
         # The same for each try of this task, and another one each time the DAG runs.
         mark = hashlib.sha256(f"{ti.run_id} {name}".encode()).hexdigest()[:8]
         run_id = f"reprocess__{name}__{mark}"
@@ -141,7 +142,7 @@ def _last_result(name: str) -> tuple[float, str]:
         return 0.0, name
 
 
-class TbsegSummary(BaseOperator):
+class TbsegSummary(PlainErrors):
     """What became of each dataset, as a table in the log; fails if one could not be checked."""
 
     def execute(self, context: Context) -> list[dict[str, str]]:
@@ -154,10 +155,11 @@ class TbsegSummary(BaseOperator):
         missing = sorted(set(names) - {row["dataset"] for row in rows})
         stuck = [row for row in rows if row["decision"].startswith("cannot begin")]
         if missing or stuck:
-            lines = [f"  {name}: could not be checked" for name in missing]
-            lines += [f"  {row['dataset']}: {row['decision']}" for row in stuck]
+            found = [f"{name}: could not be checked" for name in missing]
+            found += [f"{row['dataset']}: {row['decision']}" for row in stuck]
             raise StepRefused(
-                "not all datasets could be looked after\n" + "\n".join(lines) + "\n"
-                "  mend: see the log of their instance of the task check"
+                "not all datasets could be looked after",
+                found="; ".join(found),
+                mend="see the log of their instance of the task check",
             )
         return list(rows)

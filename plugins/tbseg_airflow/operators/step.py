@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from airflow.sdk import Asset, AssetAlias, BaseOperator, Context
+from airflow.sdk import Asset, AssetAlias, Context
+
 from tbseg_airflow.backends.contract import DeferringBackend, ProgramMissingError
 from tbseg_airflow.backends.local import LocalBackend, LocalJob
-from tbseg_airflow.outcome import StepRefused
+from tbseg_airflow.outcome import PlainErrors, StepRefused
 from tbseg_airflow.redo import chosen_again
 from tbseg_airflow.transcript import Transcript, scalars
 
@@ -23,7 +24,7 @@ CANCEL_GRACE = 3.0  # Airflow itself sends SIGKILL five seconds after SIGTERM
 Scalar = str | int | float | bool | None
 
 
-class TbsegStep(BaseOperator):
+class TbsegStep(PlainErrors):
     """One call of the command line.
 
     ``what`` is set on mapped tasks only: the number of a batch, of which it does what is missing,
@@ -31,7 +32,7 @@ class TbsegStep(BaseOperator):
     are left out. ``backend``: where it runs. The task's result is the command's, without its lists.
     """
 
-    template_fields = ("run_dir", "options", "backend")
+    template_fields: Sequence[str] = ("run_dir", "options", "backend")
     ui_color = "#e8f1fa"
 
     def __init__(
@@ -64,13 +65,13 @@ class TbsegStep(BaseOperator):
             return RunFolder(Path(self.run_dir)).plan.batch_name(int(str(self.what)))
         return f"batch {self.what}"
 
-    def execute(self, context: Context) -> dict[str, Scalar]:
+    def execute(self, context: Context) -> Any:
         arguments = self.command(context)
         if self.backend != "local":
             self._elsewhere().start(self, context, arguments)  # defers
         return self._finish(context, self.call(arguments))
 
-    def resume(self, context: Context, event: dict[str, Any], **kept: Any) -> dict[str, Scalar]:
+    def resume(self, context: Context, event: dict[str, Any], **kept: Any) -> Any:
         """What Airflow calls when a command that ran elsewhere has ended."""
         return self._finish(context, self._elsewhere().resume(self, context, event, **kept))
 
@@ -80,14 +81,15 @@ class TbsegStep(BaseOperator):
             module, name = DEFERRING[self.backend]
         except KeyError:
             raise StepRefused(
-                "there is no such backend\n"
-                f"  expected: local, {', '.join(DEFERRING)}\n"
-                f"  found: {self.backend}"
+                "there is no such backend",
+                expected=f"local, {', '.join(DEFERRING)}",
+                found=self.backend,
             ) from None
         backend: DeferringBackend = getattr(importlib.import_module(module), name)()
         return backend
 
-    def _finish(self, context: Context, report: dict[str, Any]) -> dict[str, Scalar]:
+    def _finish(self, context: Context, report: dict[str, Any]) -> Any:
+        """The task's result."""
         ti = context["ti"]
         mapped = ti.map_index is not None and ti.map_index >= 0
         result = scalars(report)
@@ -98,12 +100,14 @@ class TbsegStep(BaseOperator):
 
     def command(self, context: Context) -> list[str]:
         """The argument list; every backend runs this same one."""
-        chosen = ["--json", *filter(None, self.options)]
-        if isinstance(self.what, str):
-            chosen.append(f"--tiles={self.what}")
-        elif self.what is not None:
-            chosen.append(self._batch(context))
-        return ["tbseg", self.step, f"--run={self.run_dir}", *chosen]
+        options = [*filter(None, self.options), *self.more(context)]
+        return ["tbseg", self.step, f"--run={self.run_dir}", "--json", *options]
+
+    def more(self, context: Context) -> list[str]:
+        """The options that are not the same for each run and instance."""
+        if self.what is None:
+            return []
+        return [f"--tiles={self.what}" if isinstance(self.what, str) else self._batch(context)]
 
     def _batch(self, context: Context) -> str:
         """The batch, or its tile by name if somebody chose to have this one done again."""
@@ -157,7 +161,11 @@ class TbsegStep(BaseOperator):
             if isinstance(outlet, AssetAlias):
                 name = self._dataset(context)
                 asset = Asset(name=f"{name}/segmentation", uri=f"tbseg://{name}/segmentation")
-                extra = {"run": self.run_dir, "report": result.get("file"), **result}
+                extra: dict[str, Any] = {
+                    "run": self.run_dir,
+                    "report": result.get("file"),
+                    **result,
+                }
                 context["outlet_events"][outlet].add(asset, extra=extra)
 
     def _dataset(self, context: Context) -> str:

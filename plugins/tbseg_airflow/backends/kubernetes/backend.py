@@ -12,10 +12,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import (
-    KubernetesApiException,
-    generic_api_retry,
-)
+from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import generic_api_retry
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from airflow.providers.cncf.kubernetes.utils.pod_manager import PodNotFoundException
@@ -23,25 +20,23 @@ from airflow.sdk.exceptions import AirflowException
 from kubernetes.client import V1Pod
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
+
 from tbseg_airflow.backends.contract import Line
-from tbseg_airflow.backends.kubernetes.outcome import OutOfMemory, from_server, outcome, unreachable
+from tbseg_airflow.backends.kubernetes.outcome import MEMORY_KEY, outcome, server_asked
 from tbseg_airflow.backends.kubernetes.pod import manifest
 from tbseg_airflow.backends.kubernetes.settings import KubernetesSettings, settings
 from tbseg_airflow.backends.kubernetes.trigger import PodTrigger
-from tbseg_airflow.outcome import StepFailed, StepRefused
+from tbseg_airflow.outcome import Failure, StepFailed, StepRefused
 from tbseg_airflow.transcript import Transcript
-from urllib3.exceptions import HTTPError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
     from tbseg_airflow.operators.step import TbsegStep
 
-# In the task's own store, which outlives its tries: the limit at which a try ran out of memory.
-MEMORY_KEY = "tbseg_out_of_memory"
 TAIL_LINES = 2000  # of a pod's log: an error's message and the report are its end
 QUIET = logging.Logger("quiet", logging.CRITICAL + 1)
 LIKE = {"calibrate": "classify"}  # steps with the images and resources of another one
-UNREACHABLE = (HTTPError, KubernetesApiException)
 
 
 class KubernetesBackend:
@@ -62,17 +57,14 @@ class KubernetesBackend:
         step.log.info("image %s, %s", container["image"], container["resources"])
         step.log.info("$ %s", shlex.join(arguments))
         try:
-            operator(step, chosen, pod).execute_async(context)  # defers
-        except ApiException as error:
-            raise from_server(error, "to make the pod") from None
-        except UNREACHABLE as error:
-            raise unreachable(error, "to make the pod") from None
+            with server_asked("to make the pod"):
+                operator(step, chosen, pod).execute_async(context)  # defers
         except (ConfigException, OSError) as error:
             raise StepRefused(
-                "the connection to Kubernetes cannot be used\n"
-                f"  connection: {chosen.conn_id}\n"
-                f"  found: {error}\n"
-                "  mend: correct it, in Airflow under Admin, Connections"
+                "the connection to Kubernetes cannot be used",
+                connection=chosen.conn_id,
+                found=error,
+                mend="correct it, in Airflow under Admin, Connections",
             ) from None
         raise StepFailed("the pod had ended before anybody could wait for it")
 
@@ -82,24 +74,19 @@ class KubernetesBackend:
         """The report of the command; StepFailed or StepRefused. Removes the pod."""
         made = operator(step, settings())
         try:
-            made.trigger_reentry(context, event)  # may defer again
-        except ApiException as error:
-            raise from_server(error, "to read the pod") from None
-        except UNREACHABLE as error:
-            raise unreachable(error, "to read the pod") from None
+            with server_asked("to read the pod"):
+                made.trigger_reentry(context, event)  # may defer again
+        except Failure:
+            raise
         except PodNotFoundException:
             pass
         except AirflowException as error:  # the pod itself tells it better
             if (made.pod or made.seen) is None:
                 raise StepFailed(str(error)) from None
-        pod = made.pod or made.seen
-        try:
-            return outcome(pod, made.base_container_name, event, made.transcript)
-        except OutOfMemory as error:
-            store = context.get("task_state_store")
-            if store is not None and error.limit is not None:
-                store.set(MEMORY_KEY, error.limit)
-            raise
+        store = context.get("task_state_store")
+        return outcome(
+            made.pod or made.seen, made.base_container_name, event, made.transcript, store
+        )
 
 
 def operator(

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from tbseg_airflow.backends.kubernetes.pod import manifest
-from tbseg_airflow.backends.kubernetes.settings import KubernetesSettings, parsed
+from tbseg_airflow.backends.kubernetes.settings import VARIABLE, KubernetesSettings
+from tbseg_airflow.backends.variable import parsed
 from tbseg_airflow.outcome import StepRefused
 
 STEPS = ("ingest", "split", "classify", "merge")  # those that are MPI programs
@@ -48,10 +50,10 @@ def mpijob(
     step = arguments[1]
     if step not in STEPS:
         raise StepRefused(
-            "this step is no MPI program\n"
-            f"  expected: any of {', '.join(STEPS)}\n"
-            f"  found: {step}\n"
-            "  mend: run it in one pod"
+            "this step is no MPI program",
+            expected=f"any of {', '.join(STEPS)}",
+            found=step,
+            mend="run it in one pod",
         )
     worker = manifest(settings.model_copy(update={"ranks": 1}), step, arguments)
     worker["spec"].pop("restartPolicy", None)  # the operator has its own, per replica
@@ -118,7 +120,9 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = ["tbseg", given.step, *words[end + 1 :]]
     try:
         text = sys.stdin.read() if given.variable == "-" else Path(given.variable).read_text()
-        job = mpijob(parsed(text), arguments, given.workers, given.name)
+        job = mpijob(
+            parsed(VARIABLE, KubernetesSettings, text), arguments, given.workers, given.name
+        )
     except (OSError, StepRefused) as error:
         print(error, file=sys.stderr)
         return 1

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from kubernetes.client import ApiClient, Configuration, V1Pod
 from kubernetes.utils.quantity import parse_quantity
+
 from tbseg_airflow.backends.kubernetes.settings import KubernetesSettings
 from tbseg_airflow.outcome import StepRefused
 
@@ -132,9 +133,9 @@ def _times(quantity: str, factor: int) -> str:
 
 def _wrong_template(path: Path, found: str) -> StepRefused:
     return StepRefused(
-        "the pod template cannot be used\n"
-        f"  file: {path}\n"
-        "  expected: a pod, as in docker/pod-template.yaml\n"
-        f"  found: {found}\n"
-        "  mend: correct it, or name another one in the Airflow Variable tbseg_kubernetes"
+        "the pod template cannot be used",
+        file=path,
+        expected="a pod, as in docker/pod-template.yaml",
+        found=found,
+        mend="correct it, or name another one in the Airflow Variable tbseg_kubernetes",
     )

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from airflow.sdk import Variable
-from pydantic import BaseModel, ConfigDict, PositiveInt, StringConstraints, ValidationError
-from tbseg_airflow.outcome import StepRefused
+from pydantic import BaseModel, ConfigDict, PositiveInt, StringConstraints
+
+from tbseg_airflow.backends.variable import read
 
 VARIABLE = "tbseg_kubernetes"
 TEMPLATE = Path(__file__).parents[4] / "docker" / "pod-template.yaml"
@@ -46,32 +46,4 @@ class KubernetesSettings(BaseModel):
 
 def settings() -> KubernetesSettings:
     """The settings of this deployment; StepRefused if they are missing or wrong."""
-    text = Variable.get(VARIABLE, default=None)
-    if text is None:
-        raise StepRefused(
-            "the kubernetes backend is not set up\n"
-            f"  expected: the Airflow Variable {VARIABLE}\n"
-            "  found: none\n"
-            f'  mend: set it to a JSON object such as {{"image": "registry/tbseg:1"}}; see'
-            " docs/kubernetes.md"
-        )
-    return parsed(text)
-
-
-def parsed(text: str) -> KubernetesSettings:
-    """The settings that the Variable's text holds; StepRefused if it is wrong."""
-    try:
-        return KubernetesSettings.model_validate_json(text)
-    except ValidationError as error:
-        raise StepRefused(
-            f"the Airflow Variable {VARIABLE} is wrong\n"
-            f"  expected: any of {', '.join(KubernetesSettings.model_fields)}\n"
-            f"  found: {'; '.join(map(_fault, error.errors()))}\n"
-            "  mend: correct it; see docs/kubernetes.md"
-        ) from None
-
-
-def _fault(error: object) -> str:
-    """Without the value: settings may be copied from anywhere."""
-    where = ".".join(str(part) for part in error["loc"])  # type: ignore[index]
-    return f"{where}: {error['msg']}" if where else error["msg"]  # type: ignore[index]
+    return read(VARIABLE, KubernetesSettings, '{"image": "registry/tbseg:1"}')

@@ -1,14 +1,16 @@
 """What a task of the backend ssh does: defer to the trigger, and report in the end."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any, NoReturn
 
-from airflow.sdk import Context, Variable
+from airflow.sdk import Context
 from airflow.sdk.exceptions import TaskDeferred
-from tbseg_airflow.backends.ssh.claims import job_name
+
+from tbseg_airflow.backends.ssh.assignments import job_name
 from tbseg_airflow.backends.ssh.preflight import SshPreflight
-from tbseg_airflow.backends.ssh.settings import VARIABLE, SshSettings
+from tbseg_airflow.backends.ssh.settings import settings
 from tbseg_airflow.backends.ssh.trigger import SshTrigger
 from tbseg_airflow.operators.step import TbsegStep
 from tbseg_airflow.outcome import StepFailed, StepRefused
@@ -19,7 +21,6 @@ class SshBackend:
     """See ``DeferringBackend``."""
 
     def start(self, step: TbsegStep, context: Context, arguments: Sequence[str]) -> NoReturn:
-        settings = SshSettings.of(Variable.get(VARIABLE, default=None))
         ti = context["ti"]
         map_index = -1 if ti.map_index is None else ti.map_index
         kind = SshPreflight if step.step == "doctor" else SshTrigger
@@ -29,7 +30,7 @@ class SshBackend:
                 arguments=list(arguments[1:]),
                 run=step.run_dir,
                 title=f"tbseg {step.step}",
-                settings=settings.model_dump(mode="json"),
+                settings=settings().model_dump(mode="json"),
             ),
             method_name="resume",
         )
@@ -59,31 +60,25 @@ def _fit(hosts: dict[str, dict[str, Any]], log: Any) -> dict[str, Any]:
     bad, fit = [], 0
     slots: Counter[str] = Counter()
     for conn_id, ended in hosts.items():
-        if "trouble" in ended:
+        if "problem" in ended:
             mark = "BAD " if ended["refused"] else "note"
-            log.warning("%s  %-16s %s", mark, conn_id, ended["trouble"])
+            log.warning("%s  %-16s %s", mark, conn_id, ended["problem"])
             if ended["refused"]:
-                bad.append(f"{conn_id}: {ended['trouble']}")
+                bad.append(f"{conn_id}: {ended['problem']}")
             continue
         transcript = Transcript.of(ended["transcript"])
-        for line in list(transcript.errors):
-            if line.startswith("error: "):
-                break
+        for line in takewhile(lambda line: not line.startswith("error: "), transcript.errors):
             log.info("%-16s %s", conn_id, line)
         if ended["code"] == 0:
             fit += 1
             slots[ended["name"]] += ended["slots"]
         else:
-            bad.append(f"{conn_id}: {_first(transcript.errors)}")
+            why = transcript.failure(ended["code"]).what
+            bad.append(f"{conn_id}: {why.splitlines()[0]}")
     if bad or not fit:
-        text = "\n".join(f"  {line}" for line in bad) or "  none can be reached"
         raise StepRefused(
-            f"hosts of the backend ssh are not fit for this run\n{text}\n"
-            "  mend: see the table above; take a host that is to be left out from the Variable"
+            "hosts of the backend ssh are not fit for this run",
+            found="; ".join(bad) or "none can be reached",
+            mend="see the table above; take a host that is to be left out from the Variable",
         )
     return {"step": "doctor", "fit": fit, "hosts": len(hosts), "slots": dict(slots)}
-
-
-def _first(errors: Iterable[str]) -> str:
-    """The first line of an error's message."""
-    return next((e.removeprefix("error: ") for e in errors if e.startswith("error: ")), "ended")

@@ -15,6 +15,7 @@ from typing import Any
 
 import asyncssh
 from airflow.sdk.bases.hook import BaseHook
+
 from tbseg_airflow.backends.ssh.settings import (
     HostOptions,
     HostRefusedError,
@@ -48,7 +49,7 @@ class AnswerError(Exception):
 
 
 class Link:
-    """See the module. ``trouble``: why there is no connection now, for people."""
+    """See the module. ``problem``: why there is no connection now, for people."""
 
     def __init__(self, conn_id: str) -> None:
         self.conn_id = conn_id
@@ -59,7 +60,7 @@ class Link:
         self._clock = 0.0  # of the host, minus ours
         self.slots = 1
         self.jobs = 0  # of this process's triggers
-        self.trouble = "not connected yet"
+        self.problem = "not connected yet"
         self.refused: HostRefusedError | None = None
         self.users = 0
         self._failures = 0
@@ -96,7 +97,7 @@ class Link:
         agent = self._agent
         if agent is None:
             self.wake()
-            raise UnreachableError(self.trouble, asked=False)
+            raise UnreachableError(self.problem, asked=False)
         return await self._ask(agent, question, **values)
 
     async def close(self) -> None:
@@ -114,13 +115,13 @@ class Link:
             agent.stdin.write(json.dumps({"ask": question, **values, "number": number}) + "\n")
             answer = await asyncio.wait_for(future, ANSWER_SECONDS)
         except (TimeoutError, OSError, asyncssh.Error) as error:
-            self._drop(f"no answer: {_said(error)}")
-            raise UnreachableError(self.trouble, asked=True) from None
+            self._drop(f"no answer: {_text(error)}")
+            raise UnreachableError(self.problem, asked=True) from None
         finally:
             self._waiting.pop(number, None)
         if "error" in answer:
             raise AnswerError(answer["error"], int(answer.get("code", 70)))
-        return answer
+        return dict(answer)
 
     async def _open(self) -> None:
         """Connect, start the agent, hear from it. Never raises."""
@@ -142,20 +143,18 @@ class Link:
             self.name = str(hello["host"])
             self.host = f"{self.name} ({self.conn_id})"
             self.slots = self.options.slots or int(hello["cores"])
-            self._failures, self.trouble = 0, ""
+            self._failures, self.problem = 0, ""
         except HostRefusedError as error:
             self.refused = error
         except asyncssh.HostKeyNotVerifiable as error:
             self.refused = HostRefusedError(f"its key is not the known one: {error}")
         except asyncssh.PermissionDenied as error:
             self.refused = HostRefusedError(f"the log-in was refused: {error}")
-        except (TimeoutError, OSError, asyncssh.Error, UnreachableError, AnswerError) as error:
-            self.trouble = _said(error)
-        except Exception as error:  # Airflow's own: no such connection, no API server
-            self.trouble = _said(error)
+        except Exception as error:  # the network's, or Airflow's: no such connection
+            self.problem = _text(error)
         if not self.ready:
             if self.refused is not None:
-                self.trouble = str(self.refused)
+                self.problem = str(self.refused)
             if connection is not None:
                 connection.abort()
             self._retry_at = (
@@ -172,24 +171,25 @@ class Link:
                 if future is not None and not future.done():
                     future.set_result(answer)
         status = agent.exit_status
-        said = ""
+        words = ""
         with contextlib.suppress(OSError, asyncssh.Error, TimeoutError):
-            said = (await asyncio.wait_for(agent.stderr.read(2000), 2)).strip()
+            words = (await asyncio.wait_for(agent.stderr.read(2000), 2)).strip()
         if status == _NOT_FOUND:
-            said = f"the program {self.options.tbseg} is not there: {said}"
-            self.refused = HostRefusedError(said)
-        self._drop(said or "the connection ended")
+            words = f"the program {self.options.tbseg} is not there: {words}"
+            self.refused = HostRefusedError(words)
+        self._reading = None  # which is this very task
+        self._drop(words or "the connection ended")
 
-    def _drop(self, trouble: str) -> None:
-        self.trouble, self._agent = trouble, None
-        if self._reading is not None and self._reading is not _current():
+    def _drop(self, problem: str) -> None:
+        self.problem, self._agent = problem, None
+        if self._reading is not None:
             self._reading.cancel()
         if self._connection is not None:
             self._connection.abort()
             self._connection = None
         for future in self._waiting.values():
             if not future.done():
-                future.set_exception(ConnectionError(trouble))
+                future.set_exception(ConnectionError(problem))
 
 
 _links: dict[tuple[int, str], Link] = {}
@@ -211,10 +211,10 @@ class Hosts:
         ready = [link for link in links if link.ready]
         return sorted(ready, key=lambda link: link.jobs / link.slots)
 
-    def trouble(self) -> str:
+    def problems(self) -> str:
         """Why hosts cannot be reached, one line each."""
         return "\n".join(
-            f"  {link.conn_id}: {link.trouble}" for link in self.links.values() if not link.ready
+            f"  {link.conn_id}: {link.problem}" for link in self.links.values() if not link.ready
         )
 
 
@@ -236,11 +236,5 @@ async def hosts_of(conn_ids: Sequence[str]) -> AsyncIterator[Hosts]:
                 await link.close()
 
 
-def _current() -> asyncio.Task[Any] | None:
-    with contextlib.suppress(RuntimeError):
-        return asyncio.current_task()
-    return None
-
-
-def _said(error: BaseException) -> str:
+def _text(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": ")

@@ -5,17 +5,13 @@ from typing import Annotated, Any, Literal
 
 import asyncssh
 from airflow.sdk import Connection
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    field_validator,
-)
-from tbseg_airflow.outcome import StepRefused
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from tbseg_airflow.backends.variable import read
 
 VARIABLE = "tbseg_ssh"
+# TBSEG_PATHS joins them with ":" and "=".
+Folder = Annotated[str, StringConstraints(pattern=r"^/[^:=\n]*$")]
 ConnId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,200}$")]
 
 
@@ -40,8 +36,8 @@ class SshSettings(BaseModel):
 
     ``hosts``: ids of Connections. ``lease``: seconds for which a job runs on while nobody can ask
     for it, and after which its tiles are given to another host. ``seconds``: the most that one may
-    take. ``paths``: folders as Airflow sees
-    them, and as the hosts do. ``mpi``: steps that run as one job over all hosts; none if left out.
+    take. ``paths``: folders as Airflow sees them, and as the hosts do. ``mpi``: steps that run as
+    one job over all hosts; none if left out.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,37 +45,13 @@ class SshSettings(BaseModel):
     hosts: tuple[ConnId, ...] = Field(min_length=1)
     lease: float = Field(120.0, ge=5, le=86_400)
     seconds: float = Field(86_400.0, gt=0)
-    paths: dict[str, str] = Field(default_factory=dict)
+    paths: dict[Folder, Folder] = {}
     mpi: MpiSettings | None = None
 
-    @field_validator("paths")
-    @classmethod
-    def _absolute(cls, paths: dict[str, str]) -> dict[str, str]:
-        for path in [*paths, *paths.values()]:
-            if not path.startswith("/") or any(c in path for c in ":=\n"):
-                raise ValueError(f"{path!r} is no absolute path without ':' and '='")
-        return paths
 
-    @classmethod
-    def of(cls, text: str | None) -> "SshSettings":
-        """StepRefused, naming each wrong field, if it is missing or wrong."""
-        if not text:
-            raise StepRefused(
-                f"the Airflow Variable {VARIABLE} is not set\n"
-                '  expected: {"hosts": ["ids", "of", "connections"]}\n'
-                "  mend: set it under Admin, Variables; see docs/ssh.md"
-            )
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            wrong = "\n".join(
-                f"  {'.'.join(map(str, e['loc'])) or 'the text'}: {e['msg']}"
-                for e in error.errors()
-            )
-            raise StepRefused(
-                f"the Airflow Variable {VARIABLE} is wrong:\n{wrong}\n"
-                "  mend: correct it under Admin, Variables; see docs/ssh.md"
-            ) from None
+def settings() -> SshSettings:
+    """The settings of this deployment; StepRefused if they are missing or wrong."""
+    return read(VARIABLE, SshSettings, '{"hosts": ["ids", "of", "connections"]}')
 
 
 class HostOptions(BaseModel):
@@ -91,7 +63,7 @@ class HostOptions(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    slots: int | None = Field(None, ge=1, le=10_000)
+    slots: int | None = Field(default=None, ge=1, le=10_000)
     tbseg: str = "tbseg"
     launcher: tuple[str, ...] = ()
 

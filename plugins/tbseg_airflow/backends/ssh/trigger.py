@@ -6,14 +6,14 @@ lease, and is given to another host only when that has certainly run out.
 
 import asyncio
 import contextlib
-import secrets
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+
 from tbseg_airflow.backends.contract import Line
-from tbseg_airflow.backends.ssh.claims import Claim, Claimed
+from tbseg_airflow.backends.ssh.assignments import Assignment, AssignmentFile
 from tbseg_airflow.backends.ssh.link import (
     ANSWER_SECONDS,
     AnswerError,
@@ -23,15 +23,13 @@ from tbseg_airflow.backends.ssh.link import (
     hosts_of,
 )
 from tbseg_airflow.backends.ssh.settings import SshSettings
-from tbseg_airflow.outcome import FATAL
 from tbseg_airflow.transcript import Transcript
-
-from tbseg_ops.errors import TbsegError
+from tbseg_ops.errors import TbsegError, class_of
 from tbseg_ops.hosts.store import CALLED_OFF, TOO_LONG
 
 ASK_SECONDS = 2.0  # between two questions for a job's output
 _LOOK_SECONDS = 1.0  # between two looks for a free place
-_TELL_SECONDS = 60.0
+_NOTICE_SECONDS = 60.0
 _KILL_SECONDS = 15.0  # a keeper's grace, and some
 _CANCEL_SECONDS = 25.0
 _SILENT_SECONDS = 5.0  # without an answer, before the log says so
@@ -48,10 +46,10 @@ class SshTrigger(BaseTrigger):
     def __init__(
         self, *, job: str, arguments: list[str], run: str, title: str, settings: dict[str, Any]
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.job, self.arguments, self.run_folder = job, arguments, run
         self.title, self.settings = title, SshSettings.model_validate(settings)
-        self._claim = Claim(run, job)
+        self._file = AssignmentFile(run, job)
         self._started_by = 0.0  # until then a start that was not answered may still arrive
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -71,62 +69,62 @@ class SshTrigger(BaseTrigger):
             async with self._hosts() as hosts:
                 event = await self._to_the_end(hosts)
         except TbsegError as error:
-            event = {"refused" if error.exit_code in FATAL else "lost": str(error)}
+            event = {"lost" if error.retried else "refused": str(error)}
         yield TriggerEvent(event)
 
     async def on_kill(self) -> None:
         """The task was failed or cleared by somebody: end the job, wherever it runs."""
-        claimed = await asyncio.to_thread(self._claim.read)
-        if claimed is None:
+        assignment = await asyncio.to_thread(self._file.read)
+        if assignment is None:
             return
         async with self._hosts() as hosts, asyncio.timeout(_CANCEL_SECONDS):
-            link = hosts.links[claimed.host]
+            link = hosts.links[assignment.host]
             while True:
                 try:
-                    answer = await link.ask("cancel", name=self.job, token=claimed.token)
+                    answer = await link.ask("cancel", name=self.job, token=assignment.token)
                     if answer["ended"]:
                         break
                 except (UnreachableError, AnswerError):
                     pass
                 await asyncio.sleep(0.3)
-        await asyncio.to_thread(self._claim.drop, claimed.token)
+        await asyncio.to_thread(self._file.drop, assignment.token)
         self.log.info("the job on %s was ended", link.host)
 
     @contextlib.asynccontextmanager
     async def _hosts(self) -> AsyncIterator[Hosts]:
         """Those of the settings, and the one that has the job, if it was taken out of them."""
-        claimed = await asyncio.to_thread(self._claim.read)
-        more = [] if claimed is None else [claimed.host]
+        assignment = await asyncio.to_thread(self._file.read)
+        more = [] if assignment is None else [assignment.host]
         async with hosts_of(tuple(dict.fromkeys([*self.settings.hosts, *more]))) as hosts:
             yield hosts
 
     async def _to_the_end(self, hosts: Hosts) -> dict[str, Any]:
         for _ in range(_MOST_MOVES):
-            claimed = await asyncio.to_thread(self._claim.read)
-            earlier = claimed is not None
-            if claimed is None:
+            assignment = await asyncio.to_thread(self._file.read)
+            earlier = assignment is not None
+            if assignment is None:
                 found = await self._started(hosts)
                 if isinstance(found, str):
                     return {"refused": found}
-                claimed = found
-            link = hosts.links.get(claimed.host)
+                assignment = found
+            link = hosts.links.get(assignment.host)
             if link is None:  # another triggerer, with other settings, was faster
                 return {
-                    "lost": f"the job was given to {claimed.host}, which is not a host any more"
+                    "lost": f"the job was given to {assignment.host}, which is not a host any more"
                 }
             link.jobs += 1
             try:
                 transcript = Transcript(self.title, self.log)
-                ended = await self._followed(link, self.job, claimed, transcript)
+                ended = await self._followed(link, self.job, assignment, transcript)
             finally:
                 link.jobs -= 1
-            with contextlib.suppress(TbsegError):  # a claim that stays does not cost the result
-                await asyncio.to_thread(self._claim.drop, claimed.token)
-            if ended is not None and self._counts(ended, claimed if earlier else None):
+            with contextlib.suppress(TbsegError):  # one that stays does not cost the result
+                await asyncio.to_thread(self._file.drop, assignment.token)
+            if ended is not None and self._counts(ended, assignment if earlier else None):
                 return ended
-        return {"lost": f"{_MOST_MOVES} hosts, one after the other, were lost\n{hosts.trouble()}"}
+        return {"lost": f"{_MOST_MOVES} hosts, one after the other, were lost\n{hosts.problems()}"}
 
-    def _counts(self, ended: dict[str, Any], earlier: Claimed | None) -> bool:
+    def _counts(self, ended: dict[str, Any], earlier: Assignment | None) -> bool:
         """Whether an end is the task's, and the job not to be started again.
 
         A job of an ``earlier`` try may have failed, or been called off, with that try, or may have
@@ -141,62 +139,69 @@ class SshTrigger(BaseTrigger):
             return bool(same and ended["code"] == 0 and reason is None)
         return reason is None or reason.startswith((CALLED_OFF, TOO_LONG))
 
-    async def _started(self, hosts: Hosts) -> Claimed | str:
+    async def _started(self, hosts: Hosts) -> Assignment | str:
         """Where the job was started, or may have been; a text if no host can be used."""
-        told = time.monotonic()
+        noticed = time.monotonic()
         async with hosts.turn:
             while True:
                 for link in hosts.by_room(self.settings.hosts):
-                    claimed = await self._start_on(link, hosts)
-                    if claimed is not None:
-                        return claimed
+                    assignment = await self._start_on(link, hosts)
+                    if assignment is not None:
+                        return assignment
                 links = [hosts.links[conn_id] for conn_id in self.settings.hosts]
                 if all(link.refused is not None for link in links):
-                    return f"no host of the backend ssh can be used\n{hosts.trouble()}"
-                if time.monotonic() - told > _TELL_SECONDS:
-                    told = time.monotonic()
-                    self.log.info("waiting for a free place\n%s", hosts.trouble())
+                    return f"no host of the backend ssh can be used\n{hosts.problems()}"
+                if time.monotonic() - noticed > _NOTICE_SECONDS:
+                    noticed = time.monotonic()
+                    self.log.info("waiting for a free place\n%s", hosts.problems())
                 await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _start_on(self, link: Link, hosts: Hosts) -> Claimed | None:
-        """The claim, if the job is there now or may be, or if somebody else has claimed it."""
-        claimed = Claimed(
-            host=link.conn_id,
-            token=secrets.token_hex(16),
-            lease=self.settings.lease,
-            arguments=tuple(self.arguments),
-        )
-        if not await asyncio.to_thread(self._claim.put, claimed):
-            return await asyncio.to_thread(self._claim.read)
+    async def _start_on(self, link: Link, hosts: Hosts) -> Assignment | None:
+        """Its assignment, if the job is there now or may be, or if somebody else was faster."""
+        assignment = self._assignment(link)
+        if not await asyncio.to_thread(self._file.put, assignment):
+            return await asyncio.to_thread(self._file.read)
         state = "ending"
         while state == "ending":  # an earlier job of this task was called off there: wait for it
             try:
-                answer = await link.ask(
-                    "start",
-                    name=self.job,
-                    token=claimed.token,
-                    slots=link.slots,
-                    until=link.latest(),
-                    **self._job(link, hosts),
-                )
-                state = answer["state"]
+                state = await self._start(link, hosts, self.job, assignment, link.slots)
             except UnreachableError as error:
                 if error.asked:
                     self._started_by = time.monotonic() + ANSWER_SECONDS
-                    return claimed
+                    return assignment
                 state = "unreachable"
             except AnswerError as error:
                 self.log.warning("%s: %s", link.host, error)
                 state = "refused"
-                if error.code in FATAL:
+                kind = class_of(error.code)
+                if kind is not None and not kind.retried:
                     link.refuse(str(error))
             if state == "ending":
                 await asyncio.sleep(_LOOK_SECONDS / 2)
         if state in ("started", "known"):
             self.log.info("started on %s: %s", link.host, self.title)
-            return claimed
-        await asyncio.to_thread(self._claim.drop, claimed.token)
+            return assignment
+        await asyncio.to_thread(self._file.drop, assignment.token)
         return None
+
+    def _assignment(self, link: Link) -> Assignment:
+        return Assignment(
+            host=link.conn_id, lease=self.settings.lease, arguments=tuple(self.arguments)
+        )
+
+    async def _start(
+        self, link: Link, hosts: Hosts, name: str, assignment: Assignment, slots: int
+    ) -> str:
+        """What became of it: "started", "known", "ending", or the host has no room or no time."""
+        answer = await link.ask(
+            "start",
+            name=name,
+            token=assignment.token,
+            slots=slots,
+            until=link.latest(),
+            **self._job(link, hosts),
+        )
+        return str(answer["state"])
 
     def _job(self, link: Link, hosts: Hosts) -> dict[str, Any]:
         paths = ":".join(f"{here}={there}" for here, there in self.settings.paths.items())
@@ -218,55 +223,55 @@ class SshTrigger(BaseTrigger):
         }
 
     async def _followed(
-        self, link: Link, job: str, claimed: Claimed, transcript: Transcript
+        self, link: Link, job: str, assignment: Assignment, transcript: Transcript
     ) -> dict[str, Any] | None:
         """A job's output into the task's log, until it has ended; None if it is not there."""
         out_at = err_at = 0
         heard = asked = time.monotonic()
-        told = False
+        silent = False
         while True:
             try:
                 new = await link.ask(
-                    "output", name=job, token=claimed.token, out_at=out_at, err_at=err_at
+                    "output", name=job, token=assignment.token, out_at=out_at, err_at=err_at
                 )
             except (UnreachableError, AnswerError) as error:
                 # An agent that cannot answer says nothing about the job.
                 if not isinstance(error, UnreachableError) or error.asked:
                     asked = time.monotonic()
-                if not told and time.monotonic() - heard > _SILENT_SECONDS:
+                if not silent and time.monotonic() - heard > _SILENT_SECONDS:
                     self.log.warning("%s does not answer: %s", link.host, error)
-                    told = True
-                if time.monotonic() - heard > max(claimed.lease, self.settings.lease):
+                    silent = True
+                if time.monotonic() - heard > max(assignment.lease, self.settings.lease):
                     break
             else:
-                if told:
+                if silent:
                     self.log.info("%s answers again", link.host)
                 heard = asked = time.monotonic()
-                told = False
+                silent = False
                 if new.get("gone"):
                     if time.monotonic() > self._started_by:
                         return None
                     await asyncio.sleep(_LOOK_SECONDS)  # it may still be on its way there
                     continue
                 out_at, err_at = new["out_at"], new["err_at"]
-                await _told(transcript, new)
+                await _add(transcript, new)
                 if new["exit"] is not None:
                     return {**new["exit"], "host": link.host, "transcript": transcript.kept()}
                 if new["out"] or new["err"]:
                     continue
             await asyncio.sleep(ASK_SECONDS)
         # Each question that arrived began the lease anew, heard of or not: count from the last.
-        lease = max(claimed.lease, self.settings.lease)
+        lease = max(assignment.lease, self.settings.lease)
         rest = asked + lease + _KILL_SECONDS - time.monotonic()
         self.log.warning("%s is lost; its work is given away in %.0f s", link.host, max(0.0, rest))
         await asyncio.sleep(max(0.0, rest))
         return None
 
 
-async def _told(transcript: Transcript, new: dict[str, Any]) -> None:
+async def _add(transcript: Transcript, new: dict[str, Any]) -> None:
     """All new lines into the transcript; other hosts are waited for in between."""
     for stream in ("out", "err"):
         for number, text in enumerate(new[stream]):
-            transcript.add(Line(stream, text))  # type: ignore[arg-type]
+            transcript.add(Line(stream, text))
             if number % 200 == 199:
                 await asyncio.sleep(0)

@@ -8,9 +8,10 @@ is sure that it does not run there any more. Of two who want to write it, the fi
 import contextlib
 import hashlib
 import json
+import secrets
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tbseg_ops.storage.commit import commit_new, storage_errors
 
@@ -21,38 +22,38 @@ def job_name(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-class Claimed(BaseModel):
+class Assignment(BaseModel):
     """``host``: id of a Connection; ``token``: of this very job; ``lease`` (s) as it was given."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str
-    token: str
+    token: str = Field(default_factory=lambda: secrets.token_hex(16))
     lease: float
     arguments: tuple[str, ...]
 
 
-class Claim:
-    """The claim of one job. ConfigError, ResourceError if the run folder cannot be used."""
+class AssignmentFile:
+    """The assignment of one job. ConfigError, ResourceError if the run folder cannot be used."""
 
     def __init__(self, run: str, job: str) -> None:
         self.path = Path(run) / "jobs" / f"{job}.json"
 
-    def read(self) -> Claimed | None:
+    def read(self) -> Assignment | None:
         """Who has the job, if anybody."""
         with storage_errors(self.path):
             data = self.path.read_bytes() if self.path.exists() else b""
         with contextlib.suppress(ValidationError):
-            return Claimed.model_validate_json(data)
+            return Assignment.model_validate_json(data)
         return None
 
-    def put(self, claimed: Claimed) -> bool:
+    def put(self, assignment: Assignment) -> bool:
         """Whether it is ours now: nobody was faster."""
-        return commit_new(self.path, claimed.model_dump_json().encode())
+        return commit_new(self.path, assignment.model_dump_json().encode())
 
     def drop(self, token: str) -> None:
         """Remove it, if it is still that of this very job."""
-        claimed = self.read()
-        if claimed is not None and claimed.token == token:
+        assignment = self.read()
+        if assignment is not None and assignment.token == token:
             with storage_errors(self.path):
                 self.path.unlink(missing_ok=True)

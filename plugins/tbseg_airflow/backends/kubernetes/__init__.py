@@ -1,0 +1,1 @@
+"""The backend for pods. See docs/kubernetes.md."""
