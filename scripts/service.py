@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -13,9 +12,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.api import Api, ApiError, request
+import httpx
+
+from scripts.api import PATIENCE_SECONDS, Api, ApiError
 from scripts.home import Home, take
-from scripts.leftovers import end_leftovers
+from scripts.supervise import end_leftovers
+from tbseg_ops.storage.locks import is_locked
 
 DAG = "tbseg_segment"
 FIRST_PORT = 8080
@@ -39,26 +41,16 @@ class Service:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def login(self) -> Api:
-        return Api(self.url, "admin", self.home.password())
+    def login(self, patience: float = PATIENCE_SECONDS) -> Api:
+        return Api(self.url, "admin", self.home.password(), patience)
 
 
 def find(home: Home) -> Service | None:
     """The running deployment of this home, or None."""
-    try:
-        descriptor = os.open(home.lock, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+    while is_locked(home.lock):
         with contextlib.suppress(ValueError):  # locked, and not written yet
-            about = json.loads(os.pread(descriptor, 1000, 0))
-            return Service(home, about["pid"], about["port"])
+            return Service(home, **json.loads(home.lock.read_text()))
         time.sleep(0.2)
-        return find(home)
-    finally:
-        os.close(descriptor)
     return None
 
 
@@ -97,7 +89,9 @@ def down(home: Home) -> bool:
     """End the deployment and everything that it runs; False if it did not run."""
     service = find(home)
     if service is None:
-        _tidy(home)
+        if home.lock.exists() and (descriptor := take(home.lock)) is not None:
+            end_leftovers(home)
+            os.close(descriptor)
         return False
     os.kill(service.pid, signal.SIGTERM)
     end = time.monotonic() + STOP_SECONDS
@@ -108,17 +102,6 @@ def down(home: Home) -> bool:
             )
         time.sleep(0.1)
     return True
-
-
-def _tidy(home: Home) -> None:
-    """End what a supervisor that was killed has left behind."""
-    with contextlib.suppress(FileNotFoundError):
-        descriptor = os.open(home.lock, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            if take(descriptor):
-                end_leftovers(home)
-        finally:
-            os.close(descriptor)
 
 
 def free_port(first: int) -> int:
@@ -155,12 +138,13 @@ def _wait_until_ready(service: Service) -> None:
 def _not_ready(service: Service) -> str:
     """What is not there yet; empty when all is."""
     try:
-        health = request(f"{service.url}/api/v2/monitor/health", "GET")
+        api = service.login(patience=0.0)
+        health = api.get("monitor/health")
         for component in ("metadatabase", "scheduler", "dag_processor", "triggerer"):
             if health[component]["status"] != "healthy":
                 return f"the {component.replace('_', ' ')}"
-        service.login().get(f"dags/{DAG}")
-    except OSError:
+        api.get(f"dags/{DAG}")
+    except httpx.TransportError:
         return "the API server"
     except ApiError as error:
         if error.status == 404:

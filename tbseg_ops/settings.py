@@ -76,7 +76,7 @@ def registry_folder() -> Path:
     return folder
 
 
-def registered_names() -> tuple[str, ...]:
+def dataset_names() -> tuple[str, ...]:
     """The names of all datasets, sorted, whether their files are right or not.
 
     OSError if the folder cannot be read; none if there is no folder.

@@ -27,7 +27,7 @@ from tbseg_airflow.outcome import FATAL
 from tbseg_airflow.transcript import Transcript
 
 from tbseg_ops.errors import TbsegError
-from tbseg_ops.hosts.store import CALLED_OFF, TOO_LONG
+from tbseg_ops.hosts.store import CANCELLED, TOO_LONG
 
 ASK_SECONDS = 2.0  # between two questions for a job's output
 _LOOK_SECONDS = 1.0  # between two looks for a free place
@@ -139,7 +139,7 @@ class SshTrigger(BaseTrigger):
         if earlier is not None:
             same = earlier.arguments == tuple(self.arguments)
             return bool(same and ended["code"] == 0 and reason is None)
-        return reason is None or reason.startswith((CALLED_OFF, TOO_LONG))
+        return reason is None or reason.startswith((CANCELLED, TOO_LONG))
 
     async def _started(self, hosts: Hosts) -> Claimed | str:
         """Where the job was started, or may have been; a text if no host can be used."""
