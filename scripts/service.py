@@ -17,11 +17,12 @@ import httpx
 from scripts.api import PATIENCE_SECONDS, Api, ApiError
 from scripts.home import Home, take
 from scripts.supervise import end_leftovers
+from tbseg_ops.errors import ConfigError
+from tbseg_ops.settings import START_SECONDS
 from tbseg_ops.storage.locks import is_locked
 
 DAG = "tbseg_segment"
 FIRST_PORT = 8080
-START_SECONDS = float(os.environ.get("TBSEG_START_SECONDS", "300"))
 STOP_SECONDS = 45.0
 
 
@@ -117,9 +118,9 @@ def free_port(first: int) -> int:
 
 def _wait_until_ready(service: Service) -> None:
     """Until the database, all components and the DAG answer; ServiceError when they do not."""
-    begin = time.monotonic()
+    begin, patience = time.monotonic(), START_SECONDS.value or float(START_SECONDS.unset)
     shown = waiting = "the API server"
-    while time.monotonic() - begin < START_SECONDS:
+    while time.monotonic() - begin < patience:
         if find(service.home) is None:
             raise ServiceError(f"Airflow ended while it started.\n{_logs(service.home)}")
         waiting = _not_ready(service)
@@ -130,8 +131,8 @@ def _wait_until_ready(service: Service) -> None:
             shown = waiting
         time.sleep(0.5)
     raise ServiceError(
-        f"Airflow was not ready after {START_SECONDS:.0f} s: still waiting for {waiting}.\n"
-        f"{_logs(service.home)}\n(a slow machine: TBSEG_START_SECONDS=900)"
+        f"Airflow was not ready after {patience:.0f} s: still waiting for {waiting}.\n"
+        f"{_logs(service.home)}\n(a slow machine: {START_SECONDS.name}=900)"
     )
 
 
@@ -179,7 +180,7 @@ def main() -> int:
         else:
             service = find(home)
             print(banner(service) if service else "Airflow is not running.")
-    except ServiceError as error:
+    except (ServiceError, ConfigError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

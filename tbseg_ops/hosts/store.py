@@ -25,6 +25,7 @@ import psutil  # type: ignore[import-untyped]
 from pydantic import Field
 
 from tbseg_ops.errors import ConfigError, InputError, ResourceError
+from tbseg_ops.settings import JOBS
 from tbseg_ops.storage.commit import commit_over
 from tbseg_ops.storage.locks import is_locked, locked
 from tbseg_ops.stored import Stored
@@ -76,7 +77,7 @@ class JobStore:
 
     def __init__(self, folder: Path | None = None) -> None:
         own = Path("/var/tmp") / f"tbseg-{os.getuid()}" / socket.gethostname()  # noqa: S108 - owner and mode are checked
-        self.folder = folder or Path(os.environ.get("TBSEG_JOBS") or own)
+        self.folder = folder or JOBS.value or own
 
     def start(self, name: str, job: Job, slots: int, until: float | None = None) -> str:
         """ "started"; "known" if this very job was before; "full" if ``slots`` jobs run here.

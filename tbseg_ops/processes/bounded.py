@@ -10,14 +10,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import psutil  # type: ignore[import-untyped]
 
 from tbseg_ops.errors import ResourceError
 from tbseg_ops.processes.lifetime import end
-
-Isolation = Literal["try", "require", "off"]
+from tbseg_ops.settings import Isolation
 
 NOT_ISOLATED = 126
 NOT_STARTED = 127

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tbseg_ops.errors import ConfigError, ResourceError, TbsegError
+from tbseg_ops.settings import PAUSE, PAUSE_FLAG
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -228,7 +229,8 @@ def _write(tmp: Path, data: bytes) -> None:
 
 def pause(point: str, path: Path) -> None:
     """Where fault tests stop a process: ``TBSEG_PAUSE=point:part-of-file-name`` sleeps there."""
-    wanted, _, part = os.environ.get("TBSEG_PAUSE", "").partition(":")
-    if wanted and wanted == point and part in path.name:
-        Path(os.environ["TBSEG_PAUSE_FLAG"]).touch()
+    wanted, _, part = (PAUSE.value or "").partition(":")
+    if wanted == point and part in path.name:
+        if flag := PAUSE_FLAG.value:
+            flag.touch()
         time.sleep(3600)
