@@ -1,12 +1,9 @@
 """Where a local deployment keeps its state, and the keys that its components share."""
 
 import base64
-import fcntl
 import json
 import os
 import secrets
-import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,21 +64,6 @@ class Home:
                     commit_new(self.state / name, content)
         finally:
             os.umask(others)
-
-
-def take(lock: Path) -> int | None:
-    """Lock a file: its descriptor, to be kept, or None if somebody else holds the lock.
-
-    Whoever only looks whether it is locked holds it for an instant.
-    """
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    for _ in range(20):
-        with suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor
-        time.sleep(0.05)
-    os.close(descriptor)
-    return None
 
 
 def _password() -> str:

@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 
 from scripts.api import PATIENCE_SECONDS, Api, ApiError
-from scripts.home import Home, take
-from scripts.supervise import end_leftovers
+from scripts.home import Home
+from scripts.supervise import alone
 from tbseg_ops.errors import ConfigError
 from tbseg_ops.settings import START_SECONDS
 from tbseg_ops.storage.locks import is_locked
@@ -60,39 +60,37 @@ def up(home: Home, port: int | None = None) -> Service:
     service = find(home)
     if service is None:
         home.prepare()
-        chosen = free_port(FIRST_PORT if port is None else port)
-        service = _launch(home, chosen)
+        with alone(home) as lock:
+            if lock is not None:  # else somebody else is quicker
+                _launch(home, free_port(FIRST_PORT if port is None else port), lock)
+        service = find(home)
+        if service is None:
+            raise ServiceError(f"Airflow did not start.\n{_tail(home.log('supervisor'))}")
     _wait_until_ready(service)
     return service
 
 
-def _launch(home: Home, port: int) -> Service:
-    log = home.log("supervisor")
-    with log.open("ab") as output:
-        process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "scripts.supervise", str(home.path), str(port)],
+def _launch(home: Home, port: int, lock: int) -> None:
+    """Start the supervisor. The lock goes over to it: there is no moment without."""
+    with home.log("supervisor").open("ab") as output:
+        subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "scripts.supervise", str(home.path), str(port), str(lock)],
             cwd=Path(__file__).parent.parent,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            pass_fds=(lock,),
             start_new_session=True,
         )
-    while process.poll() is None:
-        if service := find(home):
-            return service
-        time.sleep(0.1)
-    if service := find(home):  # somebody else was quicker
-        return service
-    raise ServiceError(f"Airflow did not start.\n{_tail(log)}")
 
 
 def down(home: Home) -> bool:
     """End the deployment and everything that it runs; False if it did not run."""
     service = find(home)
     if service is None:
-        if home.lock.exists() and (descriptor := take(home.lock)) is not None:
-            end_leftovers(home)
-            os.close(descriptor)
+        if home.lock.exists():
+            with alone(home):
+                return False
         return False
     os.kill(service.pid, signal.SIGTERM)
     end = time.monotonic() + STOP_SECONDS

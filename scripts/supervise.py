@@ -6,20 +6,28 @@ guess from a process number that may belong to somebody else by now.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
 import psutil
 
-from scripts.home import Home, take
-from tbseg_ops.processes.lifetime import adopt_orphans, die_with_parent, end, end_all, session
+from scripts.home import Home
+from tbseg_ops.processes.lifetime import (
+    adopt_orphans,
+    die_with_parent,
+    end,
+    end_all,
+    is_alive,
+    session,
+)
 
 COMPONENTS: dict[str, tuple[str, ...]] = {
     "api-server": ("api-server",),
@@ -124,14 +132,37 @@ class Supervisor:
             end_all(server, COMPONENT_GRACE)
 
 
-def end_leftovers(home: Home) -> None:
-    """End what a supervisor that was killed has left running. The caller holds its lock.
+@contextlib.contextmanager
+def alone(home: Home) -> Iterator[int | None]:
+    """Hold the supervisor's lock (its descriptor; None if somebody else does), all else ended.
 
-    Its processes are in the session that it has begun, and work in the home.
+    What a supervisor that was killed has left running is in the session that it had begun, and
+    works in the home. The file may be old: a session of that number whose leader lives is not ours.
     """
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        found = session(json.loads(home.lock.read_text())["pid"])
-        end([p for p in found if p.pid != os.getpid() and _works_in(p, home.path)], grace=5.0)
+    lock = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if not _locked(lock):
+            yield None
+            return
+        with contextlib.suppress(ValueError, KeyError):
+            leader = json.loads(os.pread(lock, 1000, 0))["pid"]
+            found = session(leader)
+            if not any(p.pid == leader and is_alive(p) for p in found):  # else it is another's
+                end([p for p in found if _works_in(p, home.path)], grace=5.0)
+        os.ftruncate(lock, 0)
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def _locked(lock: int) -> bool:
+    """Take a lock; whoever only looks whether it is locked holds it for an instant."""
+    for _ in range(20):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def _works_in(process: psutil.Process, folder: Path) -> bool:
@@ -144,16 +175,11 @@ def _leave(number: int, frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-def main(path: str, port: str) -> int:
-    home = Home(Path(path))
-    descriptor = take(home.lock)
-    if descriptor is None:
-        print("another supervisor runs already", flush=True)
-        return 1
-    end_leftovers(home)
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "port": int(port)}).encode(), 0)
-    return Supervisor(home, int(port)).run()
+def main(path: str, port: str, lock: str) -> int:
+    """``lock``: a descriptor that holds the lock of the home for as long as this process lives."""
+    os.set_inheritable(int(lock), False)
+    os.pwrite(int(lock), json.dumps({"pid": os.getpid(), "port": int(port)}).encode(), 0)
+    return Supervisor(Home(Path(path)), int(port)).run()
 
 
 if __name__ == "__main__":

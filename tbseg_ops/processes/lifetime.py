@@ -45,7 +45,7 @@ def end(processes: Iterable[psutil.Process], grace: float) -> None:
             with suppress(psutil.Error):
                 process.send_signal(number)
         deadline = time.monotonic() + seconds
-        while (alive := list(filter(_works, alive))) and time.monotonic() < deadline:
+        while (alive := list(filter(is_alive, alive))) and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)
 
 
@@ -65,8 +65,8 @@ def end_all(program: subprocess.Popen[bytes], grace: float) -> int:
     return program.returncode
 
 
-def _works(process: psutil.Process) -> bool:
-    """Whether it runs: one that waits for its parent to notice its end does not."""
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it does anything: one whose parent has not noticed its end does not."""
     with suppress(psutil.NoSuchProcess):
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     return False
