@@ -18,7 +18,6 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -61,8 +60,7 @@ class Exit(Stored):
     reason: str | None = None
 
 
-@dataclass(frozen=True)
-class Output:
+class Output(Stored):
     """What is new of both streams, in whole lines; ``exit`` once it has ended and all is said."""
 
     out: list[str]
@@ -158,7 +156,7 @@ class JobStore:
         out, out_at, out_ends = _lines(folder / "out", out_at, ended)
         err, err_at, err_ends = _lines(folder / "err", err_at, ended)
         done = self._exit(folder) if out_ends and err_ends else None
-        return Output(out, err, out_at, err_at, done)
+        return Output(out=out, err=err, out_at=out_at, err_at=err_at, exit=done)
 
     def cancel(self, name: str, seconds: float) -> bool:
         """Have a job ended, and wait for that; whether it has ended."""

@@ -48,8 +48,11 @@ def main() -> None:
     code, asked = 0, False
     if os.getppid() == spec["parent"]:  # else the parent died before it could be watched
         code, asked = _run(sys.argv[2:], spec)
-    if asked:
-        _await_death(spec["parent"])
+    # The kernel's signal comes when the thread that started us ends. Other threads of a parent that
+    # is killed may live on for a moment, and until then it is our parent still.
+    latest = time.monotonic() + 0.5
+    while asked and os.getppid() == spec["parent"] and time.monotonic() < latest:
+        time.sleep(0.01)
     if os.getppid() != spec["parent"]:
         os.chdir("/")
         for _ in range(50):  # what was killed a moment ago may still be writing
@@ -60,17 +63,6 @@ def main() -> None:
     if code < 0:
         _end_by(-code)
     os._exit(code)
-
-
-def _await_death(parent: int) -> None:
-    """Wait half a second for the parent to be gone, if it is about to be.
-
-    The kernel's signal comes when the thread that started us ends. Of a parent that is killed other
-    threads may live on for a moment, and until then it is our parent still.
-    """
-    end = time.monotonic() + 0.5
-    while os.getppid() == parent and time.monotonic() < end:
-        time.sleep(0.01)
 
 
 def _run(argv: list[str], spec: dict[str, Any]) -> tuple[int, bool]:
