@@ -92,7 +92,8 @@ def down(home: Home) -> bool:
             with alone(home):
                 return False
         return False
-    os.kill(service.pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(service.pid, signal.SIGTERM)
     end = time.monotonic() + STOP_SECONDS
     while find(home) is not None:
         if time.monotonic() > end:

@@ -144,12 +144,13 @@ def alone(home: Home) -> Iterator[int | None]:
         if not _locked(lock):
             yield None
             return
+        before = os.pread(lock, 1000, 0)
+        os.ftruncate(lock, 0)  # whoever sees the lock must not read of another supervisor
         with contextlib.suppress(ValueError, KeyError):
-            leader = json.loads(os.pread(lock, 1000, 0))["pid"]
+            leader = json.loads(before)["pid"]
             found = session(leader)
             if not any(p.pid == leader and is_alive(p) for p in found):  # else it is another's
                 end([p for p in found if _works_in(p, home.path)], grace=5.0)
-        os.ftruncate(lock, 0)
         yield lock
     finally:
         os.close(lock)
