@@ -12,7 +12,6 @@ slices are announced, or by **Trigger**:
 4. **summary** says in its log what was decided for each dataset, and why.
 """
 
-import os
 from datetime import timedelta
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
@@ -29,10 +28,10 @@ from tbseg_airflow.claims import SEGMENT
 from tbseg_airflow.names import registered
 from tbseg_airflow.operators.reprocess import TbsegCheck, TbsegDatasets, TbsegDecide, TbsegSummary
 
+from tbseg_ops.settings import REPROCESS_SCHEDULE
+
 NAMES = registered()
-NIGHTLY = CronTriggerTimetable(
-    os.environ.get("TBSEG_REPROCESS_SCHEDULE", "0 2 * * *"), timezone="UTC"
-)
+NIGHTLY = CronTriggerTimetable(REPROCESS_SCHEDULE.value or REPROCESS_SCHEDULE.unset, timezone="UTC")
 # Whoever has written new slices says so by an event of the asset tbseg://NAME/slices.
 SLICES = [Asset(name=f"{name}/slices", uri=f"tbseg://{name}/slices") for name in NAMES]
 

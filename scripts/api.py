@@ -1,15 +1,11 @@
 """The few calls of Airflow's REST API that the scripts need, on this machine, without proxies."""
 
-import json
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from typing import Any
 
-PATIENCE_SECONDS = 60.0
+import httpx
 
-_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+PATIENCE_SECONDS = 60.0
 
 
 class ApiError(Exception):
@@ -21,58 +17,47 @@ class ApiError(Exception):
 
 
 class Api:
-    """A log-in at ``url`` (http://127.0.0.1:PORT)."""
+    """A log-in at ``url`` (http://127.0.0.1:PORT).
 
-    def __init__(self, url: str, user: str, password: str) -> None:
-        self._url = url.rstrip("/")
-        body = {"username": user, "password": password}
-        self._token = request(f"{self._url}/auth/token", "POST", body)["access_token"]
+    Each call gives the JSON of its answer. ApiError for an answer that is an error,
+    httpx.TransportError if there is none.
+    """
 
-    def get(self, path: str, **query: object) -> Any:
+    def __init__(self, url: str, user: str, password: str, patience: float = PATIENCE_SECONDS):
+        # No connection is kept: the server at its other end may be started again.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self._client = httpx.Client(base_url=url, trust_env=False, timeout=30, limits=limits)
+        self._patience = patience
+        login = {"username": user, "password": password}
+        token = self._call("POST", "/auth/token", json=login)["access_token"]
+        self._client.headers["Authorization"] = f"Bearer {token}"
+
+    def get(self, path: str, **query: Any) -> Any:
         """GET below /api/v2/; lists in ``query`` become repeated parameters.
 
         An API server that is being started again is waited for.
         """
-        text = urllib.parse.urlencode(query, doseq=True)
-        address = self._address(path) + (f"?{text}" if text else "")
-        end = time.monotonic() + PATIENCE_SECONDS
+        end = time.monotonic() + self._patience
         while True:
             try:
-                return request(address, "GET", None, self._token)
-            except OSError:
+                return self._call("GET", f"/api/v2/{path}", params=query)
+            except httpx.TransportError:
                 if time.monotonic() > end:
                     raise
             time.sleep(0.5)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        return request(self._address(path), "POST", body, self._token)
+        return self._call("POST", f"/api/v2/{path}", json=body)
 
     def patch(self, path: str, body: dict[str, Any]) -> Any:
-        return request(self._address(path), "PATCH", body, self._token)
+        return self._call("PATCH", f"/api/v2/{path}", json=body)
 
-    def _address(self, path: str) -> str:
-        return f"{self._url}/api/v2/" + urllib.parse.quote(path)
-
-
-def request(
-    url: str, method: str, body: dict[str, Any] | None = None, token: str | None = None
-) -> Any:
-    """One JSON request; ApiError for an answer that is an error, OSError if there is none."""
-    headers = {"Accept": "application/json"}
-    if token is not None:
-        headers["Authorization"] = f"Bearer {token}"
-    content = None
-    if body is not None:
-        headers["Content-Type"] = "application/json"
-        content = json.dumps(body).encode()
-    call = urllib.request.Request(url, content, headers, method=method)  # noqa: S310
-    try:
-        with _open(call, timeout=30) as answer:
-            return json.load(answer)
-    except urllib.error.HTTPError as error:
-        text = error.read().decode(errors="replace")
+    def _call(self, method: str, path: str, **content: Any) -> Any:
+        answer = self._client.request(method, path, **content)
+        if answer.is_success:
+            return answer.json()
         try:
-            text = str(json.loads(text)["detail"])
+            text = str(answer.json()["detail"])
         except (ValueError, KeyError, TypeError):
-            text = text[:500]
-        raise ApiError(error.code, text) from None
+            text = answer.text[:500]
+        raise ApiError(answer.status_code, text)

@@ -13,6 +13,7 @@ import tifffile
 from scripts.follow import Follower
 from scripts.home import Home
 from scripts.service import DAG, Service, ServiceError, find, up
+from tbseg_ops.errors import ConfigError
 
 TASKS = (
     *("plan", "doctor", "ingest", "split", "calibrate", "forecast", "approve"),
@@ -102,7 +103,7 @@ def main() -> int:
     parser.add_argument("--home", type=Path, default=Path.cwd(), help="the deployment's folder")
     try:
         return demo(Home(parser.parse_args().home.absolute()))
-    except (ServiceError, TimeoutError) as error:
+    except (ServiceError, ConfigError, TimeoutError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

@@ -21,7 +21,7 @@ class Follower:
     run: str
     order: tuple[str, ...]
     begin: float = field(default_factory=time.monotonic)
-    told: set[str] = field(default_factory=set)
+    printed: set[str] = field(default_factory=set)
 
     def until_end(self, seconds: float) -> str:
         """The final state of the run; TimeoutError if it has none after ``seconds``."""
@@ -60,17 +60,16 @@ class Follower:
     def _tell(self, instances: list[dict[str, Any]]) -> None:
         for task in self.order:
             own = [i for i in instances if i["task_id"] == task]
+            if task in self.printed or not own:
+                continue
             states = Counter(i["state"] for i in own)
             done = sum(states[state] for state in FINISHED)
-            if task in self.told or not own:
-                continue
-            if done < len(own):
-                if states.keys() - {None}:
-                    self._transient(f"  {task:<10}{done} of {len(own)}")
-                continue
-            self.told.add(task)
-            self._transient("")
-            print(f"  {task:<10}{_summary(own, states)}", flush=True)
+            if done == len(own):
+                self.printed.add(task)
+                self._transient("")
+                print(f"  {task:<10}{_summary(own, states)}", flush=True)
+            elif states.keys() - {None}:
+                self._transient(f"  {task:<10}{done} of {len(own)}")
 
     @staticmethod
     def _transient(text: str) -> None:

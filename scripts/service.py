@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -13,13 +12,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.api import Api, ApiError, request
-from scripts.home import Home, take
-from scripts.leftovers import end_leftovers
+import httpx
+
+from scripts.api import PATIENCE_SECONDS, Api, ApiError
+from scripts.home import Home
+from scripts.supervise import alone
+from tbseg_ops.errors import ConfigError
+from tbseg_ops.settings import START_SECONDS
+from tbseg_ops.storage.locks import is_locked
 
 DAG = "tbseg_segment"
 FIRST_PORT = 8080
-START_SECONDS = float(os.environ.get("TBSEG_START_SECONDS", "300"))
 STOP_SECONDS = 45.0
 
 
@@ -39,26 +42,16 @@ class Service:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def login(self) -> Api:
-        return Api(self.url, "admin", self.home.password())
+    def login(self, patience: float = PATIENCE_SECONDS) -> Api:
+        return Api(self.url, "admin", self.home.password(), patience)
 
 
 def find(home: Home) -> Service | None:
     """The running deployment of this home, or None."""
-    try:
-        descriptor = os.open(home.lock, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+    while is_locked(home.lock):
         with contextlib.suppress(ValueError):  # locked, and not written yet
-            about = json.loads(os.pread(descriptor, 1000, 0))
-            return Service(home, about["pid"], about["port"])
+            return Service(home, **json.loads(home.lock.read_text()))
         time.sleep(0.2)
-        return find(home)
-    finally:
-        os.close(descriptor)
     return None
 
 
@@ -67,39 +60,40 @@ def up(home: Home, port: int | None = None) -> Service:
     service = find(home)
     if service is None:
         home.prepare()
-        chosen = free_port(FIRST_PORT if port is None else port)
-        service = _launch(home, chosen)
+        with alone(home) as lock:
+            if lock is not None:  # else somebody else is quicker
+                _launch(home, free_port(FIRST_PORT if port is None else port), lock)
+        service = find(home)
+        if service is None:
+            raise ServiceError(f"Airflow did not start.\n{_tail(home.log('supervisor'))}")
     _wait_until_ready(service)
     return service
 
 
-def _launch(home: Home, port: int) -> Service:
-    log = home.log("supervisor")
-    with log.open("ab") as output:
-        process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "scripts.supervise", str(home.path), str(port)],
+def _launch(home: Home, port: int, lock: int) -> None:
+    """Start the supervisor. The lock goes over to it: there is no moment without."""
+    with home.log("supervisor").open("ab") as output:
+        subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "scripts.supervise", str(home.path), str(port), str(lock)],
             cwd=Path(__file__).parent.parent,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            pass_fds=(lock,),
             start_new_session=True,
         )
-    while process.poll() is None:
-        if service := find(home):
-            return service
-        time.sleep(0.1)
-    if service := find(home):  # somebody else was quicker
-        return service
-    raise ServiceError(f"Airflow did not start.\n{_tail(log)}")
 
 
 def down(home: Home) -> bool:
     """End the deployment and everything that it runs; False if it did not run."""
     service = find(home)
     if service is None:
-        _tidy(home)
+        if home.lock.exists():
+            with alone(home):
+                return False
         return False
-    os.kill(service.pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(service.pid, signal.SIGTERM)
     end = time.monotonic() + STOP_SECONDS
     while find(home) is not None:
         if time.monotonic() > end:
@@ -108,17 +102,6 @@ def down(home: Home) -> bool:
             )
         time.sleep(0.1)
     return True
-
-
-def _tidy(home: Home) -> None:
-    """End what a supervisor that was killed has left behind."""
-    with contextlib.suppress(FileNotFoundError):
-        descriptor = os.open(home.lock, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            if take(descriptor):
-                end_leftovers(home)
-        finally:
-            os.close(descriptor)
 
 
 def free_port(first: int) -> int:
@@ -134,9 +117,9 @@ def free_port(first: int) -> int:
 
 def _wait_until_ready(service: Service) -> None:
     """Until the database, all components and the DAG answer; ServiceError when they do not."""
-    begin = time.monotonic()
+    begin, patience = time.monotonic(), START_SECONDS.value or float(START_SECONDS.unset)
     shown = waiting = "the API server"
-    while time.monotonic() - begin < START_SECONDS:
+    while time.monotonic() - begin < patience:
         if find(service.home) is None:
             raise ServiceError(f"Airflow ended while it started.\n{_logs(service.home)}")
         waiting = _not_ready(service)
@@ -147,20 +130,21 @@ def _wait_until_ready(service: Service) -> None:
             shown = waiting
         time.sleep(0.5)
     raise ServiceError(
-        f"Airflow was not ready after {START_SECONDS:.0f} s: still waiting for {waiting}.\n"
-        f"{_logs(service.home)}\n(a slow machine: TBSEG_START_SECONDS=900)"
+        f"Airflow was not ready after {patience:.0f} s: still waiting for {waiting}.\n"
+        f"{_logs(service.home)}\n(a slow machine: {START_SECONDS.name}=900)"
     )
 
 
 def _not_ready(service: Service) -> str:
     """What is not there yet; empty when all is."""
     try:
-        health = request(f"{service.url}/api/v2/monitor/health", "GET")
+        api = service.login(patience=0.0)
+        health = api.get("monitor/health")
         for component in ("metadatabase", "scheduler", "dag_processor", "triggerer"):
             if health[component]["status"] != "healthy":
                 return f"the {component.replace('_', ' ')}"
-        service.login().get(f"dags/{DAG}")
-    except OSError:
+        api.get(f"dags/{DAG}")
+    except httpx.TransportError:
         return "the API server"
     except ApiError as error:
         if error.status == 404:
@@ -195,7 +179,7 @@ def main() -> int:
         else:
             service = find(home)
             print(banner(service) if service else "Airflow is not running.")
-    except ServiceError as error:
+    except (ServiceError, ConfigError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

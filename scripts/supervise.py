@@ -6,21 +6,28 @@ guess from a process number that may belong to somebody else by now.
 """
 
 import contextlib
-import ctypes
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
 import psutil
 
-from scripts.home import Home, take
-from scripts.leftovers import end_all, end_leftovers
+from scripts.home import Home
+from tbseg_ops.processes.lifetime import (
+    adopt_orphans,
+    die_with_parent,
+    end,
+    end_all,
+    is_alive,
+    session,
+)
 
 COMPONENTS: dict[str, tuple[str, ...]] = {
     "api-server": ("api-server",),
@@ -33,9 +40,7 @@ MOST_RESTARTS = 5  # of one component, before the deployment is given up
 TASK_GRACE = 12.0  # seconds for running tasks to end and to report
 COMPONENT_GRACE = 8.0
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
-_prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def environment(home: Home, port: int, cores: int) -> dict[str, str]:
@@ -62,28 +67,25 @@ class Supervisor:
         self.env = environment(home, port, len(os.sched_getaffinity(0)))
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         self.restarts = dict.fromkeys(COMPONENTS, 0)
-        self.stopping = False
 
     def run(self) -> int:
-        """Until a signal or a component that keeps dying; 0 after a signal, else 1."""
-        if _prctl is not None:
-            _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans stay ours, to be ended too
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._stop)
+        """Until a signal, which raises SystemExit, or a component that keeps dying: then 1."""
+        adopt_orphans()  # to be ended, too
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # no migration ends half way
         if self._airflow("migrate", ("db", "migrate")).wait() != 0:
             return 1
-        failed = False
-        for name in COMPONENTS:
-            self.children[name] = self._airflow(name, COMPONENTS[name])
-        while not self.stopping and not failed:
-            time.sleep(0.2)
-            self._reap()
-            failed = not self._mend()
-        self._end()
-        return int(failed)
-
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        self.stopping = True
+        for number in _SIGNALS:
+            signal.signal(number, _leave)
+        try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            for name in COMPONENTS:
+                self.children[name] = self._airflow(name, COMPONENTS[name])
+            while self._mend():
+                time.sleep(0.2)
+                self._reap()
+            return 1
+        finally:
+            self._end()
 
     def _airflow(self, name: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
         with self.home.log(name).open("ab") as log:
@@ -94,7 +96,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
 
     def _reap(self) -> None:
@@ -122,33 +124,63 @@ class Supervisor:
 
     def _end(self) -> None:
         """End tasks and components; the API server last, so that the tasks can still report."""
-        server = self.children.pop("api-server")
-        tree = [p for p in _descendants() if p.pid != server.pid]
-        end_all(tree, TASK_GRACE)
-        end_all([psutil.Process(server.pid)] if server.poll() is None else [], COMPONENT_GRACE)
-        end_all(_descendants(), 1.0)
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        if server := self.children.get("api-server"):
+            tree = psutil.Process().children(recursive=True)
+            end([process for process in tree if process.pid != server.pid], TASK_GRACE)
+            end_all(server, COMPONENT_GRACE)
 
 
-def _descendants() -> list[psutil.Process]:
-    found: list[psutil.Process] = psutil.Process().children(recursive=True)
-    return found
+@contextlib.contextmanager
+def alone(home: Home) -> Iterator[int | None]:
+    """Hold the supervisor's lock (its descriptor; None if somebody else does), all else ended.
+
+    What a supervisor that was killed has left running is in the session that it had begun, and
+    works in the home. The file may be old: a session of that number whose leader lives is not ours.
+    """
+    lock = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if not _locked(lock):
+            yield None
+            return
+        before = os.pread(lock, 1000, 0)
+        os.ftruncate(lock, 0)  # whoever sees the lock must not read of another supervisor
+        with contextlib.suppress(ValueError, KeyError):
+            leader = json.loads(before)["pid"]
+            found = session(leader)
+            if not any(p.pid == leader and is_alive(p) for p in found):  # else it is another's
+                end([p for p in found if _works_in(p, home.path)], grace=5.0)
+        yield lock
+    finally:
+        os.close(lock)
 
 
-def _die_with_parent() -> None:
-    if _prctl is not None:
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+def _locked(lock: int) -> bool:
+    """Take a lock; whoever only looks whether it is locked holds it for an instant."""
+    for _ in range(20):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(0.05)
+    return False
 
 
-def main(path: str, port: str) -> int:
-    home = Home(Path(path))
-    descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    if not take(descriptor):
-        print("another supervisor runs already", flush=True)
-        return 1
-    end_leftovers(home)
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "port": int(port)}).encode(), 0)
-    return Supervisor(home, int(port)).run()
+def _works_in(process: psutil.Process, folder: Path) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return bool(process.cwd() == str(folder))
+    return False
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+def main(path: str, port: str, lock: str) -> int:
+    """``lock``: a descriptor that holds the lock of the home for as long as this process lives."""
+    os.set_inheritable(int(lock), False)
+    os.pwrite(int(lock), json.dumps({"pid": os.getpid(), "port": int(port)}).encode(), 0)
+    return Supervisor(Home(Path(path)), int(port)).run()
 
 
 if __name__ == "__main__":

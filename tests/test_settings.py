@@ -1,12 +1,14 @@
-"""TBSEG_ROOTS: what lies outside is refused, however the path is written, by each step."""
+"""Settings: each is declared once and checked; TBSEG_ROOTS holds for each step and any path."""
 
+import re
 import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from tbseg_ops import steps
+from tbseg_ops import settings, steps
 from tbseg_ops.classifier import read_passport
 from tbseg_ops.errors import ConfigError
 from tbseg_ops.run import RunFolder
@@ -85,3 +87,40 @@ def test_a_run_folder_outside_is_not_made(allowed, tmp_path):
 def test_without_the_setting_all_is_allowed(tmp_path, monkeypatch):
     monkeypatch.delenv("TBSEG_ROOTS", raising=False)
     assert RunFolder(tmp_path).path == tmp_path
+
+
+def test_no_other_file_reads_a_variable_of_ours():
+    root = Path(settings.__file__).parents[1]
+    for folder in ("tbseg_ops", "plugins", "dags", "scripts"):
+        for path in (root / folder).rglob("*.py"):
+            read = re.findall(r"environ\b.{0,9}TBSEG_|getenv.{0,9}TBSEG_", path.read_text())
+            assert not read, path
+    names = [setting.name for setting in settings.SETTINGS]
+    assert {"TBSEG_ROOTS", "TBSEG_JOBS", "TBSEG_ILASTIK_LOGS", "TBSEG_PAUSE_FLAG"} <= set(names)
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("TBSEG_PATHS", "/a=b"),
+        ("TBSEG_PATHS", "/a=/b:/c"),
+        ("TBSEG_START_SECONDS", "long"),
+        ("TBSEG_ILASTIK_MEMORY_MB", "inf"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_named(name, text, monkeypatch):
+    (setting,) = (setting for setting in settings.SETTINGS if setting.name == name)
+    monkeypatch.setenv(name, "")
+    assert setting.value is None
+    monkeypatch.setenv(name, text)
+    with pytest.raises(ConfigError, match=f"{name} makes no sense") as caught:
+        setting.value  # noqa: B018
+    assert caught.value.found == text
+
+
+def test_the_longest_folder_that_matches_counts(monkeypatch):
+    monkeypatch.setenv("TBSEG_PATHS", "/data=/mnt/data:/data/a=/b:/x=/y")
+    assert settings.here("/data/a/v.h5") == "/b/v.h5"
+    assert settings.here("/data/b/v.h5") == "/mnt/data/b/v.h5"
+    assert settings.here("/database") == "/database"

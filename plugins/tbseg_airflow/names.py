@@ -3,11 +3,11 @@
 import contextlib
 
 from tbseg_ops.errors import ConfigError
-from tbseg_ops.settings import registered_names
+from tbseg_ops.settings import dataset_names
 
 
 def registered() -> list[str]:
     """All names; none if the registry cannot be read, which a form must survive."""
     with contextlib.suppress(OSError, ConfigError):
-        return list(registered_names())
+        return list(dataset_names())
     return []

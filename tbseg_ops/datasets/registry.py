@@ -23,7 +23,7 @@ from tbseg_ops.storage.small_files import read_small
 def names() -> tuple[str, ...]:
     """The names of all datasets, sorted, whether their files are right or not."""
     with storage_errors(registry_folder()):
-        return settings.registered_names()
+        return settings.dataset_names()
 
 
 def get(name: str) -> Dataset:

@@ -7,7 +7,6 @@ import json
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any, TextIO
 
 from tbseg_ops import __version__
@@ -56,8 +55,7 @@ class Agent:
     def _output(self, name: str, token: str, out_at: int, err_at: int) -> dict[str, Any]:
         if not self._store.has(name, token):
             return {"gone": True}
-        new = self._store.output(name, out_at, err_at)
-        return {**asdict(new), "exit": None if new.exit is None else new.exit.model_dump()}
+        return self._store.output(name, out_at, err_at).model_dump()
 
     def _cancel(self, name: str, token: str) -> dict[str, Any]:
         return {"ended": not self._store.has(name, token) or self._store.cancel(name, 0)}

@@ -21,14 +21,17 @@ from tbseg_ops.forecast.memory import memory_needed
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.work_left import work_left
 from tbseg_ops.run.workplace import Workplace, engine_of
-from tbseg_ops.settings import here
+from tbseg_ops.settings import SETTINGS, here, registry_folder
 from tbseg_ops.storage.commit import commit_over, free_bytes, temporary
+from tbseg_ops.storage.locks import is_locked
 from tbseg_ops.stored import Stored
 from tbseg_ops.volume import open_source
 
 State = Literal["good", "note", "bad"]
+Found = tuple[State, str, str | None]  # of a check: its state, what was found, how to mend it
 _MPI_SECONDS = 60
 _MPI = "from mpi4py import MPI; import sys; sys.exit(MPI.COMM_WORLD.size != 2)"
+_WIDTHS = {"avx512f": "512-bit", "avx2": "256-bit", "sve": "scalable"}
 
 
 class Row(Stored):
@@ -67,66 +70,68 @@ def doctor(*, run: Path, token: str | None = None, version: str = __version__) -
 
     ``token``: what ``leave_token`` left from elsewhere; ``version``: that of tbseg there.
     """
-    checks: list[tuple[str, Callable[[RunFolder], Row | str]]] = [
-        ("version", lambda _: _version(version)),
-        ("run folder", _run_folder),
-        ("same folder", lambda folder: _same_folder(folder, token)),
-        ("file system", _file_system),
-        ("disk", _disk),
-        ("memory", _memory),
-        ("classifier", _classifier),
-        ("volume", _volume),
-        ("processor", lambda _: _processor()),
-        ("MPI", lambda _: _mpi()),
-    ]
+    checks: dict[str, Callable[[RunFolder], Found]] = {
+        "version": lambda _: _version(version),
+        "settings": lambda _: _settings(),
+        "run folder": _run_folder,
+        "same folder": lambda folder: _same_folder(folder, token),
+        "file system": _file_system,
+        "disk": _disk,
+        "memory": _memory,
+        "classifier": _classifier,
+        "volume": _volume,
+        "processor": lambda _: _processor(),
+        "MPI": lambda _: _mpi(),
+    }
     rows = []
-    for name, check in checks:
+    for name, check in checks.items():
         try:
-            found = check(RunFolder(run))
-            row = found if isinstance(found, Row) else Row(check=name, state="good", found=found)
+            state, found, mend = check(RunFolder(run))
         except TbsegError as error:
-            text = error.what if error.found is None else f"{error.what}: {error.found}"
-            row = Row(check=name, state="bad", found=text, mend=error.mend)
+            found = error.what if error.found is None else f"{error.what}: {error.found}"
+            state, mend = "bad", error.mend
         except Exception as error:
-            row = Row(check=name, state="bad", found=f"{type(error).__name__}: {error}")
-        rows.append(row)
+            state, found, mend = "bad", f"{type(error).__name__}: {error}", None
+        rows.append(Row(check=name, state=state, found=found, mend=mend))
     return Doctor(host=socket.gethostname(), cores=_cores(), rows=tuple(rows))
 
 
-def _version(wanted: str) -> Row | str:
+def _good(found: str) -> Found:
+    return "good", found, None
+
+
+def _version(wanted: str) -> Found:
     text = f"tbseg {__version__}, Python {platform.python_version()}, numpy {np.__version__}"
     if wanted == __version__:
-        return text
-    return Row(
-        check="version",
-        state="bad",
-        found=f"{text}; elsewhere tbseg is {wanted}",
-        mend="install the same version everywhere",
-    )
+        return _good(text)
+    return "bad", f"{text}; elsewhere tbseg is {wanted}", "install the same version everywhere"
 
 
-def _run_folder(folder: RunFolder) -> str:
+def _settings() -> Found:
+    """What is set of the TBSEG_... variables; a ConfigError if one of them makes no sense."""
+    given = [setting for setting in SETTINGS if setting.value is not None]
+    registry_folder()
+    return _good(", ".join(f"{setting.name}={setting.text}" for setting in given) or "none is set")
+
+
+def _run_folder(folder: RunFolder) -> Found:
     plan = folder.plan
     with temporary(folder.path / "probe") as probe:
         probe.touch(exist_ok=False)
-    return f"{folder.path}, {len(plan.grid)} tiles, can be written"
+    return _good(f"{folder.path}, {len(plan.grid)} tiles, can be written")
 
 
-def _same_folder(folder: RunFolder, token: str | None) -> Row | str:
+def _same_folder(folder: RunFolder, token: str | None) -> Found:
     if token is None:
-        return "not asked from elsewhere"
+        return _good("not asked from elsewhere")
     with contextlib.suppress(OSError):
         if _token_file(folder, token).read_bytes() == token.encode():
-            return "what was written elsewhere is read here"
-    return Row(
-        check="same folder",
-        state="bad",
-        found="what was written elsewhere is not there",
-        mend=f"mount the shared folder at {folder.path}, or correct the backend's paths",
-    )
+            return _good("what was written elsewhere is read here")
+    mend = f"mount the shared folder at {folder.path}, or correct the backend's paths"
+    return "bad", "what was written elsewhere is not there", mend
 
 
-def _file_system(folder: RunFolder) -> Row | str:
+def _file_system(folder: RunFolder) -> Found:
     """Renaming over a file, locks between descriptors; hard links if it has them."""
     links = "hard links"
     with temporary(folder.path / "probe") as one, temporary(folder.path / "probe") as two:
@@ -139,48 +144,40 @@ def _file_system(folder: RunFolder) -> Row | str:
             os.link(two, one)
         except OSError:
             links = "no hard links (not needed)"
-        with two.open("rb") as held, two.open("rb") as other:
+        with two.open("rb") as held:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            try:
-                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return f"rename, locks, {links}"
-    return Row(
-        check="file system",
-        state="note",
-        found=f"rename, {links}; locks do not hold",
-        mend="do not plan one run from two machines at once",
-    )
+            if is_locked(two):
+                return _good(f"rename, locks, {links}")
+    mend = "do not plan one run from two machines at once"
+    return "note", f"rename, {links}; locks do not hold", mend
 
 
-def _disk(folder: RunFolder) -> Row | str:
+def _disk(folder: RunFolder) -> Found:
     needed = disk_missing(folder.plan, work_left(folder))
     free = free_bytes(folder.path)
     text = f"{free / 1e9:.1f} GB free, up to {needed / 1e9:.1f} GB needed"
-    return text if needed <= free else Row(check="disk", state="bad", found=text, mend="free some")
+    return _good(text) if needed <= free else ("bad", text, "free some")
 
 
-def _memory(folder: RunFolder) -> Row | str:
+def _memory(folder: RunFolder) -> Found:
     needed, there = memory_needed(folder.plan), psutil.virtual_memory().available
     text = f"{there / 1e9:.1f} GB available, {needed / 1e9:.1f} GB for each worker"
-    if needed <= there:
-        return text
-    return Row(check="memory", state="bad", found=text, mend="choose smaller tiles")
+    return _good(text) if needed <= there else ("bad", text, "choose smaller tiles")
 
 
-def _classifier(folder: RunFolder) -> str:
+def _classifier(folder: RunFolder) -> Found:
     engine = engine_of(folder.plan, 1)
-    return f"{folder.plan.spec.classifier}, engine {engine.name} {engine.version}"
+    return _good(f"{folder.plan.spec.classifier}, engine {engine.name} {engine.version}")
 
 
-def _volume(folder: RunFolder) -> Row | str:
+def _volume(folder: RunFolder) -> Found:
     if Workplace.of(folder).path.joinpath("volume").is_dir():
-        return "ingested"
+        return _good("ingested")
     with open_source(here(folder.plan.spec.volume)) as source:
-        return f"{source.slices[0]} to {source.slices[-1]}"
+        return _good(f"{source.slices[0]} to {source.slices[-1]}")
 
 
-def _processor() -> str:
+def _processor() -> Found:
     flags: set[str] = set()
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -188,34 +185,27 @@ def _processor() -> str:
                 flags = set(line.split())
                 break
     width = next((w for f, w in _WIDTHS.items() if f in flags), "128-bit or unknown")
-    return f"{_cores()} cores, {width} vectors (the result is the same on any)"
+    return _good(f"{_cores()} cores, {width} vectors (the result is the same on any)")
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-_WIDTHS = {"avx512f": "512-bit", "avx2": "256-bit", "sve": "scalable"}
-
-
-def _mpi() -> Row | str:
+def _mpi() -> Found:
     mpiexec = Path(sys.executable).with_name("mpiexec")
     command = [str(mpiexec) if mpiexec.exists() else "mpiexec", "-n", "2", sys.executable, "-c"]
     try:
         done = subprocess.run(  # noqa: S603 - a list, no shell
             [*command, _MPI], capture_output=True, timeout=_MPI_SECONDS, check=False
         )
-        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
         if done.returncode == 0:
-            return "two ranks start"
+            return _good("two ranks start")
+        said = " ".join(done.stderr.decode(errors="replace").strip().splitlines()[-1:])
     except (OSError, subprocess.TimeoutExpired) as error:
-        said = [str(error)]
-    return Row(
-        check="MPI",
-        state="note",
-        found=f"mpiexec does not start two ranks: {' '.join(said)}"[:300],
-        mend="only needed if a step is to run by MPI",
-    )
+        said = str(error)
+    mend = "only needed if a step is to run by MPI"
+    return "note", f"mpiexec does not start two ranks: {said}"[:300], mend
 
 
 def _token_file(folder: RunFolder, token: str) -> Path:

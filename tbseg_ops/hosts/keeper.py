@@ -5,31 +5,25 @@ when it is told to, and when nobody has asked for the job for as long as the lea
 wants it may then be sure that it no longer runs, without a connection to this host.
 """
 
-import ctypes
 import os
-import signal
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
-
 from tbseg_ops.errors import ConfigError
-from tbseg_ops.hosts.store import CALLED_OFF, MARK, TOO_LONG, Exit, Job, clock
+from tbseg_ops.hosts.store import CANCELLED, MARK, TOO_LONG, Exit, Job, clock
+from tbseg_ops.processes.lifetime import adopt_orphans, die_with_parent, end_all
 from tbseg_ops.storage.commit import commit_over
 
 GRACE = 8.0  # seconds between SIGTERM and SIGKILL
 _LOOK_SECONDS = 0.2
-_REAP_SECONDS = 2.0
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 
 
 def keep(folder: Path) -> Exit:
     """Run the job of ``folder`` and write down how it ended."""
     job = Job.model_validate_json((folder / "job.json").read_bytes())
-    # What a job leaves behind becomes a child of this process, and is ended with it.
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    adopt_orphans()  # what the job leaves behind, to be ended with it
     with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
         try:
             process = subprocess.Popen(  # noqa: S603 - a list, no shell
@@ -39,7 +33,7 @@ def keep(folder: Path) -> Exit:
                 stderr=err,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **job.environment, MARK: str(folder)},
                 start_new_session=True,
-                preexec_fn=_end_with_keeper,
+                preexec_fn=die_with_parent,
             )
         except OSError as error:
             refused = ConfigError(f"the program cannot be started: {error}")
@@ -62,40 +56,18 @@ def _wait(process: subprocess.Popen[bytes], folder: Path, job: Job) -> Exit:
         if touched != seen:
             seen, until = touched, clock() + job.lease
         if (folder / "cancel").exists():
-            reason = CALLED_OFF
+            reason = CANCELLED
         elif clock() > until:
             reason = f"nobody asked for it for {job.lease:g} s"
         elif clock() > latest:
             reason = f"{TOO_LONG}: {job.seconds:g} s"
-    _end(process)
-    return Exit(code=process.returncode, reason=reason)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the command and all that it started: SIGTERM, and SIGKILL after the grace."""
-    if process.poll() is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE)
-    if process.poll() is None:
-        process.kill()
-        process.wait()
-    left = psutil.Process().children(recursive=True)
-    for one in left:
-        with suppress(psutil.NoSuchProcess):
-            one.kill()
-    psutil.wait_procs(left, timeout=_REAP_SECONDS)
+    return Exit(code=end_all(process, GRACE), reason=reason)
 
 
 def _program(name: str) -> str:
     """A program beside this interpreter, else on PATH."""
     beside = Path(sys.executable).parent / name
     return str(beside) if os.access(beside, os.X_OK) else name
-
-
-def _end_with_keeper() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _detach(folder: Path) -> None:

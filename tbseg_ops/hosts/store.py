@@ -17,21 +17,21 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 from pydantic import Field
 
 from tbseg_ops.errors import ConfigError, InputError, ResourceError
+from tbseg_ops.settings import JOBS
 from tbseg_ops.storage.commit import commit_over
+from tbseg_ops.storage.locks import is_locked, locked
 from tbseg_ops.stored import Stored
 
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
 MARK = "TBSEG_JOB"  # in the environment of all that belongs to a job: its folder
-CALLED_OFF = "it was called off"
+CANCELLED = "it was called off"
 TOO_LONG = "it took too long"
 
 _MOST_BYTES = 64 * 1024  # of each stream in one answer
@@ -60,8 +60,7 @@ class Exit(Stored):
     reason: str | None = None
 
 
-@dataclass(frozen=True)
-class Output:
+class Output(Stored):
     """What is new of both streams, in whole lines; ``exit`` once it has ended and all is said."""
 
     out: list[str]
@@ -76,7 +75,7 @@ class JobStore:
 
     def __init__(self, folder: Path | None = None) -> None:
         own = Path("/var/tmp") / f"tbseg-{os.getuid()}" / socket.gethostname()  # noqa: S108 - owner and mode are checked
-        self.folder = folder or Path(os.environ.get("TBSEG_JOBS") or own)
+        self.folder = folder or JOBS.value or own
 
     def start(self, name: str, job: Job, slots: int, until: float | None = None) -> str:
         """ "started"; "known" if this very job was before; "full" if ``slots`` jobs run here.
@@ -85,7 +84,8 @@ class JobStore:
         forgotten. "late" if the host's clock (``clock``) is beyond ``until``: whoever asked has
         given up. ResourceError if the job cannot be started.
         """
-        with self._locked():
+        self._make()
+        with locked(self.folder):
             if until is not None and clock() > until:
                 return "late"
             if self.has(name, job.token):
@@ -128,17 +128,7 @@ class JobStore:
 
     def runs(self, name: str) -> bool:
         """Whether the job's keeper lives."""
-        try:
-            fd = os.open(self._of(name) / "lock", os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(fd)
-        return False
+        return is_locked(self._of(name) / "lock")
 
     def names(self) -> list[str]:
         """All jobs that are remembered, running or not."""
@@ -163,10 +153,10 @@ class JobStore:
             raise InputError("this host has no such job", found=name)
         ended = not self.runs(name)  # before reading: afterwards nothing is written any more
         os.utime(folder / "lease")
-        out, out_at = _lines(folder / "out", out_at, ended)
-        err, err_at = _lines(folder / "err", err_at, ended)
-        all_said = not _more(folder / "out", out_at) and not _more(folder / "err", err_at)
-        return Output(out, err, out_at, err_at, self._exit(folder) if ended and all_said else None)
+        out, out_at, out_ends = _lines(folder / "out", out_at, ended)
+        err, err_at, err_ends = _lines(folder / "err", err_at, ended)
+        done = self._exit(folder) if out_ends and err_ends else None
+        return Output(out=out, err=err, out_at=out_at, err_at=err_at, exit=done)
 
     def cancel(self, name: str, seconds: float) -> bool:
         """Have a job ended, and wait for that; whether it has ended."""
@@ -198,16 +188,6 @@ class JobStore:
             if time.time() - folder.stat().st_mtime > _KEPT_SECONDS and not self.runs(name):
                 shutil.rmtree(folder, ignore_errors=True)
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self._make()
-        fd = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(fd)
-
     def _make(self) -> None:
         """The folder and the one above: they must be this user's, and /var/tmp is everybody's."""
         for folder in (self.folder.parent, self.folder):
@@ -236,21 +216,14 @@ def _end_orphans(folder: Path) -> None:
                 process.kill()
 
 
-def _lines(path: Path, at: int, ended: bool) -> tuple[list[str], int]:
-    """Whole lines from byte ``at`` on, and the offset behind them."""
-    try:
-        with path.open("rb") as file:
-            file.seek(at)
-            data = file.read(_MOST_BYTES)
-    except FileNotFoundError:
-        return [], at
-    if not (ended and len(data) < _MOST_BYTES) and b"\n" in data:
-        data = data[: data.rindex(b"\n") + 1]
-    elif not ended and len(data) < _MOST_BYTES:
-        return [], at
+def _lines(path: Path, at: int, ended: bool) -> tuple[list[str], int, bool]:
+    """Whole lines from byte ``at`` on, the offset behind them, and whether that is the end."""
+    data = b""
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        file.seek(at)
+        data = file.read(_MOST_BYTES)
+    full = len(data) == _MOST_BYTES
+    if full or not ended:
+        data = data[: data.rfind(b"\n") + 1] or (data if full else b"")
     text = data.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return text.splitlines(), at + len(data)
-
-
-def _more(path: Path, at: int) -> bool:
-    return path.exists() and path.stat().st_size > at
+    return text.splitlines(), at + len(data), ended and not full

@@ -10,16 +10,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+
+import psutil  # type: ignore[import-untyped]
 
 from tbseg_ops.errors import ResourceError
-
-Isolation = Literal["try", "require", "off"]
+from tbseg_ops.processes.lifetime import end
+from tbseg_ops.settings import Isolation
 
 NOT_ISOLATED = 126
 NOT_STARTED = 127
 
-_SUPERVISOR = Path(__file__).with_name("supervisor.py")
+_SUPERVISOR = "tbseg_ops.processes.supervisor"
 _SLACK_SECONDS = 5.0  # for the supervisor itself to kill, reap and end
 
 
@@ -61,7 +62,7 @@ def run_bounded(
         "isolation": isolation,
         "grace": grace,
     }
-    command = [sys.executable, "-I", "-S", str(_SUPERVISOR), json.dumps(spec), *argv]
+    command = [sys.executable, "-I", "-m", _SUPERVISOR, json.dumps(spec), *argv]
     with log.open("ab") as output:
         try:
             process = subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
@@ -75,22 +76,13 @@ def run_bounded(
             )
         except OSError as error:
             raise ResourceError("a process could not be started", found=error.strerror) from error
+    timed_out = False
     try:
-        return Outcome(process.wait(seconds), timed_out=False)
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
-        _end(process, grace)
-        return Outcome(process.returncode, timed_out=True)
+        timed_out = True
     finally:
-        _end(process, grace)
-
-
-def _end(process: "subprocess.Popen[bytes]", grace: float) -> None:
-    """Have the supervisor end the program; if it does not, the kernel kills the one with it."""
-    if process.poll() is not None:
-        return
-    process.terminate()
-    try:
-        process.wait(grace + _SLACK_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        if process.poll() is None:  # the supervisor ends the program; or the kernel, with it
+            end([psutil.Process(process.pid)], grace + _SLACK_SECONDS)
+            process.wait()
+    return Outcome(process.returncode, timed_out)

@@ -7,11 +7,10 @@ Only the main thread calls MPI.
 
 import os
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from queue import Empty, Queue
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from mpi4py import MPI
@@ -41,54 +40,31 @@ class Ranks:
             self._follow(work, pieces)
 
     def _lead(self, work: Callable[[P], R], pieces: Sequence[P]) -> Iterator[R]:
-        next_piece = iter(range(len(pieces)))
-        lock = threading.Lock()
-        own: Queue[R | BaseException] = Queue(maxsize=2)
-        stopped = threading.Event()
-
-        def take() -> int | None:
-            with lock:
-                return next(next_piece, None)
-
-        def labour() -> None:
-            while not stopped.is_set() and (index := take()) is not None:
-                try:
-                    own.put(work(pieces[index]))
-                except BaseException as error:
-                    own.put(error)
-                    return
-
-        thread = threading.Thread(target=labour, daemon=True)
-        thread.start()
+        left = iter(range(len(pieces)))
+        own, mine = ThreadPoolExecutor(1), None
         released, finished = 0, 0
         status = MPI.Status()
         try:
             while finished < len(pieces) or released < self.workers - 1:
-                idle = True
+                results: tuple[R, ...] = ()
+                if mine is None and (index := next(left, None)) is not None:
+                    mine = own.submit(work, pieces[index])
                 if self._comm.iprobe(status=status):
-                    idle = False
-                    result = self._comm.recv(source=status.Get_source())
-                    index = take()
+                    results += self._comm.recv(source=status.Get_source())
+                    index = next(left, None)
                     self._comm.send(index, dest=status.Get_source())
                     released += index is None
-                    if result is not None:
-                        finished += 1
-                        yield result[0]
-                try:
-                    mine = own.get_nowait()
-                except Empty:
-                    if idle:
-                        time.sleep(_POLL_SECONDS)
-                    continue
-                if isinstance(mine, BaseException):
-                    raise mine
-                finished += 1
-                yield mine
+                elif mine is None or not mine.done():
+                    time.sleep(_POLL_SECONDS)
+                if mine is not None and mine.done():
+                    results, mine = (*results, mine.result()), None
+                finished += len(results)
+                yield from results
         finally:
-            stopped.set()
+            own.shutdown(wait=False)
 
     def _follow(self, work: Callable[[P], R], pieces: Sequence[P]) -> None:
-        result: tuple[R] | None = None
+        result: tuple[R, ...] = ()
         while True:
             self._comm.send(result, dest=0)
             index = self._comm.recv(source=0)

@@ -4,23 +4,23 @@ In each case an idle worker takes the next piece, and results come back to the *
 order they are ready. The work function and its pieces must be picklable.
 """
 
-import ctypes
 import multiprocessing
 import os
 import signal
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Protocol, TypeVar
 
+import psutil  # type: ignore[import-untyped]
+
 from tbseg_ops.errors import ResourceError
+from tbseg_ops.processes.lifetime import die_with_parent, end
 
 P = TypeVar("P")
 R = TypeVar("R")
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _END_SECONDS = 5  # for all workers together
 
 
@@ -107,7 +107,7 @@ def under_mpi() -> bool:
 
 def _begin_worker(root: int) -> None:
     # A root that is killed cannot end its workers: the kernel does.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent(signal.SIGKILL)
     if os.getppid() != root:
         os._exit(1)
     # Ctrl-C reaches the whole terminal group: the root alone answers it and ends the workers.
@@ -121,13 +121,8 @@ def _leave(signum: int, frame: object) -> None:
 
 def _end_workers(pool: ProcessPoolExecutor) -> None:
     """End the pool at once: with an error or a signal nobody waits for the tiles under way."""
-    processes = list((pool._processes or {}).values())
+    processes = dict(pool._processes or {})
     pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.terminate()
-    deadline = time.monotonic() + _END_SECONDS
-    for process in processes:
-        process.join(max(0.0, deadline - time.monotonic()))
-    for process in processes:
-        process.kill()
+    end([child for child in psutil.Process().children() if child.pid in processes], _END_SECONDS)
+    for process in processes.values():
         process.join()

@@ -17,7 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
+
 from tbseg_ops.errors import ConfigError, ResourceError, TbsegError
+from tbseg_ops.settings import PAUSE, PAUSE_FLAG
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -45,7 +48,7 @@ def _first(tmp: Path, final: Path) -> bool:
         if final.exists():
             return False
         tmp.replace(final)  # a file system without hard links: the last writer of equals wins
-    sync_folder(final.parent)
+    _sync(final.parent)
     pause("linked", final)
     return True
 
@@ -67,7 +70,7 @@ def commit_link(source: Path, final: Path) -> bool:
             if error.errno not in _NO_LINKS:
                 raise
             return _commit_copy(source, final)
-        sync_folder(final.parent)
+        _sync(final.parent)
     pause("taken", final)
     return True
 
@@ -97,14 +100,10 @@ def commit_over(final: Path, data: bytes) -> None:
 
 def publish_file(tmp: Path, final: Path) -> None:
     """Rename a finished temporary file to ``final``, in the place of what was there."""
-    fd = os.open(tmp, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    _sync(tmp)
     pause("renaming", final)
     tmp.replace(final)
-    sync_folder(final.parent)
+    _sync(final.parent)
     pause("renamed", final)
 
 
@@ -143,23 +142,21 @@ def sweep(folder: Path) -> int:
     ours, count = re.compile(rf"\..+\.{re.escape(socket.gethostname())}\.(\d+)\.\w+\.tmp"), 0
     for tmp in folder.glob(".*.tmp"):
         match = ours.fullmatch(tmp.name)
-        if match and not _alive(match[1]):
+        if match and not _alive(int(match[1])):
             tmp.unlink(missing_ok=True)
             count += 1
     return count
 
 
-def _alive(pid: str) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"  # a zombie writes nothing
+def _alive(pid: int) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)  # that writes nothing
+    return False
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in ``folder`` survive a power cut."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _sync(path: Path) -> None:
+    """Make a file, or the names in a folder, survive a power cut."""
+    fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:
@@ -175,26 +172,16 @@ def storage_errors(path: Path) -> Iterator[None]:
         code = errno_of(error)
         if isinstance(error, TbsegError) or code is None:
             raise
+        kind: type[TbsegError] = ResourceError
+        what, found = "the file system failed", os.strerror(code)
+        mend = "look after the disk or the mount and give the same command again"
         if code in _FULL:
-            raise ResourceError(
-                "the disk is full",
-                file=path,
-                found=f"{free_bytes(path):,} bytes free",
-                mend="free some space and give the same command again: finished work is kept",
-            ) from error
-        if code in _FORBIDDEN:
-            raise ConfigError(
-                "the file or its folder cannot be used",
-                file=path,
-                found=os.strerror(code),
-                mend="have the rights changed, or choose another run folder",
-            ) from error
-        raise ResourceError(
-            "the file system failed",
-            file=path,
-            found=os.strerror(code),
-            mend="look after the disk or the mount and give the same command again",
-        ) from error
+            what, found = "the disk is full", f"{free_bytes(path):,} bytes free"
+            mend = "free some space and give the same command again: finished work is kept"
+        elif code in _FORBIDDEN:
+            kind, what = ConfigError, "the file or its folder cannot be used"
+            mend = "have the rights changed, or choose another run folder"
+        raise kind(what, file=path, found=found, mend=mend) from error
 
 
 def errno_of(error: OSError | RuntimeError) -> int | None:
@@ -228,7 +215,8 @@ def _write(tmp: Path, data: bytes) -> None:
 
 def pause(point: str, path: Path) -> None:
     """Where fault tests stop a process: ``TBSEG_PAUSE=point:part-of-file-name`` sleeps there."""
-    wanted, _, part = os.environ.get("TBSEG_PAUSE", "").partition(":")
-    if wanted and wanted == point and part in path.name:
-        Path(os.environ["TBSEG_PAUSE_FLAG"]).touch()
+    wanted, _, part = (PAUSE.value or "").partition(":")
+    if wanted == point and part in path.name:
+        if flag := PAUSE_FLAG.value:
+            flag.touch()
         time.sleep(3600)

@@ -1,4 +1,4 @@
-"""The lock of a folder: the kernel's own, so that it goes with the process that holds it."""
+"""Locks: the kernel's own, so that they go with the processes that hold them."""
 
 import fcntl
 import os
@@ -25,3 +25,18 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds the lock of this file; False if there is no file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False

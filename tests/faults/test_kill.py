@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 
+import psutil
 import pytest
 
 from tbseg_ops.run import RunFolder
@@ -162,17 +163,6 @@ def test_workers_on_one_tile_at_once_commit_once(finished, tmp_path):
 
 
 def children(pid):
-    """All processes below ``pid`` but the resource tracker's, which ends by itself."""
-    found = []
-    for stat in os.listdir("/proc"):
-        if stat.isdigit():
-            try:
-                with open(f"/proc/{stat}/status") as file:
-                    parent = next(line for line in file if line.startswith("PPid:"))
-                with open(f"/proc/{stat}/cmdline") as file:
-                    cmdline = file.read()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if int(parent.split()[1]) == pid and "resource_tracker" not in cmdline:
-                found.append(int(stat))
-    return found
+    """The processes that ``pid`` has started, but the resource tracker, which ends by itself."""
+    found = psutil.Process(pid).children()
+    return [child.pid for child in found if "resource_tracker" not in " ".join(child.cmdline())]

@@ -29,6 +29,15 @@ def test_this_machine_is_fit(run):
     assert set(run.rglob("*")) - set(before) == {run / "jobs"}
 
 
+def test_the_settings_are_shown(run, monkeypatch):
+    monkeypatch.setenv("TBSEG_ROOTS", "/")
+    monkeypatch.setenv("TBSEG_PATHS", "")
+    row = rows(doctor(run=run))["settings"]
+    assert row.state == "good"
+    assert "TBSEG_ROOTS=/" in row.found.split(", ")
+    assert "TBSEG_PATHS" not in row.found
+
+
 def test_before_anything_is_ingested(finished, tmp_path):
     planned(tmp_path / "run", finished / "slices")
     assert doctor(run=tmp_path / "run").fit
@@ -41,6 +50,8 @@ def test_before_anything_is_ingested(finished, tmp_path):
         (lambda run, patch: {"version": "9.9"}, "version"),
         (lambda run, patch: (run / "plan.json").unlink(), "run folder"),
         (lambda run, patch: patch.setenv("TBSEG_ROOTS", "/nowhere"), "run folder"),
+        (lambda run, patch: patch.setenv("TBSEG_ILASTIK_TIMEOUT", "soon"), "settings"),
+        (lambda run, patch: patch.setenv("TBSEG_DATASETS", "relative"), "settings"),
         (lambda run, patch: _no_room(patch), "disk"),
         (lambda run, patch: patch.setattr("psutil.virtual_memory", _no_memory), "memory"),
     ],
@@ -51,7 +62,7 @@ def test_what_is_wrong_is_a_bad_row(damage, check, run, monkeypatch):
     found = doctor(run=run, **(more if isinstance(more, dict) else {}))
     assert not found.fit
     assert rows(found)[check].state == "bad"
-    assert len(found.rows) == 10
+    assert len(found.rows) == 11
 
 
 def _no_room(patch):

@@ -9,9 +9,9 @@ from tbseg_ops.run import Alone, Pool, team
 from tests.workers import die, fail, slow_first
 
 
-@pytest.mark.parametrize("crew", [Alone(), Pool(2)])
-def test_every_piece_once(crew):
-    assert sorted(piece for piece, _ in crew.map(slow_first, range(1, 8))) == list(range(1, 8))
+@pytest.mark.parametrize("workers", [Alone(), Pool(2)])
+def test_every_piece_once(workers):
+    assert sorted(piece for piece, _ in workers.map(slow_first, range(1, 8))) == list(range(1, 8))
 
 
 def test_a_killed_worker_is_a_resource_error():
@@ -19,10 +19,10 @@ def test_a_killed_worker_is_a_resource_error():
         list(Pool(2).map(die, range(8)))
 
 
-@pytest.mark.parametrize("crew", [Alone(), Pool(2)])
-def test_the_first_exception_ends_the_whole(crew):
+@pytest.mark.parametrize("workers", [Alone(), Pool(2)])
+def test_the_first_exception_ends_the_whole(workers):
     with pytest.raises(ValueError, match="piece 3"):
-        list(crew.map(fail, range(1000)))
+        list(workers.map(fail, range(1000)))
 
 
 def test_the_team_follows_the_surroundings(monkeypatch):

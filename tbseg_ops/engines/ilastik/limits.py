@@ -2,17 +2,10 @@
 
 import os
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
-from typing import get_args
 
-from tbseg_ops.errors import ConfigError
-from tbseg_ops.processes.bounded import Isolation
-
-_TIMEOUT = "TBSEG_ILASTIK_TIMEOUT"
-_MEMORY = "TBSEG_ILASTIK_MEMORY_MB"
-_ISOLATION = "TBSEG_ILASTIK_ISOLATION"
-_LOGS = "TBSEG_ILASTIK_LOGS"
+from tbseg_ops import settings
+from tbseg_ops.settings import Isolation
 
 _LEAST_MEMORY_MB = 8192
 
@@ -33,17 +26,13 @@ class Limits:
 
     @classmethod
     def from_environment(cls) -> "Limits":
-        """By TBSEG_ILASTIK_TIMEOUT, _MEMORY_MB, _ISOLATION, _LOGS. ConfigError for bad values.
-
-        Without them: time by the tile, the memory of the host, isolation where the kernel allows
-        it, no logs.
-        """
-        logs = os.environ.get(_LOGS)
+        """By the settings TBSEG_ILASTIK_... ConfigError for bad values."""
+        host_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
         return cls(
-            seconds=_number(_TIMEOUT),
-            memory_mb=int(_number(_MEMORY) or max(_host_memory_mb(), _LEAST_MEMORY_MB)),
-            isolation=_isolation(os.environ.get(_ISOLATION) or "try"),
-            log_folder=Path(logs) if logs else None,
+            seconds=settings.ILASTIK_TIMEOUT.value,
+            memory_mb=int(settings.ILASTIK_MEMORY_MB.value or max(host_mb, _LEAST_MEMORY_MB)),
+            isolation=settings.ILASTIK_ISOLATION.value or "try",
+            log_folder=settings.ILASTIK_LOGS.value,
         )
 
     def seconds_for(self, voxels: int) -> float:
@@ -52,36 +41,3 @@ class Limits:
         ilastik was measured to need up to 0.015 ms per voxel and thread, on a quiet machine.
         """
         return self.seconds or 1800 + 300e-6 * voxels
-
-
-def _host_memory_mb() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
-
-
-def _isolation(text: str) -> Isolation:
-    for value in get_args(Isolation):
-        if value == text:
-            return value  # type: ignore[no-any-return]
-    raise _bad_setting(_ISOLATION, "try, require or off", text)
-
-
-def _number(variable: str) -> float | None:
-    text = os.environ.get(variable, "").strip()
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not (isfinite(value) and value >= 1):
-        raise _bad_setting(variable, "a number >= 1", text)
-    return value
-
-
-def _bad_setting(variable: str, expected: str, found: str) -> ConfigError:
-    return ConfigError(
-        f"the setting {variable} makes no sense",
-        expected=expected,
-        found=found,
-        mend=f"correct the environment variable {variable}, or remove it",
-    )

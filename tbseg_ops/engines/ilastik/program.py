@@ -16,8 +16,7 @@ from pathlib import Path
 
 from tbseg_ops.errors import ConfigError
 from tbseg_ops.processes.bounded import run_bounded
-
-VARIABLE = "TBSEG_ILASTIK"
+from tbseg_ops.settings import ILASTIK
 
 _ON_PATH = ("run_ilastik.sh", "ilastik")
 # What computes probabilities: the program, its filters, its forest.
@@ -43,7 +42,7 @@ def find_ilastik() -> Program:
     as a shell would split it, without shell syntax (``podman run ... ilastik``).
     ConfigError if there is none. The version is looked up once per process.
     """
-    argv = _command(os.environ.get(VARIABLE, "").strip())
+    argv = _command(ILASTIK.value or "")
     return Program(argv, _version(argv))
 
 
@@ -82,9 +81,10 @@ def _command(setting: str) -> tuple[str, ...]:
 def _missing(found: str) -> ConfigError:
     return ConfigError(
         "the program ilastik was not found",
-        expected=f"{VARIABLE}=/path/to/run_ilastik.sh, or run_ilastik.sh or ilastik on the PATH",
+        expected=f"{ILASTIK.name}=/path/to/run_ilastik.sh, or {ILASTIK.unset}",
         found=found,
-        mend=f"install ilastik (https://www.ilastik.org) and set {VARIABLE}, or use engine native",
+        mend=f"install ilastik (https://www.ilastik.org) and set {ILASTIK.name}, "
+        "or use engine native",
     )
 
 

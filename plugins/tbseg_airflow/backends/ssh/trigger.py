@@ -24,8 +24,9 @@ from tbseg_airflow.backends.ssh.link import (
 )
 from tbseg_airflow.backends.ssh.settings import SshSettings
 from tbseg_airflow.transcript import Transcript
+
 from tbseg_ops.errors import TbsegError, class_of
-from tbseg_ops.hosts.store import CALLED_OFF, TOO_LONG
+from tbseg_ops.hosts.store import CANCELLED, TOO_LONG
 
 ASK_SECONDS = 2.0  # between two questions for a job's output
 _LOOK_SECONDS = 1.0  # between two looks for a free place
@@ -137,7 +138,7 @@ class SshTrigger(BaseTrigger):
         if earlier is not None:
             same = earlier.arguments == tuple(self.arguments)
             return bool(same and ended["code"] == 0 and reason is None)
-        return reason is None or reason.startswith((CALLED_OFF, TOO_LONG))
+        return reason is None or reason.startswith((CANCELLED, TOO_LONG))
 
     async def _started(self, hosts: Hosts) -> Assignment | str:
         """Where the job was started, or may have been; a text if no host can be used."""
