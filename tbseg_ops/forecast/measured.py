@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean, median
 
 from tbseg_ops.errors import TbsegError
-from tbseg_ops.forecast.speeds import Sample
+from tbseg_ops.forecast.replay import Sample
 from tbseg_ops.geometry import Tile
 from tbseg_ops.run import Plan, Record, RunFolder
 from tbseg_ops.run.records import Step
@@ -86,7 +86,7 @@ def pause_of(folder: RunFolder, workers: int) -> float | None:
     return min(_LONGEST, max(0.0, gap * min(workers, len(ended)) - mean(works.values())))
 
 
-def classified_like(plan: Plan, path: Path) -> RunFolder | None:
+def similar_run(plan: Plan, path: Path) -> RunFolder | None:
     """An earlier run, if its tiles took what this plan's will; None also if it cannot be read."""
     try:
         folder = RunFolder(path)

@@ -81,7 +81,7 @@ class TbsegApproval(ApprovalOperator):
 
 def subject(run: str, found: "Forecast") -> str:
     """One line: what is asked."""
-    from tbseg_ops.cli.forecast import between, duration
+    from tbseg_ops.forecast.words import between, duration
 
     hours = found.hours
     return f"{Path(run).name}: go on for {duration(hours.expected)} ({between(hours)})?"
@@ -89,7 +89,7 @@ def subject(run: str, found: "Forecast") -> str:
 
 def body(found: "Forecast", most_hours: str) -> str:
     """What a person needs to decide, in Markdown."""
-    from tbseg_ops.cli.forecast import between, duration, size
+    from tbseg_ops.forecast.words import between, duration, size
 
     rows = [
         f"| {step.step} | {step.pieces:,} | {duration(step.hours.expected)} "
