@@ -14,7 +14,7 @@ from tbseg_ops.forecast.model import stored_forecast
 from tbseg_ops.geometry import Box, Index
 from tbseg_ops.hdf5.image import opened
 from tbseg_ops.report.comparison import compared
-from tbseg_ops.report.crate import Done
+from tbseg_ops.report.crate import RecordsByStep
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.outputs import LABELS, encoded
 from tbseg_ops.run.raw import read_volume
@@ -24,7 +24,7 @@ _VIEW = 640  # voxels a side of the part that is pictured, at full resolution
 _OVERLAY = 0.45
 
 
-def page_of(folder: RunFolder, done: Done, state: Status) -> bytes:
+def page_of(folder: RunFolder, done: RecordsByStep, state: Status) -> bytes:
     """The HTML of ``report.html`` for a merged run; ``done``: the records of each step."""
     page = _environment().get_template("report.html.jinja").render(_facts(folder, done, state))
     # A folder's name need not be UTF-8: what is not is shown escaped.
@@ -41,7 +41,7 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _facts(folder: RunFolder, done: Done, state: Status) -> dict[str, object]:
+def _facts(folder: RunFolder, done: RecordsByStep, state: Status) -> dict[str, object]:
     plan, records = folder.plan, done["classify"]
     passport = plan.classifier
     counts = [sum(n) for n in zip(*(r.counts for r in records), strict=True)]
@@ -82,7 +82,7 @@ def _facts(folder: RunFolder, done: Done, state: Status) -> dict[str, object]:
     }
 
 
-def _steps(done: Done) -> list[dict[str, object]]:
+def _steps(done: RecordsByStep) -> list[dict[str, object]]:
     """Pieces of each step, and the summed working seconds of those made here, over all workers."""
     return [
         {
