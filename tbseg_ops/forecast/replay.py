@@ -13,6 +13,7 @@ as the samples leave it open; the interval is what nine replays in ten need:
 The draws are seeded: the same samples give the same figures.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log, sqrt
@@ -89,6 +90,7 @@ def time_for(
     # On the logarithm, so that no time is negative.
     errors = (of_hosts * noise(len(places)) + _DRIFT * noise(len(places)))[:, host_of]
     errors += of_workers * noise(len(host_of))
+    # What makes a host slow makes the start of its tasks slow, too.
     pauses = pause * np.exp(_PAUSE_VARIATION * noise(1))
     seconds = (usual[host_of] * unit + pauses) * np.exp(np.clip(errors, -_MOST, _MOST))
     low, high = np.quantile(ends(units, random.permuted(seconds, axis=1)), _QUANTILES)
@@ -134,8 +136,8 @@ def ends(units: int, seconds: Floats) -> Floats:
     """When the last of ``units`` equal pieces is done, in each replay.
 
     ``seconds`` (replays, workers): of one piece, each more than 0. A piece goes to the worker that
-    is free first. So the pieces begin at the ``units`` smallest multiples of
-    the workers' times; the last of these is found by bisection, whatever their number.
+    is free first. So the pieces begin at the ``units`` smallest multiples of the workers' times;
+    the last of these is found by bisection, which takes as long for a million as for ten.
     """
     seconds = seconds[:, :units]
     throughput = np.sum(1 / seconds, axis=1)
@@ -155,13 +157,9 @@ def _begun(seconds: Floats, at: Floats) -> Floats:
 
 
 def places_like(samples: Sequence[Sample], workers: int) -> dict[str, int]:
-    """``workers`` spread over the hosts of the samples as these are (largest remainders)."""
-    wanted = {host: workers * len(s) / len(samples) for host, s in _by_host(samples).items()}
-    places = {host: int(share) for host, share in wanted.items()}
-    rest = sorted(wanted, key=lambda host: places[host] - wanted[host])
-    for host in rest[: workers - sum(places.values())]:
-        places[host] += 1
-    return {host: number for host, number in places.items() if number}
+    """``workers`` spread over the hosts of the samples as these are."""
+    hosts = sorted(sample.host for sample in samples)
+    return dict(Counter(hosts[i * len(hosts) // workers] for i in range(workers)))
 
 
 def _by_host(samples: Sequence[Sample]) -> dict[str, list[Sample]]:

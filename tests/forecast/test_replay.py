@@ -23,6 +23,13 @@ def test_an_interval_holds_its_expectation(samples, workers, tiles):
     assert 0 < found.low <= found.expected <= found.high
 
 
+def test_workers_are_spread_as_the_samples_are():
+    samples = [Sample(host, 1, 1.0) for host in "abbbac"]
+    assert places_like(samples, 60) == {"a": 20, "b": 30, "c": 10}
+    assert places_like(samples, 2) == {"a": 1, "b": 1}
+    assert places_like(samples, 7) == {"a": 3, "b": 3, "c": 1}
+
+
 @given(some, st.integers(1, 9), st.floats(0.1, 10))
 def test_units_do_not_matter(samples, workers, scale):
     """Twice the seconds of the samples: twice the time; voxels may be counted in thousands."""
