@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tbseg_ops import __version__
 from tbseg_ops.forecast.model import stored_forecast
-from tbseg_ops.geometry import Box, Index
+from tbseg_ops.geometry import Box
 from tbseg_ops.hdf5.image import opened
 from tbseg_ops.report.comparison import compared
 from tbseg_ops.report.crate import RecordsByStep
@@ -103,7 +103,8 @@ def _views(folder: RunFolder, colors: list[tuple[int, int, int]]) -> list[dict[s
     for title, axis in (("z (y down, x right)", 0), ("y (z down, x right)", 1)):
         if shape[axis] == 1 or min(n for a, n in enumerate(shape) if a != axis) < 2:
             continue
-        box = _middle(shape, axis)
+        z, y, x = (1 if a == axis else _VIEW for a in range(3))
+        box = Box.middle(shape, (z, y, x))
         raw = read_volume(folder, box, box).raw[..., 0].squeeze(axis)
         with opened(folder.segmentation_file) as file:
             labels = file[LABELS][box.slices].squeeze(axis)
@@ -118,16 +119,6 @@ def _views(folder: RunFolder, colors: list[tuple[int, int, int]]) -> list[dict[s
             }
         )
     return views
-
-
-def _middle(shape: Index, axis: int) -> Box:
-    """A plane through the middle, at most ``_VIEW`` voxels a side."""
-    lo, hi = [], []
-    for a, n in enumerate(shape):
-        side = 1 if a == axis else min(n, _VIEW)
-        lo.append((n - side) // 2)
-        hi.append((n - side) // 2 + side)
-    return Box((lo[0], lo[1], lo[2]), (hi[0], hi[1], hi[2]))
 
 
 def _stretched(raw: NDArray[np.generic]) -> NDArray[np.float32]:

@@ -106,7 +106,7 @@ def _warm_up(place: Workplace, threads: int) -> None:
     plan = place.folder.plan
     if plan.spec.engine != "native":
         return
-    core = _middle(plan.volume.shape)
+    core = Box.middle(plan.volume.shape, (_SIDE, _SIDE, _SIDE))
     box = core.grown(plan.grid.halo, plan.volume.shape)
     noise = np.random.default_rng(0).integers(0, 100, (*box.shape, plan.volume.channels))
     engine = place.engine(threads)
@@ -115,9 +115,3 @@ def _warm_up(place: Workplace, threads: int) -> None:
         engine.predict(raw, inner)
     else:
         engine.predict_labels(raw, inner)
-
-
-def _middle(shape: Index) -> Box:
-    lo = [max(0, (n - _SIDE) // 2) for n in shape]
-    z, y, x = (min(n, low + _SIDE) for n, low in zip(shape, lo, strict=True))
-    return Box((lo[0], lo[1], lo[2]), (z, y, x))
