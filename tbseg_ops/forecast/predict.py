@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from tbseg_ops.forecast.disk import disk_needed
-from tbseg_ops.forecast.measured import (
+from tbseg_ops.forecast.memory import memory_needed
+from tbseg_ops.forecast.model import Forecast, Range, StepForecast
+from tbseg_ops.forecast.replay import Sample, ends, places_like, time_for, total_of
+from tbseg_ops.forecast.samples import (
     names_of,
     pause_of,
     seconds_a_voxel,
@@ -18,9 +21,6 @@ from tbseg_ops.forecast.measured import (
     times,
     work_of,
 )
-from tbseg_ops.forecast.memory import memory_needed
-from tbseg_ops.forecast.model import Forecast, Range, StepForecast
-from tbseg_ops.forecast.replay import Sample, ends, places_like, time_for, total_of
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.records import Step
 from tbseg_ops.run.status import status

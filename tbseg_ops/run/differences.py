@@ -4,18 +4,16 @@ Of a whole dataset (``changed``), and of single pieces of work (``why_raw``, ``w
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from tbseg_ops.classifier import Passport
-from tbseg_ops.geometry import Box, Index
-from tbseg_ops.run.plan import Inputs, Plan
+from tbseg_ops.geometry import Box
+from tbseg_ops.run.plan import GridModel, Inputs, Plan
 from tbseg_ops.run.spec import RunSpec
 from tbseg_ops.volume import VolumeInfo
 
-FIRST = "nothing was computed before"
-_GONE = "it was not done, or its file is not there any more"
 _OTHER_TILES = "the tiles have another size or halo"
 
 # What else a spec holds does not change the result; paths count by what lies there.
@@ -30,8 +28,7 @@ Slices = Sequence[tuple[str, str]]  # name and fingerprint, in z order
 class Basis:
     """All that decides the result of a run: as it was planned, or as it is now.
 
-    ``inputs``: without slices if they cannot be read. ``tiles``: core and halo (z, y, x) in voxels,
-    ``chunk``: of their files; None if it is not planned.
+    ``inputs``: without slices if they cannot be read. ``grid``: None if it is not planned.
     """
 
     spec: RunSpec
@@ -39,21 +36,27 @@ class Basis:
     classifier: Passport
     engine_version: str
     inputs: Inputs
-    tiles: tuple[Index, Index] | None = None
-    chunk: Index | None = None
+    grid: GridModel | None = None
 
     @classmethod
     def of(cls, plan: Plan, inputs: Inputs | None) -> Self:
-        grid = plan.grid_model
-        return cls(
-            plan.spec,
-            plan.volume,
-            plan.classifier,
-            plan.engine_version,
-            inputs or Inputs(slices=(), fingerprints=()),
-            (grid.core, grid.halo),
-            grid.chunk,
-        )
+        inputs = inputs or Inputs(slices=(), fingerprints=())
+        spec, passport, grid = plan.spec, plan.classifier, plan.grid_model
+        return cls(spec, plan.volume, passport, plan.engine_version, inputs, grid)
+
+    @property
+    def classes(self) -> object:
+        return self.classifier.labels, self.classifier.colors
+
+    @property
+    def maps(self) -> object:
+        """The probability maps that are written, and their type."""
+        indices = self.spec.wanted_probabilities(self.classifier.labels)
+        return indices, self.spec.probability_dtype
+
+
+# A sentence, and what differs if it is true.
+Parts = Mapping[str, Callable[[Basis], object]]
 
 
 def changed(old: Basis, new: Basis) -> list[str]:
@@ -69,13 +72,11 @@ def changed(old: Basis, new: Basis) -> list[str]:
             f"the classifier was trained again: its digest is {new.classifier.digest[:_DIGITS]},"
             f" it was {old.classifier.digest[:_DIGITS]}"
         )
-    elif old.classifier.labels != new.classifier.labels or (
-        old.classifier.colors != new.classifier.colors
-    ):
+    elif old.classes != new.classes:
         reasons.append("names or colours of the classes have changed")
     then, now = _facts(old), _facts(new)
     return reasons + [
-        f"the {name} has changed: from {then[name]} to {now[name]}"
+        f"the {name} has changed: from {_text(then[name])} to {_text(now[name])}"
         for name in then
         if name in now and then[name] != now[name]
     ]
@@ -85,15 +86,15 @@ def _facts(basis: Basis) -> dict[str, object]:
     """What counts beside slices and classifier, by its name in a sentence."""
     form = basis.volume.model_dump(exclude={"shape", "kind"})
     form = {"size of a slice": basis.volume.shape[1:], **form}
-    parameters = {name: getattr(basis.spec, name) for name in _DECISIVE}
     return {
         **{f"{name.replace('_', ' ')} of the volume": value for name, value in form.items()},
-        **{
-            f"parameter {name}": ", ".join(map(str, value)) if isinstance(value, tuple) else value
-            for name, value in parameters.items()
-        },
+        **{f"parameter {name}": getattr(basis.spec, name) for name in _DECISIVE},
         f"version of engine {basis.spec.engine}": basis.engine_version,
     }
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _slices(inputs: Inputs) -> Slices:
@@ -131,47 +132,37 @@ def slice_changes(before: Slices, after: Slices, of: str = "") -> list[str]:
 
 def why_raw(old: Basis | None, new: Basis, box: Box, is_tile: bool) -> str:
     """Why the voxels of a slab or of a tile (with its halo, ``box``) are not those of before."""
-    if old is None:
-        return FIRST
     z0, z1 = box.lo[0], box.hi[0]
-    if (old.volume.shape[1:], old.volume.dtype) != (new.volume.shape[1:], new.volume.dtype):
-        return "the slices have another shape or dtype"
-    if is_tile and old.tiles != new.tiles:
-        return _OTHER_TILES
-    if old.volume.shape[0] < z1:
-        return "slices were added behind the end"
-    if not old.inputs.slices:
-        return "the earlier list of inputs cannot be read"
-    if old.inputs.fingerprints[z0:z1] != new.inputs.fingerprints[z0:z1]:
-        return "slices were replaced, added or removed"
-    if old.volume.shape[0] != new.volume.shape[0]:
-        return "the volume ends elsewhere"
-    if old.inputs.mask_fingerprints[z0:z1] != new.inputs.mask_fingerprints[z0:z1]:
-        return "the mask was changed"
-    if old.spec.split != new.spec.split:
-        return "sub-volumes are stored in another way"
-    return _GONE
+    parts: Parts = {
+        "the slices have another shape or dtype": lambda b: (*b.volume.shape[1:], b.volume.dtype),
+        _OTHER_TILES: lambda b: is_tile and b.grid and (b.grid.core, b.grid.halo),
+        "slices were added behind the end": lambda b: b.volume.shape[0] >= z1,
+        "the earlier list of inputs cannot be read": lambda b: bool(b.inputs.slices),
+        "slices were replaced, added or removed": lambda b: b.inputs.fingerprints[z0:z1],
+        "the volume ends elsewhere": lambda b: b.volume.shape[0],
+        "the mask was changed": lambda b: b.inputs.mask_fingerprints[z0:z1],
+        "sub-volumes are stored in another way": lambda b: b.spec.split,
+    }
+    return _first_difference(old, new, parts)
 
 
 def why_classes(old: Basis | None, new: Basis) -> str:
     """Why a tile of the same voxels is classified again."""
+    parts: Parts = {
+        "the classifier was trained again": lambda b: b.classifier.digest,
+        "the engine is another one": lambda b: (b.spec.engine, b.engine_version),
+        _OTHER_TILES: lambda b: b.grid and b.grid.chunk,
+        "the new outputs need what was not kept": lambda b: (b.spec.output, b.maps),
+    }
+    return _first_difference(old, new, parts)
+
+
+def _first_difference(old: Basis | None, new: Basis, parts: Parts) -> str:
+    """The first sentence whose part of the two is not the same."""
     if old is None:
-        return FIRST
-    if old.classifier.digest != new.classifier.digest:
-        return "the classifier was trained again"
-    if (old.spec.engine, old.engine_version) != (new.spec.engine, new.engine_version):
-        return "the engine is another one"
-    if old.chunk != new.chunk:
-        return _OTHER_TILES
-    if _outputs(old) != _outputs(new):
-        return "the new outputs need what was not kept"
-    return _GONE
-
-
-def _outputs(basis: Basis) -> tuple[object, ...]:
-    spec = basis.spec
-    maps = spec.wanted_probabilities(basis.classifier.labels)
-    return spec.output, maps, spec.probability_dtype
+        return "nothing was computed before"
+    differing = (sentence for sentence, part in parts.items() if part(old) != part(new))
+    return next(differing, "it was not done, or its file is not there any more")
 
 
 def _begin_alike(one: Slices, other: Slices) -> int:

@@ -10,8 +10,8 @@ import typer
 from tbseg_ops import forecast, steps
 from tbseg_ops.cli import forecast as options
 from tbseg_ops.forecast import Workforce
-from tbseg_ops.forecast.measured import pause_of, work_of
 from tbseg_ops.forecast.model import Range, stored_forecast
+from tbseg_ops.forecast.samples import pause_of, work_of
 from tbseg_ops.forecast.words import duration
 from tbseg_ops.report.comparison import compared
 from tbseg_ops.run import RunFolder
