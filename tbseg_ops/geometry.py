@@ -22,6 +22,12 @@ class Box:
     lo: Index
     hi: Index
 
+    @classmethod
+    def middle(cls, shape: Index, sides: Index) -> "Box":
+        """The box in the middle of ``shape``, of ``sides`` voxels or as many as there are."""
+        lo = _index((n - min(n, side)) // 2 for n, side in zip(shape, sides, strict=True))
+        return cls(lo, _index(low + min(n, s) for low, n, s in zip(lo, shape, sides, strict=True)))
+
     @property
     def shape(self) -> Index:
         return _index(h - low for low, h in zip(self.lo, self.hi, strict=True))

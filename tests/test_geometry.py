@@ -119,3 +119,14 @@ def test_names_that_are_no_tile_are_refused(name):
 def test_blocks_tile_a_box():
     box = Box((3, 0, 5), (10, 4, 9))
     assert sum(b.size for b in box.blocks((4, 4, 3))) == box.size
+
+
+@pytest.mark.parametrize(
+    ("shape", "sides", "box"),
+    [
+        ((9, 10, 3), (1, 4, 5), Box((4, 3, 0), (5, 7, 3))),
+        ((1, 1, 1), (16, 16, 16), Box((0, 0, 0), (1, 1, 1))),
+    ],
+)
+def test_a_box_in_the_middle(shape, sides, box):
+    assert Box.middle(shape, sides) == box

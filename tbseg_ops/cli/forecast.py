@@ -18,10 +18,9 @@ from tbseg_ops.cli.common import (
     lines,
     names,
 )
-from tbseg_ops.forecast import Crew
+from tbseg_ops.forecast import Workforce
 from tbseg_ops.forecast import forecast as forecast_left
-from tbseg_ops.forecast.model import Forecast
-from tbseg_ops.forecast.words import between, duration, size
+from tbseg_ops.forecast.words import between, duration, size, summary
 from tbseg_ops.run import team
 from tbseg_ops.run.cancellation import heed
 from tbseg_ops.settings import here
@@ -93,40 +92,20 @@ def forecast(
     """Forecast hours, disk and memory of what is left of a run, with intervals."""
     found = forecast_left(
         run=run,
-        crew=Crew(workers, _slots(slots or []), batches, pause, threads),
+        workforce=Workforce(workers, _slots(slots or []), batches, pause, threads),
         tiles=names(tiles) if tiles else None,
         earlier=tuple(earlier or ()),
     )
     if as_json:
-        emit({"step": "forecast", **found.model_dump(mode="json"), **_short(found)})
+        short = {  # what a task's log and result show of it
+            "expected": duration(found.hours.expected),
+            "interval": between(found.hours),
+            "more_disk": size(found.disk.expected),
+        }
+        emit({"step": "forecast", **found.model_dump(mode="json"), **short})
         return
     for line in summary(found):
         print(line)
-
-
-def summary(found: Forecast) -> list[str]:
-    """A forecast in a few lines for people."""
-    return [
-        f"{'':9} {'pieces':>8} {'expected':>10}   nine times out of ten",
-        *(
-            f"{step.step:9} {step.pieces:8,} {duration(step.hours.expected):>10}   "
-            f"{between(step.hours):24} {step.basis}"
-            for step in found.steps
-        ),
-        f"{'in all':9} {'':8} {duration(found.hours.expected):>10}   {between(found.hours)}",
-        f"{'disk':9} {'':8} {size(found.disk.expected):>10}   "
-        f"{size(found.disk.low)} to {size(found.disk.high)}",
-        f"{'memory':9} {'':8} {size(found.memory):>10}   for each of {found.workers} worker(s)",
-    ]
-
-
-def _short(found: Forecast) -> dict[str, object]:
-    """What a task's log and result show of it."""
-    return {
-        "expected": duration(found.hours.expected),
-        "interval": between(found.hours),
-        "more_disk": size(found.disk.expected),
-    }
 
 
 def _part(text: str) -> tuple[int, int]:

@@ -15,7 +15,6 @@ from tbseg_ops.cli.begin import (
     nothing_else,
 )
 from tbseg_ops.cli.common import ALL_CORES, Json, emit
-from tbseg_ops.cli.forecast import summary as forecast_lines
 from tbseg_ops.cli.specs import (
     ClassifierOrNone,
     Earlier,
@@ -32,7 +31,8 @@ from tbseg_ops.cli.specs import (
     VolumeOrNone,
     make_spec,
 )
-from tbseg_ops.forecast import Crew, disk_needed, memory_needed, prospect
+from tbseg_ops.forecast import Workforce, disk_needed, forecast_of, memory_needed
+from tbseg_ops.forecast.words import summary as forecast_lines
 from tbseg_ops.run import Plan, RunFolder
 from tbseg_ops.run.result import silent
 from tbseg_ops.run.work_left import work_left
@@ -155,7 +155,7 @@ def explained(future: RunFolder, as_json: bool) -> None:
     """What a plan that is not stored yet would do and why."""
     made = future.plan
     left = work_left(future, RunFolder(future.path).stored_plan())
-    found = prospect(future, Crew(ALL_CORES))
+    found = forecast_of(future, Workforce(ALL_CORES))
     if as_json:
         told = {"run": str(future.path), "forecast": found.model_dump(mode="json")}
         emit({**left.model_dump(mode="json"), **told})

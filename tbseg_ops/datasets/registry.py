@@ -35,13 +35,7 @@ def get(name: str) -> Dataset:
     path = _file(name)
     data = read_small(path)
     if data is None:
-        raise ConfigError(
-            "there is no such dataset",
-            file=path,
-            expected="any of " + (", ".join(names()) or "none: the registry is empty"),
-            found=name,
-            mend="see tbseg dataset list, or add it: tbseg dataset add",
-        )
+        raise _unknown(path)
     try:
         dataset = Dataset.model_validate(tomllib.loads(data.decode()))
     except ValidationError as error:
@@ -83,12 +77,7 @@ def remove(name: str) -> None:
         try:
             path.unlink()
         except FileNotFoundError:
-            raise ConfigError(
-                "there is no such dataset",
-                file=path,
-                expected="any of " + (", ".join(names()) or "none: the registry is empty"),
-                found=name,
-            ) from None
+            raise _unknown(path) from None
 
 
 def _file(name: str) -> Path:
@@ -143,6 +132,16 @@ def _check_idle(name: str, dataset: Dataset) -> None:
             found=f"run {held.run}, held by {held.holder}",
             mend=f"wait for its end; if it is dead: tbseg dataset release {name}",
         )
+
+
+def _unknown(path: Path) -> ConfigError:
+    return ConfigError(
+        "there is no such dataset",
+        file=path,
+        expected="any of " + (", ".join(names()) or "none: the registry is empty"),
+        found=path.stem,
+        mend="see tbseg dataset list, or add it: tbseg dataset add",
+    )
 
 
 def _wrong(path: Path, what: str, found: str | None = None) -> ConfigError:

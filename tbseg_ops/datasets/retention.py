@@ -1,6 +1,5 @@
 """What a dataset's runs may lose: the policy, without touching a file."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from tbseg_ops.datasets.choice import RunState, run_state
@@ -12,16 +11,8 @@ from tbseg_ops.run.removed import KINDS, Kind
 from tbseg_ops.settings import here
 
 
-@dataclass(frozen=True)
-class Excess:
-    """Files of one run that nothing needs any more."""
-
-    run: Path
-    kinds: tuple[Kind, ...]
-
-
-def excess(runs: Runs, retention: Retention) -> list[Excess]:
-    """What may go, of the oldest run first.
+def excess(runs: Runs, retention: Retention) -> dict[Path, tuple[Kind, ...]]:
+    """The kinds of files that nothing needs any more, by run folder, the oldest first.
 
     - The last ``keep_runs`` verified runs keep their result. Class files and slabs are kept in the
       newest of them alone, where the next run takes them over; sub-volumes if ``keep_sub_volumes``.
@@ -32,15 +23,15 @@ def excess(runs: Runs, retention: Retention) -> list[Excess]:
     states = [run_state(runs.folder(number)) for number in runs.numbers()]
     verified = [state.run for state in states if state.verified]
     if not verified:
-        return []
+        return {}
     safe = _safe(runs, states, verified[-1])
-    return [
-        Excess(Path(state.run), kinds)
+    return {
+        Path(state.run): kinds
         for state in states
         if state.run not in safe
         and state.planned
         and (kinds := _kinds(state.run, verified, retention))
-    ]
+    }
 
 
 def _kinds(run: str, verified: list[str], retention: Retention) -> tuple[Kind, ...]:

@@ -2,6 +2,13 @@
 
 from tbseg_ops.forecast.disk import disk_missing, disk_needed
 from tbseg_ops.forecast.memory import memory_needed
-from tbseg_ops.forecast.predict import Crew, forecast, prospect
+from tbseg_ops.forecast.predict import Workforce, forecast, forecast_of
 
-__all__ = ["Crew", "disk_missing", "disk_needed", "forecast", "memory_needed", "prospect"]
+__all__ = [
+    "Workforce",
+    "disk_missing",
+    "disk_needed",
+    "forecast",
+    "forecast_of",
+    "memory_needed",
+]

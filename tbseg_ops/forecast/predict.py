@@ -2,27 +2,26 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import reduce
 from math import prod
 from pathlib import Path
 
 import numpy as np
 
 from tbseg_ops.forecast.disk import disk_needed
-from tbseg_ops.forecast.measured import (
-    classified_like,
+from tbseg_ops.forecast.memory import memory_needed
+from tbseg_ops.forecast.model import Forecast, Range, StepForecast
+from tbseg_ops.forecast.replay import Sample, ends, places_like, time_for, total_of
+from tbseg_ops.forecast.samples import (
     names_of,
     pause_of,
     seconds_a_voxel,
+    similar_run,
     sizes,
     times,
     work_of,
 )
-from tbseg_ops.forecast.memory import memory_needed
-from tbseg_ops.forecast.model import Forecast, Range, StepForecast
-from tbseg_ops.forecast.speeds import Sample, Speeds, places_like, time_for, total_of
-from tbseg_ops.geometry import Tile
-from tbseg_ops.run import Plan, RunFolder
+from tbseg_ops.run import RunFolder
 from tbseg_ops.run.records import Step
 from tbseg_ops.run.status import status
 from tbseg_ops.run.work_left import survey, work_left
@@ -44,7 +43,7 @@ _ENOUGH = 3  # measured tiles of a run, for earlier ones not to count
 
 
 @dataclass(frozen=True)
-class Crew:
+class Workforce:
     """Who will do the work.
 
     ``workers``: tiles side by side. ``slots``: how many of them on which host, by its name in
@@ -59,11 +58,15 @@ class Crew:
     pause: float | None = 0.0
     threads: int = 1
 
+    @property
+    def size(self) -> int:
+        return sum(self.slots.values()) if self.slots else self.workers
+
 
 def forecast(
     *,
     run: Path,
-    crew: Crew,
+    workforce: Workforce,
     tiles: tuple[str, ...] | None = None,
     earlier: tuple[Path, ...] = (),
 ) -> Forecast:
@@ -74,36 +77,38 @@ def forecast(
     forecast that it has. ConfigError if there is no plan.
     """
     folder = RunFolder(run)
-    made = prospect(folder, crew, tiles=tiles, earlier=earlier)
+    made = forecast_of(folder, workforce, tiles=tiles, earlier=earlier)
     if made.tiles or not folder.forecast_file.exists():
         commit_over(folder.forecast_file, made.to_bytes())
     return made
 
 
-def prospect(
+def forecast_of(
     folder: RunFolder,
-    crew: Crew,
+    workforce: Workforce,
     *,
     tiles: tuple[str, ...] | None = None,
     earlier: tuple[Path, ...] = (),
 ) -> Forecast:
     """The same, kept nowhere; also of a plan that is not stored yet (``RunFolder.under``)."""
-    return _Forecaster(folder, crew, tiles or (), earlier).made()
+    return _Forecaster(folder, workforce, tiles or (), earlier).made()
 
 
 class _Forecaster:
     def __init__(
-        self, folder: RunFolder, crew: Crew, again: tuple[str, ...], earlier: tuple[Path, ...]
+        self,
+        folder: RunFolder,
+        workforce: Workforce,
+        again: tuple[str, ...],
+        earlier: tuple[Path, ...],
     ) -> None:
-        self.folder, self.plan, self.crew = folder, folder.plan, crew
+        self.folder, self.plan, self.workforce = folder, folder.plan, workforce
         fates = list(survey(folder))
         left = work_left(folder, fates=fates)
-        computed = [fate.tile for fate in fates if fate.classes == "computed"]
-        self.left = [*computed, *(fate.tile for fate in fates if fate.classes == "derived")]
-        unwritten = {tile.name for tile in self.left}
-        self.done = [tile.name for tile in self.plan.grid if tile.name not in unwritten]
+        self.left = [fate.tile for fate in fates if fate.classes in ("computed", "derived")]
+        self.done = [fate.tile.name for fate in fates if fate.classes in ("here", "taken")]
         self.again = folder.tiles(None, again)
-        self.wanted = self.again or computed
+        self.wanted = self.again or [f.tile for f in fates if f.classes == "computed"]
         whole = left.merged and not self.wanted
         verified = whole and status(run=folder.path).verified
         # Pieces to be made, without those that are taken over.
@@ -114,31 +119,30 @@ class _Forecaster:
             "verify": int(not verified),
         }
         paths = [*(run.path for run in folder.earlier), *earlier]
-        self.likes = [old for path in paths if (old := classified_like(self.plan, path))]
+        self.similar = [run for path in paths if (run := similar_run(self.plan, path))]
+        self.voxels = prod(self.plan.volume.shape)
+        self.raw_bytes = disk_needed(self.plan)["volume"]
 
     def made(self) -> Forecast:
         classes, results = self._classes()
         seconds, basis = self._classify()
         steps = (
-            self._whole("ingest", self._share("ingest"), 0),
-            self._whole("split", self._share("split"), 0),
+            self._whole("ingest", self.raw_bytes),
+            self._whole("split", self.raw_bytes),
             _step("classify", len(self.wanted), seconds, basis),
-            self._whole("merge", self._share("merge"), results.expected / 2),
-            self._whole("verify", self._share("verify"), results.expected / 2),
+            self._whole("merge", results.expected / 2),
+            self._whole("verify", results.expected / 2),
         )
-        hours = steps[0].hours
-        for step in steps[1:]:
-            hours = hours.plus(step.hours)
         return Forecast(
             plan=self.plan.digest,
             before="classify",
             tiles=len(self.wanted),
-            workers=self._workers,
+            workers=self.workforce.size,
             steps=steps,
-            hours=hours,
+            hours=reduce(Range.plus, (step.hours for step in steps)),
             disk=self._disk(classes, results),
             results=results,
-            memory=memory_needed(self.plan, self.crew.threads),
+            memory=memory_needed(self.plan, self.workforce.threads),
             basis=basis,
         )
 
@@ -147,76 +151,55 @@ class _Forecaster:
         of = {"ingest": len(self.plan.slabs), "split": len(self.plan.grid)}
         return self.pieces[step] / of.get(step, 1)
 
-    @cached_property
-    def _pause(self) -> float:
-        if self.crew.pause is not None:
-            return self.crew.pause
-        if not self.crew.batches:
-            return 0.0
-        measured = pause_of(self.folder, self._workers)
-        return _PAUSE if measured is None else measured
-
-    @property
-    def _workers(self) -> int:
-        return sum(self.crew.slots.values()) if self.crew.slots else self.crew.workers
-
     def _classify(self) -> tuple[Range, str]:
         """Seconds, and what they rest on."""
         if not self.wanted:
             return Range.exactly(0), NOTHING_LEFT
-        crew, plan = self.crew, self.plan
-        work = sum(work_of(plan, tile) for tile in self.wanted)
-        count = len(self.wanted)
-        units = _batches(plan, self.wanted) if crew.batches else count
+        force, plan = self.workforce, self.plan
+        work, units, beside = sum(work_of(plan, t) for t in self.wanted), len(self.wanted), _BEGIN
+        pause = force.pause or 0.0
+        if force.batches:
+            if force.pause is None:
+                measured = pause_of(self.folder, force.size)
+                pause = _PAUSE if measured is None else measured
+            units = len({tile.index // plan.batch_size for tile in self.wanted})
+            # A batch that has nothing left is a task all the same, unless tiles were named.
+            beside = 0 if self.again else (plan.batches - units) * pause / force.size
         samples, basis = self._samples()
-        if samples:
-            speeds = Speeds.of(samples)
-            places = crew.slots or places_like(speeds, crew.workers)
-            found = time_for(speeds, places, units, work, count, self._pause)
-            return found.plus(Range.exactly(self._beside(units))), basis
-        rate = 1 / _VOXELS_A_SECOND[plan.spec.engine] / crew.threads
-        alike = Speeds({"": rate}, {"": 1}, None, None)
-        guess = time_for(alike, {"": self._workers}, units, work, count, self._pause)
-        return Range.within(guess.expected, _GUESS), NOTHING_MEASURED
-
-    def _beside(self, units: int) -> float:
-        """Seconds beyond the units with work: workers begin once; or, of batches each by itself.
-
-        Then a batch that has nothing left is a task all the same, unless tiles were named.
-        """
-        if not self.crew.batches:
-            return _BEGIN
-        others = 0 if self.again else self.plan.batches - units
-        return others * self._pause / self._workers
+        if not samples:
+            each = work / units / _VOXELS_A_SECOND[plan.spec.engine] / force.threads + pause
+            guess = float(ends(units, np.full((1, force.size), each))[0])
+            return Range.within(guess, _GUESS), NOTHING_MEASURED
+        places = force.slots or places_like(samples, force.size)
+        found = time_for(samples, places, units, work, len(self.wanted), pause)
+        return found.plus(Range.exactly(beside)), basis
 
     def _samples(self) -> tuple[list[Sample], str]:
-        samples = times(self.folder, self.done)
-        where = ""
-        for old in self.likes:
+        samples, where = times(self.folder, self.done), ""
+        for old in self.similar:
             if len(samples) >= _ENOUGH:
                 break
-            more = times(old, names_of(old))
-            samples, where = samples + more, f", records of {old.path.name} among them"
+            samples += times(old, names_of(old))
+            where = f", records of {old.path.name} among them"
         hosts = len({sample.host for sample in samples})
         if len(samples) == 1:
             return samples, f"one tile only{where}"
         return samples, f"{len(samples)} tiles on {hosts} host{'s'[: hosts > 1]}{where}"
 
-    def _whole(self, step: Step, share: float, size: float) -> StepForecast:
-        """A step that is not forecast tile by tile; ``share``: of it, that is left."""
-        plan = self.plan
+    def _whole(self, step: Step, size: float) -> StepForecast:
+        """A step that is not forecast tile by tile; ``size``: bytes if all of it is left."""
+        share = self._share(step)
         if not share:
             return _step(step, 0, Range.exactly(0), NOTHING_LEFT)
-        voxels = prod(plan.volume.shape)
-        workers = min(self._workers, len(plan.slabs)) if step == "ingest" else self._workers
-        side_by_side = workers if step in ("ingest", "split") else 1
-        rate = seconds_a_voxel([self.folder, *self.likes], step)
+        side_by_side = self.workforce.size if step in ("ingest", "split") else 1
+        if step == "ingest":
+            side_by_side = min(side_by_side, len(self.plan.slabs))
+        rate = seconds_a_voxel([self.folder, *self.similar], step)
         if rate is not None:
-            seconds = Range.within(rate * voxels * share / side_by_side, _LIKE_BEFORE)
+            seconds = Range.within(rate * self.voxels * share / side_by_side, _LIKE_BEFORE)
             basis = "measured before"
         else:
-            itemsize = np.dtype(plan.volume.dtype).itemsize * plan.volume.channels
-            size = size or voxels * itemsize * share
+            size = (size or self.raw_bytes) * share
             expected = _BEGIN + size / _BYTES_A_SECOND[step] / side_by_side
             seconds, basis = Range.within(expected, _GUESS), "not measured yet"
         return _step(step, self.pieces[step], seconds, basis)
@@ -224,13 +207,13 @@ class _Forecaster:
     def _classes(self) -> tuple[Range, Range]:
         """Bytes of the class files to come, and of all of them with the merged file."""
         left = sum(tile.core.size for tile in self.left)
-        done = prod(self.plan.volume.shape) - left
         found = sizes(self.folder, self.done)
-        for old in self.likes:
+        for old in self.similar:
             found = found or sizes(old, names_of(old))
         if found:
             rate = sum(s.seconds for s in found) / sum(s.work for s in found)
-            classes, there = total_of(found, left, len(self.left)), Range.exactly(rate * done)
+            classes = total_of(found, left, len(self.left))
+            there = Range.exactly(rate * (self.voxels - left))
         else:
             most = disk_needed(self.plan)["classes"]
             classes = Range.within(most * _CLASSES_SHARE, 1 / _CLASSES_SHARE)
@@ -238,23 +221,16 @@ class _Forecaster:
         return classes, classes.plus(there).times(2)
 
     def _disk(self, classes: Range, results: Range) -> Range:
-        needed = disk_needed(self.plan)
-        volume = needed["volume"] * self._share("ingest")
-        tiles = needed["tiles"] * self._share("split")
-        merged = results.times(0.5) if self.pieces["merge"] else Range.exactly(0)
+        tiles = disk_needed(self.plan)["tiles"] * self._share("split")
+        known = self.raw_bytes * self._share("ingest") + tiles
+        merged = self.pieces["merge"] / 2
         # The merged file is as large as the class files are: an error of the one is in the other.
-        known = volume + tiles
         return Range(
-            low=known + classes.low + merged.low,
-            expected=known + classes.expected + merged.expected,
-            high=known + classes.high + merged.high,
+            low=known + classes.low + merged * results.low,
+            expected=known + classes.expected + merged * results.expected,
+            high=known + classes.high + merged * results.high,
         )
 
 
 def _step(step: Step, pieces: int, seconds: Range, basis: str) -> StepForecast:
     return StepForecast(step=step, pieces=pieces, hours=seconds.times(1 / 3600), basis=basis)
-
-
-def _batches(plan: Plan, tiles: list[Tile]) -> int:
-    """The batches that hold any of these tiles."""
-    return len({tile.index // plan.batch_size for tile in tiles})

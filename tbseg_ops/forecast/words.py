@@ -1,6 +1,22 @@
-"""Hours and bytes as people read them."""
+"""A forecast in words: for terminals, logs and the question whether a run may go on."""
 
-from tbseg_ops.forecast.model import Range
+from tbseg_ops.forecast.model import Forecast, Range
+
+
+def summary(found: Forecast) -> list[str]:
+    """A forecast in a few lines for people."""
+    return [
+        f"{'':9} {'pieces':>8} {'expected':>10}   nine times out of ten",
+        *(
+            f"{step.step:9} {step.pieces:8,} {duration(step.hours.expected):>10}   "
+            f"{between(step.hours):24} {step.basis}"
+            for step in found.steps
+        ),
+        f"{'in all':9} {'':8} {duration(found.hours.expected):>10}   {between(found.hours)}",
+        f"{'disk':9} {'':8} {size(found.disk.expected):>10}   "
+        f"{size(found.disk.low)} to {size(found.disk.high)}",
+        f"{'memory':9} {'':8} {size(found.memory):>10}   for each of {found.workers} worker(s)",
+    ]
 
 
 def duration(hours: float) -> str:

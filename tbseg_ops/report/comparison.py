@@ -36,13 +36,11 @@ def compared(folder: RunFolder, records: Sequence[Record]) -> list[Comparison]:
     found = []
     made = folder.forecast_file.stat().st_mtime
     ledger = folder.records("classify")
-    ends = {
-        r.name: ledger.path(r.name).stat().st_mtime
-        for r in records
-        if r.attempts == 1 and r.seconds > 0
-    }
     later = [
-        (ends[r.name] - r.seconds, ends[r.name]) for r in records if ends.get(r.name, 0) > made
+        (end - record.seconds, end)
+        for record in records
+        if record.attempts == 1 and record.seconds > 0
+        if (end := ledger.path(record.name).stat().st_mtime) > made
     ]
     if later:
         seconds = max(end for _, end in later) - min(begin for begin, _ in later)

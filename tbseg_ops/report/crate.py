@@ -18,7 +18,7 @@ from tbseg_ops.report.entities import Entities, uri_of
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.records import Record, Step, sha256_of
 
-Done = Mapping[Step, Sequence[Record]]
+RecordsByStep = Mapping[Step, Sequence[Record]]
 
 _PROFILES = (
     ("https://w3id.org/ro/wfrun/process/0.5", "Process Run Crate", "0.5"),
@@ -37,7 +37,7 @@ _PARAMETERS = (
 _JSON, _HDF5 = "application/json", "application/x-hdf5"
 
 
-def crate_of(folder: RunFolder, done: Done, verified: bool) -> bytes:
+def crate_of(folder: RunFolder, done: RecordsByStep, verified: bool) -> bytes:
     """The content of ``ro-crate-metadata.json`` for a merged run whose report is written.
 
     ``done``: the records of each step.
@@ -134,7 +134,7 @@ def _inputs(entities: Entities, folder: RunFolder) -> dict[Any, Any]:
     return found
 
 
-def _outputs(entities: Entities, folder: RunFolder, done: Done) -> dict[Any, Any]:
+def _outputs(entities: Entities, folder: RunFolder, done: RecordsByStep) -> dict[Any, Any]:
     """Formal parameter to entity: the merged file and the report."""
     (merged,) = done["merge"]
     labels = ", ".join(folder.plan.classifier.labels)
@@ -157,7 +157,7 @@ def _outputs(entities: Entities, folder: RunFolder, done: Done) -> dict[Any, Any
     }
 
 
-def _workflow(entities: Entities, folder: RunFolder, done: Done) -> Any:
+def _workflow(entities: Entities, folder: RunFolder, done: RecordsByStep) -> Any:
     """The plan, and the programs that carried it out."""
     spec, digest = folder.plan.spec, sha256_of(folder.plan_file)
     where = "https://www.ilastik.org/" if spec.engine == "ilastik" else f"#engine-{spec.engine}"
@@ -182,7 +182,7 @@ def _workflow(entities: Entities, folder: RunFolder, done: Done) -> Any:
     return workflow
 
 
-def _usage(entities: Entities, done: Done) -> list[Any]:
+def _usage(entities: Entities, done: RecordsByStep) -> list[Any]:
     """The machines, and the working time of each step over all workers."""
     hosts = sorted({record.host for records in done.values() for record in records})
     return [

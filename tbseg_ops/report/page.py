@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from tbseg_ops import __version__
 from tbseg_ops.forecast.model import stored_forecast
-from tbseg_ops.geometry import Box, Index
+from tbseg_ops.geometry import Box
 from tbseg_ops.hdf5.image import opened
 from tbseg_ops.report.comparison import compared
-from tbseg_ops.report.crate import Done
+from tbseg_ops.report.crate import RecordsByStep
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.outputs import LABELS, encoded
 from tbseg_ops.run.raw import read_volume
@@ -24,7 +24,7 @@ _VIEW = 640  # voxels a side of the part that is pictured, at full resolution
 _OVERLAY = 0.45
 
 
-def page_of(folder: RunFolder, done: Done, state: Status) -> bytes:
+def page_of(folder: RunFolder, done: RecordsByStep, state: Status) -> bytes:
     """The HTML of ``report.html`` for a merged run; ``done``: the records of each step."""
     page = _environment().get_template("report.html.jinja").render(_facts(folder, done, state))
     # A folder's name need not be UTF-8: what is not is shown escaped.
@@ -41,7 +41,7 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _facts(folder: RunFolder, done: Done, state: Status) -> dict[str, object]:
+def _facts(folder: RunFolder, done: RecordsByStep, state: Status) -> dict[str, object]:
     plan, records = folder.plan, done["classify"]
     passport = plan.classifier
     counts = [sum(n) for n in zip(*(r.counts for r in records), strict=True)]
@@ -82,7 +82,7 @@ def _facts(folder: RunFolder, done: Done, state: Status) -> dict[str, object]:
     }
 
 
-def _steps(done: Done) -> list[dict[str, object]]:
+def _steps(done: RecordsByStep) -> list[dict[str, object]]:
     """Pieces of each step, and the summed working seconds of those made here, over all workers."""
     return [
         {
@@ -103,7 +103,8 @@ def _views(folder: RunFolder, colors: list[tuple[int, int, int]]) -> list[dict[s
     for title, axis in (("z (y down, x right)", 0), ("y (z down, x right)", 1)):
         if shape[axis] == 1 or min(n for a, n in enumerate(shape) if a != axis) < 2:
             continue
-        box = _middle(shape, axis)
+        z, y, x = (1 if a == axis else _VIEW for a in range(3))
+        box = Box.middle(shape, (z, y, x))
         raw = read_volume(folder, box, box).raw[..., 0].squeeze(axis)
         with opened(folder.segmentation_file) as file:
             labels = file[LABELS][box.slices].squeeze(axis)
@@ -118,16 +119,6 @@ def _views(folder: RunFolder, colors: list[tuple[int, int, int]]) -> list[dict[s
             }
         )
     return views
-
-
-def _middle(shape: Index, axis: int) -> Box:
-    """A plane through the middle, at most ``_VIEW`` voxels a side."""
-    lo, hi = [], []
-    for a, n in enumerate(shape):
-        side = 1 if a == axis else min(n, _VIEW)
-        lo.append((n - side) // 2)
-        hi.append((n - side) // 2 + side)
-    return Box((lo[0], lo[1], lo[2]), (hi[0], hi[1], hi[2]))
 
 
 def _stretched(raw: NDArray[np.generic]) -> NDArray[np.float32]:

@@ -8,15 +8,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tbseg_ops.geometry import Box, Tile
-from tbseg_ops.run import Inputs, Plan, Record, RunFolder
+from tbseg_ops.run import Plan, Record, RunFolder
+from tbseg_ops.run.differences import Basis, why_classes, why_raw
 from tbseg_ops.run.finish import How
 from tbseg_ops.run.keys import WHOLE, merge_key
 from tbseg_ops.run.prediction import is_derivable
 from tbseg_ops.run.records import Step
 from tbseg_ops.run.takeover import Found, find, recorded
 from tbseg_ops.stored import Stored
-
-FIRST = "nothing was computed before"
 
 
 class StepLeft(Stored):
@@ -58,25 +57,26 @@ def work_left(
     ``before``: the plan that this folder had before; it explains what its own pieces lack.
     ``fates``: those of ``survey``, where they are known already.
     """
-    olds = [_Old(folder, before, folder.stored_inputs())] if before is not None else []
-    for run in folder.earlier:
-        old = run.stored_plan()
-        if old is not None:
-            olds.append(_Old(run, old, run.stored_inputs()))
+    now, old = Basis.of(folder.plan, folder.inputs), None
+    if before is not None:
+        old = Basis.of(before, folder.stored_inputs())
+    else:
+        planned = ((run, plan) for run in folder.earlier if (plan := run.stored_plan()))
+        old = next((Basis.of(plan, run.stored_inputs()) for run, plan in planned), None)
     ingest, split, classify = _Tally("ingest"), _Tally("split"), _Tally("classify")
     for slab in folder.plan.slabs:
         key = folder.plan.slab_key(folder.inputs, slab)
         box = Box((slab.z0, 0, 0), (slab.z1, *folder.plan.volume.shape[1:]))
         how = _how(folder, "ingest", slab.name, key)
-        ingest.add(how, box, "" if how != "computed" else _why_raw(folder, olds, None, box))
-    why_classes = _why_classes(folder, olds)
+        ingest.add(how, box, "" if how != "computed" else why_raw(old, now, box, False))
+    classes_reason = why_classes(old, now)
     for fate in survey(folder) if fates is None else fates:
         box = fate.tile.box
         if fate.known:
             split.add(fate.cut, box, "its file is not there any more")
-            classify.add(fate.classes, box, why_classes)
+            classify.add(fate.classes, box, classes_reason)
         else:
-            reason = _why_raw(folder, olds, fate.tile, box)
+            reason = why_raw(old, now, box, True)
             split.add(fate.cut, box, reason)
             classify.add(fate.classes, box, reason)
     lefts = tuple(tally.left() for tally in (ingest, split, classify))
@@ -106,15 +106,6 @@ def _is_merged(folder: RunFolder) -> bool:
     own = folder.records("classify")
     records = [record for tile in folder.plan.grid if (record := own.peek(tile.name)) is not None]
     return _how(folder, "merge", WHOLE, merge_key(folder.plan, records)) == "here"
-
-
-@dataclass(frozen=True)
-class _Old:
-    """A run to compare with, as it was planned."""
-
-    run: RunFolder
-    plan: Plan
-    inputs: Inputs | None
 
 
 class _Tally:
@@ -173,55 +164,3 @@ def _content(folder: RunFolder, tile: Tile, key: str) -> str | None:
         return own.content
     known = next(recorded(folder, "split", tile.name, key), None)
     return None if known is None else known.record.content
-
-
-def _why_raw(folder: RunFolder, olds: list[_Old], tile: Tile | None, box: Box) -> str:
-    """Why the voxels of a slab or of a tile (with its halo, ``box``) are not those of before."""
-    if not olds:
-        return FIRST
-    old = olds[0]
-    plan, inputs = folder.plan, folder.inputs
-    z0, z1 = box.lo[0], box.hi[0]
-    if old.plan.volume.shape[1:] != plan.volume.shape[1:] or (
-        old.plan.volume.dtype != plan.volume.dtype
-    ):
-        return "the slices have another shape or dtype"
-    if tile is not None and (
-        old.plan.grid_model.core != plan.grid_model.core
-        or old.plan.grid_model.halo != plan.grid_model.halo
-    ):
-        return "the tiles have another size or halo"
-    if old.plan.volume.shape[0] < z1:
-        return "slices were added behind the end"
-    if old.inputs is None:
-        return "the earlier list of inputs cannot be read"
-    if old.inputs.fingerprints[z0:z1] != inputs.fingerprints[z0:z1]:
-        return "slices were replaced, added or removed"
-    if old.plan.volume.shape[0] != plan.volume.shape[0]:
-        return "the volume ends elsewhere"
-    if old.inputs.mask_fingerprints[z0:z1] != inputs.mask_fingerprints[z0:z1]:
-        return "the mask was changed"
-    if old.plan.spec.split != plan.spec.split:
-        return "sub-volumes are stored in another way"
-    return "it was not done, or its file is not there any more"
-
-
-def _why_classes(folder: RunFolder, olds: list[_Old]) -> str:
-    """Why a tile of the same voxels is classified again."""
-    if not olds:
-        return FIRST
-    old, plan = olds[0].plan, folder.plan
-    if old.classifier.digest != plan.classifier.digest:
-        return "the classifier was trained again"
-    if (old.spec.engine, old.engine_version) != (plan.spec.engine, plan.engine_version):
-        return "the engine is another one"
-    if old.grid_model.chunk != plan.grid_model.chunk:
-        return "the tiles have another size or halo"
-    if _outputs(old) != _outputs(plan):
-        return "the new outputs need what was not kept"
-    return "it was not done, or its file is not there any more"
-
-
-def _outputs(plan: Plan) -> tuple[object, ...]:
-    spec = plan.spec
-    return spec.output, plan.probability_labels, spec.probability_dtype

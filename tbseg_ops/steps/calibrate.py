@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 
 import numpy as np
 
-from tbseg_ops.forecast.speeds import spread
 from tbseg_ops.geometry import Box, Index
 from tbseg_ops.run import Alone, Plan, RunFolder, Team
 from tbseg_ops.run.finish import Done
@@ -68,6 +68,22 @@ def chosen(plan: Plan, count: int) -> list[int]:
     return [(z * ny + y) * nx + x for z, y, x in spread(grid.counts, count)]
 
 
+def spread(counts: Index, number: int) -> list[Index]:
+    """``number`` different positions in a grid of ``counts``, far from each other on each axis.
+
+    The points 1/2 + k (g⁻¹, g⁻², g⁻³) mod 1 with g⁴ = g + 1 (Roberts, The unreasonable
+    effectiveness of quasirandom sequences, 2018). At most as many as there are positions.
+    """
+    g = 1.2207440846057596
+    found: dict[Index, None] = {}
+    number, k = min(number, prod(counts)), 0
+    while len(found) < number:
+        z, y, x = (int((0.5 + k * g**-axis) % 1 * n) for axis, n in enumerate(counts, start=1))
+        found[z, y, x] = None
+        k += 1
+    return list(found)
+
+
 @dataclass(frozen=True)
 class _Warm:
     """Work that finds its process ready."""
@@ -90,7 +106,7 @@ def _warm_up(place: Workplace, threads: int) -> None:
     plan = place.folder.plan
     if plan.spec.engine != "native":
         return
-    core = _middle(plan.volume.shape)
+    core = Box.middle(plan.volume.shape, (_SIDE, _SIDE, _SIDE))
     box = core.grown(plan.grid.halo, plan.volume.shape)
     noise = np.random.default_rng(0).integers(0, 100, (*box.shape, plan.volume.channels))
     engine = place.engine(threads)
@@ -99,9 +115,3 @@ def _warm_up(place: Workplace, threads: int) -> None:
         engine.predict(raw, inner)
     else:
         engine.predict_labels(raw, inner)
-
-
-def _middle(shape: Index) -> Box:
-    lo = [max(0, (n - _SIDE) // 2) for n in shape]
-    z, y, x = (min(n, low + _SIDE) for n, low in zip(shape, lo, strict=True))
-    return Box((lo[0], lo[1], lo[2]), (z, y, x))

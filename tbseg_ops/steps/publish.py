@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from tbseg_ops.report.crate import Done, crate_of
+from tbseg_ops.report.crate import RecordsByStep, crate_of
 from tbseg_ops.report.page import page_of
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.keys import WHOLE
@@ -50,7 +50,7 @@ def publish(*, run: Path, progress: Progress = silent) -> Published:
     )
 
 
-def _done(folder: RunFolder, records: list[Record]) -> Done:
+def _done(folder: RunFolder, records: list[Record]) -> RecordsByStep:
     """The records of each step; ``records`` are those of classify."""
     return {
         "ingest": _of(folder, "ingest", [s.name for s in folder.plan.slabs]),

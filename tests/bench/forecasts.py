@@ -11,7 +11,7 @@ from statistics import fmean
 import numpy as np
 
 from tbseg_ops.forecast.model import Range
-from tbseg_ops.forecast.speeds import Sample, Speeds, time_for
+from tbseg_ops.forecast.replay import Sample, time_for
 
 VOXELS = 256**3
 _SEEN = 3  # hosts, where they are not known by name
@@ -93,7 +93,7 @@ def drawn(case: Case, random: np.random.Generator) -> tuple[Range, float]:
     asked = places if case.named else {"a pod": sum(case.places)}
     left = case.tiles - len(samples)
     units = -(-left // case.batch)
-    forecast = time_for(Speeds.of(samples), asked, units, float(left * VOXELS), left)
+    forecast = time_for(samples, asked, units, float(left * VOXELS), left)
     drift = {host: float(np.exp(random.normal(0, case.drift))) for host in hosts}
     return forecast, _run(case, places, {h: rates[h] * drift[h] for h in hosts}, left, random)
 

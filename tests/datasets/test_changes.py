@@ -9,9 +9,9 @@ import pytest
 
 from tbseg_ops import datasets, steps
 from tbseg_ops.datasets import Dataset, Runs
-from tbseg_ops.datasets.changes import slice_changes
 from tbseg_ops.engines import contract as engine
 from tbseg_ops.errors import InputError
+from tbseg_ops.run.differences import slice_changes
 from tests.runs import VESSELS, spec_of, stack, through
 from tests.synthetic import write_page
 

@@ -9,9 +9,10 @@ import typer
 
 from tbseg_ops import forecast, steps
 from tbseg_ops.cli import forecast as options
-from tbseg_ops.forecast import Crew
-from tbseg_ops.forecast.measured import pause_of, work_of
+from tbseg_ops.forecast import Workforce
 from tbseg_ops.forecast.model import Range, stored_forecast
+from tbseg_ops.forecast.samples import pause_of, work_of
+from tbseg_ops.forecast.words import duration
 from tbseg_ops.report.comparison import compared
 from tbseg_ops.run import RunFolder
 from tbseg_ops.steps.calibrate import chosen
@@ -114,7 +115,7 @@ def test_the_time_of_a_calibrated_tile_is_its_own(new, monkeypatch):
 
 
 def test_nothing_measured(new):
-    found = forecast.forecast(run=new, crew=Crew(2))
+    found = forecast.forecast(run=new, workforce=Workforce(2))
     classify = found.of("classify")
     assert (found.tiles, classify.pieces, found.basis) == (TILES, TILES, "no tile measured yet")
     assert classify.hours.high == pytest.approx(16 * classify.hours.low)
@@ -132,7 +133,7 @@ def test_nothing_measured(new):
 def test_measured_tiles(run, seconds, basis):
     """Their rate, for what is left, over the workers."""
     folder = measured(run, seconds)
-    found = forecast.forecast(run=run, crew=Crew(1))
+    found = forecast.forecast(run=run, workforce=Workforce(1))
     grid = folder.plan.grid
     done = sum(work_of(folder.plan, grid[i]) for i in range(len(seconds)))
     left = sum(work_of(folder.plan, tile) for tile in grid) - done
@@ -141,14 +142,14 @@ def test_measured_tiles(run, seconds, basis):
     assert found.tiles == TILES - len(seconds)
     assert found.of("classify").hours.expected * 3600 == pytest.approx(expected + 2, rel=0.01)
     # One batch to each of many workers; those of finished tiles cost their pause all the same.
-    more = forecast.forecast(run=run, crew=Crew(100, pause=3.0, batches=True))
+    more = forecast.forecast(run=run, workforce=Workforce(100, pause=3.0, batches=True))
     each = expected / found.tiles + 3 + len(seconds) * 3 / 100
     assert more.of("classify").hours.expected * 3600 == pytest.approx(each, rel=0.02)
 
 
 def test_an_adopted_file_was_not_measured(run):
     measured(run, [0, 5, 7])
-    assert forecast.forecast(run=run, crew=Crew(1)).basis == "2 tiles on 1 host"
+    assert forecast.forecast(run=run, workforce=Workforce(1)).basis == "2 tiles on 1 host"
 
 
 def test_a_slow_host_counts_by_its_places(run):
@@ -158,15 +159,17 @@ def test_a_slow_host_counts_by_its_places(run):
         ledger.put(ledger.get(tile.name).model_copy(update={"host": "b", "seconds": 9.0}))
     hours = {}
     for host in ("a", "b", "new"):
-        crew = Crew(9, slots={host: 1}, batches=True)  # workers: what the slots are
-        hours[host] = forecast.forecast(run=run, crew=crew).of("classify").hours
+        workforce = Workforce(9, slots={host: 1}, batches=True)  # workers: what the slots are
+        hours[host] = forecast.forecast(run=run, workforce=workforce).of("classify").hours
     assert hours["a"].expected < hours["new"].expected < hours["b"].expected
     assert hours["new"].high / hours["new"].low > hours["a"].high / hours["a"].low
 
 
 def test_records_of_an_earlier_run_count(run, new):
     measured(run, [5] * TILES)
-    found = forecast.forecast(run=new, crew=Crew(1), earlier=(new.parent / "nothing", run))
+    found = forecast.forecast(
+        run=new, workforce=Workforce(1), earlier=(new.parent / "nothing", run)
+    )
     assert found.basis == "8 tiles on 1 host, records of run among them"
     assert found.of("classify").hours.expected * 3600 == pytest.approx(5 * TILES + 2, rel=0.01)
     assert [s.basis for s in found.steps if s.step == "merge"] == ["measured before"]
@@ -178,19 +181,19 @@ def test_a_run_with_another_classifier_says_nothing(run, new):
     plan = json.loads(old.plan_file.read_text())
     plan["classifier"]["digest"] = "0" * 64
     old.plan_file.write_text(json.dumps(plan))
-    found = forecast.forecast(run=new, crew=Crew(1), earlier=(run,))
+    found = forecast.forecast(run=new, workforce=Workforce(1), earlier=(run,))
     assert found.basis == "no tile measured yet"
 
 
 def test_with_nothing_left_the_forecast_stays(run):
     """It is the one that the report compares."""
     measured(run, [5, 6])
-    made = forecast.forecast(run=run, crew=Crew(1))
+    made = forecast.forecast(run=run, workforce=Workforce(1))
     through(run, until="classify")
-    later = forecast.forecast(run=run, crew=Crew(1))
+    later = forecast.forecast(run=run, workforce=Workforce(1))
     assert (later.tiles, later.of("classify").hours.high) == (0, 0)
     assert stored_forecast(RunFolder(run)) == made
-    again = forecast.forecast(run=run, crew=Crew(1), tiles=("z000_y000_x001",))
+    again = forecast.forecast(run=run, workforce=Workforce(1), tiles=("z000_y000_x001",))
     assert again.tiles == 1
     assert stored_forecast(RunFolder(run)) == again
 
@@ -198,7 +201,7 @@ def test_with_nothing_left_the_forecast_stays(run):
 def test_sizes_are_those_of_the_measured_files(run):
     folder = measured(run, [5] * 4)
     records = [folder.records("classify").get(folder.plan.grid[i].name) for i in range(4)]
-    found = forecast.forecast(run=run, crew=Crew(1))
+    found = forecast.forecast(run=run, workforce=Workforce(1))
     left = 1 - sum(folder.plan.grid[i].core.size for i in range(4)) / (37 * 45 * 53)
     whole = sum(r.size for r in records) / (1 - left)
     assert found.results.expected == pytest.approx(2 * whole, rel=0.01)
@@ -207,7 +210,7 @@ def test_sizes_are_those_of_the_measured_files(run):
 
 def test_the_report_compares(run):
     measured(run, [0.2] * 3)
-    made = forecast.forecast(run=run, crew=Crew(1))
+    made = forecast.forecast(run=run, workforce=Workforce(1))
     through(run)
     folder = RunFolder(run)
     records = [folder.records("classify").get(tile.name) for tile in folder.plan.grid]
@@ -236,7 +239,7 @@ def test_no_forecast_that_can_be_read_is_none(run, damage):
 
 
 def test_a_forecast_of_another_plan_does_not_count(finished, run):
-    forecast.forecast(run=run, crew=Crew(1))
+    forecast.forecast(run=run, workforce=Workforce(1))
     assert stored_forecast(RunFolder(run)) is not None
     planned_again = RunFolder(run).stored_spec().model_copy(update={"output": "intensity"})
     steps.plan(spec=planned_again, run=run, update=True)
@@ -286,4 +289,4 @@ def test_slots_of_a_host_that_has_two_names_add_up():
     [(0, "0.0 s"), (0.01, "36.0 s"), (0.1, "6.0 min"), (3, "3.0 h"), (100, "4.2 d")],
 )
 def test_durations(hours, text):
-    assert options.duration(hours) == text
+    assert duration(hours) == text

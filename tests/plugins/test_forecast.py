@@ -99,9 +99,10 @@ def approve(finished, tmp_path):
 
 @pytest.fixture
 def forecast(approve, tmp_path):
-    from tbseg_ops.forecast import Crew, forecast
+    from tbseg_ops.forecast import Workforce
+    from tbseg_ops.forecast import forecast as forecast_of
 
-    return forecast(run=tmp_path / "run", crew=Crew(2))
+    return forecast_of(run=tmp_path / "run", workforce=Workforce(2))
 
 
 @pytest.mark.parametrize("hours", ["", "1", "0.5"])

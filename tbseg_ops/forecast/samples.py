@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean, median
 
 from tbseg_ops.errors import TbsegError
-from tbseg_ops.forecast.speeds import Sample
+from tbseg_ops.forecast.replay import Sample
 from tbseg_ops.geometry import Tile
 from tbseg_ops.run import Plan, Record, RunFolder
 from tbseg_ops.run.records import Step
@@ -69,24 +69,21 @@ def pause_of(folder: RunFolder, workers: int) -> float | None:
     files): the median gap between two of them. None where fewer than four were cut here.
     """
     plan, ledger = folder.plan, folder.records("split")
-    ended: dict[int, float] = {}
-    works: dict[int, float] = {}
+    ended, worked = [], []
     step = max(1, plan.batches // _BATCHES)
     for number in range(0, plan.batches, step):
-        for tile in plan.batch(number):
-            record = ledger.peek(tile.name)
-            if record is not None and record.kept and not record.origin:
-                at = ledger.path(tile.name).stat().st_mtime
-                ended[number] = max(at, ended.get(number, 0.0))
-                works[number] = works.get(number, 0.0) + record.seconds
+        found = [ledger.peek(tile.name) for tile in plan.batch(number)]
+        cut = [record for record in found if record and record.kept and not record.origin]
+        if cut:
+            ended.append(max(ledger.path(record.name).stat().st_mtime for record in cut))
+            worked.append(sum(record.seconds for record in cut))
     if len(ended) < _FEW:
         return None
-    times = sorted(ended.values())
-    gap = median(later - sooner for sooner, later in pairwise(times)) / step
-    return min(_LONGEST, max(0.0, gap * min(workers, len(ended)) - mean(works.values())))
+    gap = median(later - sooner for sooner, later in pairwise(sorted(ended))) / step
+    return min(_LONGEST, max(0.0, gap * min(workers, len(ended)) - mean(worked)))
 
 
-def classified_like(plan: Plan, path: Path) -> RunFolder | None:
+def similar_run(plan: Plan, path: Path) -> RunFolder | None:
     """An earlier run, if its tiles took what this plan's will; None also if it cannot be read."""
     try:
         folder = RunFolder(path)
