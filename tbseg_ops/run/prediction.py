@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbseg_ops.errors import IntegrityError
-from tbseg_ops.geometry import Tile
 from tbseg_ops.hdf5.image import opened
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.outputs import LABELS, encoded
-from tbseg_ops.run.takeover import Found
+from tbseg_ops.run.piece import Piece
+from tbseg_ops.run.state import Found, records_of
 
 
 @dataclass(frozen=True)
@@ -30,33 +30,27 @@ class Prediction:
     maps: dict[int, NDArray[np.generic]]
 
 
-def earlier_prediction(
-    folder: RunFolder, tile: Tile, predicted: str
-) -> tuple[Prediction, int] | None:
-    """What was computed for a tile under that identity (``Plan.predicted_key``), if all is there.
+def earlier_prediction(folder: RunFolder, piece: Piece) -> tuple[Prediction, int] | None:
+    """What was computed for a tile under the identity ``piece.predicted``, if all is there.
 
     From the class file of this run's earlier plan, or of an earlier run; with the number of raw
     values that are not finite. Files that are not as recorded are passed over.
     """
-    for found in _of_identity(folder, tile, predicted):
+    for found in _of_identity(folder, piece):
         prediction = _read(folder, found) if found.is_intact else None
         if prediction is not None:
             return prediction, found.record.not_finite
     return None
 
 
-def is_derivable(folder: RunFolder, tile: Tile, predicted: str) -> bool:
+def is_derivable(folder: RunFolder, piece: Piece) -> bool:
     """Whether ``earlier_prediction`` would find one; no file is digested."""
-    return any(
-        found.is_there and _holds(folder, found) for found in _of_identity(folder, tile, predicted)
-    )
+    return any(found.is_there and _holds(folder, found) for found in _of_identity(folder, piece))
 
 
-def _of_identity(folder: RunFolder, tile: Tile, predicted: str) -> Iterator[Found]:
-    for run in (folder, *folder.earlier):
-        record = run.records("classify").peek(tile.name)
-        if record is not None and record.predicted == predicted:
-            yield Found(run, record)
+def _of_identity(folder: RunFolder, piece: Piece) -> Iterator[Found]:
+    found = records_of(folder, "classify", piece.name)
+    return (f for f in found if f.record.predicted == piece.predicted)
 
 
 def _holds(folder: RunFolder, found: Found) -> bool:

@@ -8,12 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tbseg_ops.geometry import Box, Tile
-from tbseg_ops.run import Inputs, Plan, Record, RunFolder
-from tbseg_ops.run.finish import How
-from tbseg_ops.run.keys import WHOLE, merge_key
+from tbseg_ops.run import Inputs, Plan, RunFolder
 from tbseg_ops.run.prediction import is_derivable
 from tbseg_ops.run.records import Step
-from tbseg_ops.run.takeover import Found, find, recorded
+from tbseg_ops.run.state import How, how, merged_file, own_classes, recorded
 from tbseg_ops.stored import Stored
 
 FIRST = "nothing was computed before"
@@ -65,10 +63,9 @@ def work_left(
             olds.append(_Old(run, old, run.stored_inputs()))
     ingest, split, classify = _Tally("ingest"), _Tally("split"), _Tally("classify")
     for slab in folder.plan.slabs:
-        key = folder.plan.slab_key(folder.inputs, slab)
-        box = Box((slab.z0, 0, 0), (slab.z1, *folder.plan.volume.shape[1:]))
-        how = _how(folder, "ingest", slab.name, key)
-        ingest.add(how, box, "" if how != "computed" else _why_raw(folder, olds, None, box))
+        box = folder.plan.slab_box(slab)
+        found = how(folder, folder.slab(slab))
+        ingest.add(found, box, "" if found != "computed" else _why_raw(folder, olds, None, box))
     why_classes = _why_classes(folder, olds)
     for fate in survey(folder) if fates is None else fates:
         box = fate.tile.box
@@ -80,7 +77,10 @@ def work_left(
             split.add(fate.cut, box, reason)
             classify.add(fate.classes, box, reason)
     lefts = tuple(tally.left() for tally in (ingest, split, classify))
-    return WorkLeft(steps=lefts, merged=lefts[2].here == lefts[2].total and _is_merged(folder))
+    merged = lefts[2].here == lefts[2].total and (
+        merged_file(folder, [own_classes(folder, tile) for tile in folder.plan.grid]) is not None
+    )
+    return WorkLeft(steps=lefts, merged=merged)
 
 
 @dataclass(frozen=True)
@@ -99,13 +99,6 @@ class Fate:
 def survey(folder: RunFolder) -> Iterator[Fate]:
     """Of each tile of the plan of ``folder``, from the records of this run and of earlier ones."""
     return (_fate(folder, tile) for tile in folder.plan.grid)
-
-
-def _is_merged(folder: RunFolder) -> bool:
-    """Whether the merged file is there, if all tiles are."""
-    own = folder.records("classify")
-    records = [record for tile in folder.plan.grid if (record := own.peek(tile.name)) is not None]
-    return _how(folder, "merge", WHOLE, merge_key(folder.plan, records)) == "here"
 
 
 @dataclass(frozen=True)
@@ -145,34 +138,17 @@ class _Tally:
 
 def _fate(folder: RunFolder, tile: Tile) -> Fate:
     """A sub-volume is not cut where the classes are there."""
-    key = folder.plan.split_key(folder.inputs, tile)
-    content = _content(folder, tile, key)
-    if content is None:
+    sub_volume = folder.sub_volume(tile)
+    known = next(recorded(folder, sub_volume), None)
+    if known is None:
         return Fate(tile, "computed", "computed", False)
-    cut = _how(folder, "split", tile.name, key)
-    classes = _how(folder, "classify", tile.name, folder.plan.classify_key(content, tile))
+    piece = folder.classes(tile, known.record.content)
+    cut, classes = how(folder, sub_volume), how(folder, piece)
     if classes == "computed":
-        predicted = folder.plan.predicted_key(content, tile)
-        classes = "derived" if is_derivable(folder, tile, predicted) else classes
-    if cut == "computed" and classes in ("here", "taken"):
+        classes = "derived" if is_derivable(folder, piece) else classes
+    elif cut == "computed":
         cut = classes
     return Fate(tile, cut, classes, True)
-
-
-def _how(folder: RunFolder, step: Step, name: str, key: str) -> How:
-    """Whether a piece is here, can be taken over, or must be computed."""
-    own = folder.records(step).peek(name)
-    if own is not None and own.key == key and Found(folder, own).is_there:
-        return "here"
-    return "computed" if find(folder, step, name, key) is None else "taken"
-
-
-def _content(folder: RunFolder, tile: Tile, key: str) -> str | None:
-    own: Record | None = folder.records("split").peek(tile.name)
-    if own is not None and own.key == key:
-        return own.content
-    known = next(recorded(folder, "split", tile.name, key), None)
-    return None if known is None else known.record.content
 
 
 def _why_raw(folder: RunFolder, olds: list[_Old], tile: Tile | None, box: Box) -> str:

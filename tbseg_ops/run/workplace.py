@@ -1,12 +1,10 @@
 """What a worker process opens once and then uses for all of its pieces."""
 
-import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from tbseg_ops.classifier import read_passport
-from tbseg_ops.engines import Engine, load_engine
+from tbseg_ops.engines import ClassifierChangedError, Engine, load_engine
 from tbseg_ops.errors import ConfigError
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.plan import Plan
@@ -23,7 +21,7 @@ class Workplace:
 
     @classmethod
     def of(cls, folder: RunFolder) -> "Workplace":
-        return cls(folder.path, hashlib.sha256(folder.plan.to_bytes()).hexdigest())
+        return cls(folder.path, folder.plan.digest)
 
     @property
     def folder(self) -> RunFolder:
@@ -46,11 +44,7 @@ class Workplace:
 def _folder(place: Workplace) -> RunFolder:
     folder = RunFolder(place.path)
     if Workplace.of(folder) != place:
-        raise ConfigError(
-            "the plan of this run was changed while the work was going on",
-            file=folder.plan_file,
-            mend="give the command again: it will follow the new plan",
-        )
+        raise folder.plan_changed()
     return folder
 
 
@@ -67,22 +61,28 @@ def _engine(place: Workplace, threads: int) -> Engine:
 
 def engine_of(plan: Plan, threads: int) -> Engine:
     """The engine of a plan; ConfigError if it or the classifier is not what was planned."""
-    passport = read_passport(here(plan.spec.classifier))
-    _same("the classifier", passport.digest, plan.classifier.digest, plan.spec.classifier)
-    engine = load_engine(
-        plan.spec.engine, passport, volume_shape=plan.volume.shape, threads=threads
-    )
-    _same(f"the version of engine {engine.name}", engine.version, plan.engine_version, None)
+    passport = plan.classifier.model_copy(update={"path": here(plan.spec.classifier)})
+    try:
+        engine = load_engine(
+            plan.spec.engine, passport, volume_shape=plan.volume.shape, threads=threads
+        )
+    except ClassifierChangedError as error:
+        file = plan.spec.classifier
+        raise _not_planned("the classifier", passport.digest, error.found, file) from error
+    if engine.version != plan.engine_version:
+        what = f"the version of engine {engine.name}"
+        raise _not_planned(what, plan.engine_version, engine.version)
     return engine
 
 
-def _same(what: str, found: str, planned: str, file: str | None) -> None:
-    if found != planned:
-        raise ConfigError(
-            f"{what} is not the one that the plan was made with",
-            file=file,
-            expected=planned,
-            found=found,
-            mend="make the plan again (tbseg plan, or the task plan); "
-            "then only what is affected is recomputed",
-        )
+def _not_planned(
+    what: str, expected: object, found: object, file: str | None = None
+) -> ConfigError:
+    return ConfigError(
+        f"{what} is not the one that the plan was made with",
+        file=file,
+        expected=expected,
+        found=found,
+        mend="make the plan again (tbseg plan, or the task plan); "
+        "then only what is affected is recomputed",
+    )

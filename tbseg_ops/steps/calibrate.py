@@ -1,20 +1,17 @@
 """calibrate: classify a few tiles of a run before all others, to know how long they take."""
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from tbseg_ops.forecast.speeds import spread
 from tbseg_ops.geometry import Box, Index
-from tbseg_ops.run import Alone, Plan, RunFolder, Team
-from tbseg_ops.run.finish import Done
-from tbseg_ops.run.result import Progress, StepResult, silent, told
+from tbseg_ops.run import Plan, RunFolder, Team
+from tbseg_ops.run.finish import Finished
+from tbseg_ops.run.result import Progress, StepResult, silent, work_through
 from tbseg_ops.run.workplace import Workplace
-from tbseg_ops.steps.classify import ClassifyTile
+from tbseg_ops.steps.classify import classify_tile
 
 COUNT = 3
 _SIDE = 16  # voxels of what is computed to have everything compiled and loaded
@@ -36,23 +33,11 @@ def calibrate(
     than half of the tiles, and none where that is one: such a run is its own calibration. ``part``
     (number, of how many): every so manieth of them, so that several hosts can share them.
     """
-    start, team = time.perf_counter(), team or Alone()
     folder = RunFolder(run)
     number, of = part
     wanted = chosen(folder.plan, count)[number::of]
-    place = Workplace.of(folder)
-    work = _Warm(place, threads, ClassifyTile(place, threads, force=False))
-    computed = done_now = 0
-    with folder.swept(team.is_root):
-        for done in team.map(work, wanted):
-            computed, done_now = computed + done.computed, done_now + 1
-            progress(done.record.name, told(done), done_now, len(wanted))
-    return StepResult(
-        step="calibrate",
-        computed=computed,
-        reused=done_now - computed,
-        seconds=round(time.perf_counter() - start, 3),
-    )
+    work = partial(_classify_warm, Workplace.of(folder), threads)
+    return work_through("calibrate", folder, wanted, work, team, progress)
 
 
 def chosen(plan: Plan, count: int) -> list[int]:
@@ -68,17 +53,9 @@ def chosen(plan: Plan, count: int) -> list[int]:
     return [(z * ny + y) * nx + x for z, y, x in spread(grid.counts, count)]
 
 
-@dataclass(frozen=True)
-class _Warm:
-    """Work that finds its process ready."""
-
-    place: Workplace
-    threads: int
-    work: Callable[[int], Done]
-
-    def __call__(self, index: int) -> Done:
-        _warm_up(self.place, self.threads)
-        return self.work(index)
+def _classify_warm(place: Workplace, threads: int, index: int) -> Finished:
+    _warm_up(place, threads)
+    return classify_tile(place, threads, False, index)
 
 
 @lru_cache(maxsize=1)

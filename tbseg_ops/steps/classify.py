@@ -1,8 +1,7 @@
 """classify: K class arrays per tile by the classifier's own forest; each tile done exactly once."""
 
-import time
-from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -13,12 +12,14 @@ from tbseg_ops.engines import Engine, hard_labels
 from tbseg_ops.errors import IntegrityError
 from tbseg_ops.geometry import Box, Tile
 from tbseg_ops.hdf5.image import content_of_arrays, count_not_finite, image_of, stamp
-from tbseg_ops.run import Alone, Plan, RunFolder, Team
-from tbseg_ops.run.finish import Done, Facts, How, Made, finish
+from tbseg_ops.run import Plan, RunFolder, Team
+from tbseg_ops.run.finish import Facts, Finished, Made, finish
 from tbseg_ops.run.outputs import LABELS, chunks_digest, create_outputs, encoded, raw_chunks
+from tbseg_ops.run.piece import Piece
 from tbseg_ops.run.prediction import Prediction, earlier_prediction
 from tbseg_ops.run.raw import SubVolume
-from tbseg_ops.run.result import Progress, StepResult, counted, silent, told
+from tbseg_ops.run.result import Progress, StepResult, silent, work_through
+from tbseg_ops.run.state import own_content
 from tbseg_ops.run.workplace import Workplace
 from tbseg_ops.steps.split import read_tile
 
@@ -38,90 +39,57 @@ def classify(
 
     The result is the same bytes for any number of workers and ``threads`` (of the engine).
     """
-    start, team = time.perf_counter(), team or Alone()
     folder = RunFolder(run)
     wanted = [tile.index for tile in folder.tiles(batch, tiles)]
-    work = ClassifyTile(Workplace.of(folder), threads, force=tiles is not None)
-    hows: Counter[How] = Counter()
-    with folder.swept(team.is_root):
-        for done in team.map(work, wanted):
-            hows[done.how] += 1
-            progress(done.record.name, told(done), hows.total(), len(wanted))
-    return counted("classify", hows, time.perf_counter() - start)
+    work = partial(classify_tile, Workplace.of(folder), threads, tiles is not None)
+    return work_through("classify", folder, wanted, work, team, progress)
 
 
-def wanted_key(folder: RunFolder, tile: Tile) -> str | None:
-    """The key that a tile's class file must have now; None if its raw voxels are not known yet."""
-    content = known_content(folder, tile)
-    return None if content is None else folder.plan.classify_key(content, tile)
+def classify_tile(place: Workplace, threads: int, force: bool, index: int) -> Finished:
+    """The class file of one tile, by its index in the grid."""
+    folder = place.folder
+    tile = folder.plan.grid[index]
+    part: SubVolume | None = None
+    content = own_content(folder, tile)
+    if content is None:
+        part, content = read_tile(folder, tile)
+    piece = folder.classes(tile, content)
+    return finish(
+        folder, piece, lambda: _make(place, threads, force, tile, piece, part), force=force
+    )
 
 
-def known_content(folder: RunFolder, tile: Tile) -> str | None:
-    """The digest of a tile's raw voxels, by the record of its sub-volume if there is one."""
-    record = folder.records("split").get(tile.name)
-    if record is None or record.key != folder.plan.split_key(folder.inputs, tile):
-        return None
-    return record.content
+def _make(
+    place: Workplace, threads: int, force: bool, tile: Tile, piece: Piece, part: SubVolume | None
+) -> Made:
+    """``part``: the tile's sub-volume, if it has been read already."""
+    folder, plan = place.folder, place.folder.plan
+    earlier = None if force else earlier_prediction(folder, piece)
+    if part is None and (earlier is None or plan.spec.output == "intensity"):
+        part = read_tile(folder, tile)[0]
+    core = tile.core.relative_to(tile.box.lo)
+    raw = None if part is None else part.raw[core.slices]
+    if earlier is None:
+        assert part is not None
+        prediction = predict(plan, place.engine(threads), part, core)
+        not_finite = count_not_finite(part.raw[core.slices])
+    else:
+        prediction, not_finite = earlier
+    arrays, counts = outputs(plan, prediction, raw, tile.name)
+    facts = Facts(content_of_arrays(arrays), "", counts, not_finite, piece.predicted)
 
+    def fill(file: h5py.File) -> None:
+        nonlocal facts
+        create_outputs(file, plan, tile.core.shape)
+        for name, array in arrays.items():
+            file[name][...] = array
+        file.flush()
+        facts = replace(facts, chunks=chunks_digest(raw_chunks(file, plan, tile.core, (0, 0, 0))))
+        stamp(file, key=piece.key, **asdict(facts))
+        stamp(file, core=[tile.core.lo, tile.core.hi])
 
-@dataclass(frozen=True)
-class ClassifyTile:
-    """The work on one tile, by its index in the grid; small to pickle."""
-
-    place: Workplace
-    threads: int
-    force: bool
-
-    def __call__(self, index: int) -> Done:
-        folder = self.place.folder
-        tile = folder.plan.grid[index]
-        part: SubVolume | None = None
-        content = known_content(folder, tile)
-        if content is None:
-            part, content = read_tile(folder, tile)
-        key = folder.plan.classify_key(content, tile)
-        return finish(
-            folder,
-            "classify",
-            tile.name,
-            key,
-            folder.classes_file(tile.name, key),
-            lambda: self._make(tile, key, content, part),
-            force=self.force,
-        )
-
-    def _make(self, tile: Tile, key: str, content: str, part: SubVolume | None) -> Made:
-        folder = self.place.folder
-        plan = folder.plan
-        predicted = plan.predicted_key(content, tile)
-        earlier = None if self.force else earlier_prediction(folder, tile, predicted)
-        with_raw = earlier is None or plan.spec.output == "intensity"
-        if with_raw and part is None:
-            part = read_tile(folder, tile)[0]
-        core = tile.core.relative_to(tile.box.lo)
-        if earlier is None:
-            assert part is not None
-            prediction = predict(plan, self.place.engine(self.threads), part, core)
-            not_finite = count_not_finite(part.raw[core.slices])
-        else:
-            prediction, not_finite = earlier
-        raw = None if part is None else part.raw[core.slices]
-        arrays, counts = outputs(plan, prediction, raw, tile.name)
-        facts = Facts(content_of_arrays(arrays), "", counts, not_finite, predicted)
-
-        def fill(file: h5py.File) -> None:
-            nonlocal facts
-            create_outputs(file, plan, tile.core.shape)
-            for name, array in arrays.items():
-                file[name][...] = array
-            file.flush()
-            chunks = chunks_digest(raw_chunks(file, plan, tile.core, (0, 0, 0)))
-            facts = replace(facts, chunks=chunks)
-            stamp(file, key=key, **asdict(facts))
-            stamp(file, core=[tile.core.lo, tile.core.hi])
-
-        image = image_of(fill)
-        return Made(image, facts, derived=earlier is not None)
+    image = image_of(fill)
+    return Made(image, facts, derived=earlier is not None)
 
 
 def classified(
