@@ -24,10 +24,10 @@ from tbseg_ops.run.records import Record, Records, Step
 from tbseg_ops.run.spec import RunSpec, explained
 from tbseg_ops.settings import check_inside, here
 from tbseg_ops.storage.commit import commit_over, storage_errors, sweep
-from tbseg_ops.storage.locks import locked
 from tbseg_ops.stored import Stored
 
 StoredT = TypeVar("StoredT", bound=Stored)
+_PARTS = ("volume", "tiles", "classes")
 
 
 class RunFolder:
@@ -146,17 +146,11 @@ class RunFolder:
 
     def stored_plan(self) -> Plan | None:
         """The plan that this folder has now, if it can be read."""
-        try:
-            return Plan.model_validate_json(self.plan_file.read_bytes())
-        except (OSError, ValidationError):
-            return None
+        return _readable(self.plan_file, Plan)
 
     def stored_inputs(self) -> Inputs | None:
         """The inputs that this folder has now, if they can be read."""
-        try:
-            return Inputs.model_validate_json(self.inputs_file.read_bytes())
-        except (OSError, ValidationError):
-            return None
+        return _readable(self.inputs_file, Inputs)
 
     def under(self, plan: Plan, inputs: Inputs) -> "RunFolder":
         """This folder as it will be with a plan that is not stored yet."""
@@ -205,29 +199,22 @@ class RunFolder:
             return plan.batch(batch)
         return list(grid)
 
-    def sweep(self) -> None:
-        """Remove temporary files that dead processes of this host left in the folder."""
-        for part in ("", "volume", "tiles", "classes", "records/*"):
-            for folder in self.path.glob(part) if part else [self.path]:
-                sweep(folder)
-
     @contextmanager
     def swept(self, is_root: bool) -> Iterator[None]:
-        """Sweep before the work of a step, and after it if it fails; at the root only."""
+        """Before the work of a step, and after it if it fails, remove the temporary files that dead
+        processes of this host left in the folder; at the root only."""
         if is_root:
-            self.sweep()
+            self._sweep()
         try:
             yield
         except BaseException:
             if is_root:
-                self.sweep()
+                self._sweep()
             raise
 
-    @contextmanager
-    def planning(self) -> Iterator[None]:
-        """Hold off other planners of this folder while the plan is being exchanged."""
-        with locked(self.path):
-            yield
+    def _sweep(self) -> None:
+        for folder in (self.path, *map(self.path.joinpath, _PARTS), *self.path.glob("records/*")):
+            sweep(folder)
 
     @property
     def _plan_again(self) -> str:
@@ -256,3 +243,10 @@ class RunFolder:
                 expected=f"{model.__name__} of schema version 1",
                 mend=self._plan_again,
             ) from None
+
+
+def _readable(path: Path, model: type[StoredT]) -> StoredT | None:
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None

@@ -7,7 +7,6 @@ there, no engine need be asked.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,15 +36,17 @@ def earlier_prediction(folder: RunFolder, piece: Piece) -> tuple[Prediction, int
     values that are not finite. Files that are not as recorded are passed over.
     """
     for found in _of_identity(folder, piece):
-        prediction = _read(folder, found) if found.is_intact else None
-        if prediction is not None:
+        if found.is_intact and (prediction := _read(folder, found, whole=True)) is not None:
             return prediction, found.record.not_finite
     return None
 
 
 def is_derivable(folder: RunFolder, piece: Piece) -> bool:
     """Whether ``earlier_prediction`` would find one; no file is digested."""
-    return any(found.is_there and _holds(folder, found) for found in _of_identity(folder, piece))
+    return any(
+        found.is_there and _read(folder, found, whole=False) is not None
+        for found in _of_identity(folder, piece)
+    )
 
 
 def _of_identity(folder: RunFolder, piece: Piece) -> Iterator[Found]:
@@ -53,30 +54,20 @@ def _of_identity(folder: RunFolder, piece: Piece) -> Iterator[Found]:
     return (f for f in found if f.record.predicted == piece.predicted)
 
 
-def _holds(folder: RunFolder, found: Found) -> bool:
+def _read(folder: RunFolder, found: Found, *, whole: bool) -> Prediction | None:
+    """If a class file has all maps that the plan wants, in a type that loses nothing: these.
+
+    Without their voxels unless ``whole``.
+    """
+    wanted, voxels = folder.plan.spec.probability_dtype, ... if whole else slice(0)
     try:
         with opened(found.path) as file:
-            return _is_enough(folder, file)
-    except IntegrityError:
-        return False
-
-
-def _is_enough(folder: RunFolder, file: h5py.File) -> bool:
-    """Whether a class file has all maps that the plan wants, in a type that loses nothing."""
-    return all(
-        name in file and file[name].dtype in (np.float32, folder.plan.spec.probability_dtype)
-        for name in _maps(folder).values()
-    )
-
-
-def _read(folder: RunFolder, found: Found) -> Prediction | None:
-    try:
-        with opened(found.path) as file:
-            if not _is_enough(folder, file):
+            maps = {i: file[name] for i, name in _maps(folder).items() if name in file}
+            if len(maps) < len(_maps(folder)):
                 return None
-            return Prediction(
-                file[LABELS][...], {i: file[name][...] for i, name in _maps(folder).items()}
-            )
+            if any(data.dtype not in (np.float32, wanted) for data in maps.values()):
+                return None
+            return Prediction(file[LABELS][voxels], {i: data[voxels] for i, data in maps.items()})
     except IntegrityError:
         return None
 

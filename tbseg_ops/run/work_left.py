@@ -56,27 +56,19 @@ def work_left(
     ``before``: the plan that this folder had before; it explains what its own pieces lack.
     ``fates``: those of ``survey``, where they are known already.
     """
-    olds = [_Old(folder, before, folder.stored_inputs())] if before is not None else []
-    for run in folder.earlier:
-        old = run.stored_plan()
-        if old is not None:
-            olds.append(_Old(run, old, run.stored_inputs()))
-    ingest, split, classify = _Tally("ingest"), _Tally("split"), _Tally("classify")
+    old = _before(folder, before)
+    ingest = []
     for slab in folder.plan.slabs:
-        box = folder.plan.slab_box(slab)
-        found = how(folder, folder.slab(slab))
-        ingest.add(found, box, "" if found != "computed" else _why_raw(folder, olds, None, box))
-    why_classes = _why_classes(folder, olds)
+        found, box = how(folder, folder.slab(slab)), folder.plan.slab_box(slab)
+        ingest.append((found, box, _why_raw(folder, old, None, box)))
+    split, classify = [], []
+    why_classes = _why_classes(folder, old)
     for fate in survey(folder) if fates is None else fates:
         box = fate.tile.box
-        if fate.known:
-            split.add(fate.cut, box, "its file is not there any more")
-            classify.add(fate.classes, box, why_classes)
-        else:
-            reason = _why_raw(folder, olds, fate.tile, box)
-            split.add(fate.cut, box, reason)
-            classify.add(fate.classes, box, reason)
-    lefts = tuple(tally.left() for tally in (ingest, split, classify))
+        why = None if fate.known else _why_raw(folder, old, fate.tile, box)
+        split.append((fate.cut, box, why or "its file is not there any more"))
+        classify.append((fate.classes, box, why or why_classes))
+    lefts = _left("ingest", ingest), _left("split", split), _left("classify", classify)
     merged = lefts[2].here == lefts[2].total and (
         merged_file(folder, [own_classes(folder, tile) for tile in folder.plan.grid]) is not None
     )
@@ -101,39 +93,20 @@ def survey(folder: RunFolder) -> Iterator[Fate]:
     return (_fate(folder, tile) for tile in folder.plan.grid)
 
 
-@dataclass(frozen=True)
-class _Old:
-    """A run to compare with, as it was planned."""
-
-    run: RunFolder
-    plan: Plan
-    inputs: Inputs | None
-
-
-class _Tally:
-    def __init__(self, step: Step) -> None:
-        self.step = step
-        self.hows: Counter[How] = Counter()
-        self.reasons: Counter[str] = Counter()
-        self.voxels = 0
-
-    def add(self, how: How, box: Box, reason: str) -> None:
-        self.hows[how] += 1
-        if how == "computed":
-            self.voxels += box.size
-            self.reasons[reason] += 1
-
-    def left(self) -> StepLeft:
-        return StepLeft(
-            step=self.step,
-            total=self.hows.total(),
-            here=self.hows["here"],
-            taken=self.hows["taken"],
-            derived=self.hows["derived"],
-            computed=self.hows["computed"],
-            voxels=self.voxels,
-            reasons=dict(self.reasons.most_common()),
-        )
+def _left(step: Step, pieces: list[tuple[How, Box, str]]) -> StepLeft:
+    """``pieces``: what becomes of each, its voxels, and why it would be computed."""
+    hows = Counter(found for found, _, _ in pieces)
+    computed = [(box, reason) for found, box, reason in pieces if found == "computed"]
+    return StepLeft(
+        step=step,
+        total=len(pieces),
+        here=hows["here"],
+        taken=hows["taken"],
+        derived=hows["derived"],
+        computed=hows["computed"],
+        voxels=sum(box.size for box, _ in computed),
+        reasons=dict(Counter(reason for _, reason in computed).most_common()),
+    )
 
 
 def _fate(folder: RunFolder, tile: Tile) -> Fate:
@@ -151,11 +124,26 @@ def _fate(folder: RunFolder, tile: Tile) -> Fate:
     return Fate(tile, cut, classes, True)
 
 
-def _why_raw(folder: RunFolder, olds: list[_Old], tile: Tile | None, box: Box) -> str:
+@dataclass(frozen=True)
+class _Old:
+    """A run to compare with, as it was planned."""
+
+    plan: Plan
+    inputs: Inputs | None
+
+
+def _before(folder: RunFolder, before: Plan | None) -> _Old | None:
+    """What this run was before, else the best of the earlier runs."""
+    if before is not None:
+        return _Old(before, folder.stored_inputs())
+    plans = ((run, plan) for run in folder.earlier if (plan := run.stored_plan()) is not None)
+    return next((_Old(plan, run.stored_inputs()) for run, plan in plans), None)
+
+
+def _why_raw(folder: RunFolder, old: _Old | None, tile: Tile | None, box: Box) -> str:
     """Why the voxels of a slab or of a tile (with its halo, ``box``) are not those of before."""
-    if not olds:
+    if old is None:
         return FIRST
-    old = olds[0]
     plan, inputs = folder.plan, folder.inputs
     z0, z1 = box.lo[0], box.hi[0]
     if old.plan.volume.shape[1:] != plan.volume.shape[1:] or (
@@ -182,11 +170,11 @@ def _why_raw(folder: RunFolder, olds: list[_Old], tile: Tile | None, box: Box) -
     return "it was not done, or its file is not there any more"
 
 
-def _why_classes(folder: RunFolder, olds: list[_Old]) -> str:
+def _why_classes(folder: RunFolder, before: _Old | None) -> str:
     """Why a tile of the same voxels is classified again."""
-    if not olds:
+    if before is None:
         return FIRST
-    old, plan = olds[0].plan, folder.plan
+    old, plan = before.plan, folder.plan
     if old.classifier.digest != plan.classifier.digest:
         return "the classifier was trained again"
     if (old.spec.engine, old.engine_version) != (plan.spec.engine, plan.engine_version):

@@ -6,7 +6,6 @@ no parallel HDF5 library is needed. It writes in grid order, so the file is the 
 whoever read the tiles.
 """
 
-import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from tbseg_ops.geometry import Index
 from tbseg_ops.hdf5.image import LIBVER, opened, stamp
 from tbseg_ops.run import Alone, RunFolder, Team
 from tbseg_ops.run.finish import new_record
-from tbseg_ops.run.outputs import create_outputs, output_names, raw_chunks, update_chunks
+from tbseg_ops.run.outputs import chunks_digest, create_outputs, output_names, raw_chunks
 from tbseg_ops.run.piece import WHOLE, Piece
 from tbseg_ops.run.records import Record
 from tbseg_ops.run.result import Progress, StepResult, silent
@@ -99,17 +98,14 @@ def _read(place: Workplace, index: int) -> _Chunks:
     folder = place.folder
     tile = folder.plan.grid[index]
     record = folder.records("classify").get(tile.name)
-    digest, chunks = hashlib.sha256(), []
+    if record is None:
+        return _Chunks(index, None)
     try:
-        if record is None:
-            return _Chunks(index, None)
         with opened(folder.path / record.file) as file:
-            for chunk in raw_chunks(file, folder.plan, tile.core, (0, 0, 0)):
-                update_chunks(digest, *chunk)
-                chunks.append(chunk)
+            chunks = list(raw_chunks(file, folder.plan, tile.core, (0, 0, 0)))
     except IntegrityError:
         return _Chunks(index, None)
-    return _Chunks(index, chunks if digest.hexdigest() == record.chunks else None)
+    return _Chunks(index, chunks if chunks_digest(chunks) == record.chunks else None)
 
 
 def _in_order(

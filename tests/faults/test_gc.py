@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tbseg_ops.datasets import gc
+from tbseg_ops.datasets import changes, gc
 from tbseg_ops.run.status import status
 from tests.faults.test_kill import kill, start, wait_for
 from tests.retention import add, linked, what_is_left
@@ -51,7 +51,7 @@ def test_kill_9_in_the_middle(point, whole, runs, tmp_path):
         assert sum(step.done for step in found.steps) < 18
     assert status(run=runs / "0002").verified
     assert files_below(runs / "0002") == newest
-    assert datasets.changes(name="brain").reasons == ("unchanged",)
+    assert changes(name="brain").reasons == ("unchanged",)
     gc(name="brain", remove=True)
     assert what_is_left(runs / "0001") == set()
     assert what_is_left(runs / "0002") == {"segmentation.h5", "classes", "volume", "volume.h5"}
