@@ -9,6 +9,8 @@ from tbseg_ops.forecast.speeds import spread
 from tbseg_ops.geometry import Box, Index
 from tbseg_ops.run import Plan, RunFolder, Team
 from tbseg_ops.run.finish import Finished
+from tbseg_ops.run.prediction import predict
+from tbseg_ops.run.raw import SubVolume
 from tbseg_ops.run.result import Progress, StepResult, silent, work_through
 from tbseg_ops.run.workplace import Workplace
 from tbseg_ops.steps.classify import classify_tile
@@ -70,12 +72,8 @@ def _warm_up(place: Workplace, threads: int) -> None:
     core = _middle(plan.volume.shape)
     box = core.grown(plan.grid.halo, plan.volume.shape)
     noise = np.random.default_rng(0).integers(0, 100, (*box.shape, plan.volume.channels))
-    engine = place.engine(threads)
-    raw, inner = noise.astype(plan.volume.dtype), core.relative_to(box.lo)
-    if plan.probability_labels:
-        engine.predict(raw, inner)
-    else:
-        engine.predict_labels(raw, inner)
+    part = SubVolume(noise.astype(plan.volume.dtype), None)
+    predict(plan, place.engine(threads), part, core.relative_to(box.lo))
 
 
 def _middle(shape: Index) -> Box:

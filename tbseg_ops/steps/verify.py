@@ -22,13 +22,13 @@ from tbseg_ops.run.finish import new_record
 from tbseg_ops.run.outputs import LABELS, chunks_digest, create_outputs, encoded, raw_chunks
 from tbseg_ops.run.piece import WHOLE, Piece
 from tbseg_ops.run.plan import seam_boxes
+from tbseg_ops.run.prediction import predict, written
 from tbseg_ops.run.raw import read_volume
 from tbseg_ops.run.records import Record
 from tbseg_ops.run.removed import pruned
 from tbseg_ops.run.result import Progress, StepResult, silent
 from tbseg_ops.run.state import own
 from tbseg_ops.run.workplace import Workplace
-from tbseg_ops.steps.classify import classified
 from tbseg_ops.steps.merge import class_records, named
 
 P = TypeVar("P")
@@ -229,8 +229,9 @@ def _seam(place: Workplace, threads: int, box: Box) -> tuple[str, str | None]:
     halo_box = box.grown(plan.grid_model.halo, plan.volume.shape)
     part = read_volume(folder, halo_box, box)
     allowed = 0 if bit_stable(plan.spec.engine) else int(box.size * _UNSTABLE_SHARE)
-    inner = box.relative_to(halo_box.lo)
-    arrays, _ = classified(plan, place.engine(threads), part, inner, str(box.lo))
+    core = box.relative_to(halo_box.lo)
+    prediction = predict(plan, place.engine(threads), part, core)
+    arrays, _ = written(plan, prediction, part.raw[core.slices], str(box.lo))
     with opened(folder.segmentation_file) as file:
         for dataset, wanted in arrays.items():
             differing = int(np.count_nonzero(file[dataset][box.slices] != wanted))
