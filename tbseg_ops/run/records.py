@@ -30,7 +30,7 @@ class Record(Stored):
     (checksums of chunks, ``content``). ``problems`` is always empty; it is in all stored records.
 
     ``kept`` is False for a sub-volume that was not cut, or was removed, because nothing needs it;
-    its content is known. ``predicted``: identity of what the engine computed (``predicted_key``);
+    its content is known. ``predicted``: identity of what the engine computed (``Piece.predicted``);
     ``derived``: the engine was not asked, since an earlier file of that identity was there.
     ``origin``: the run folder from which the piece was taken over; empty if it was made here.
     """

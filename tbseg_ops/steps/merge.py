@@ -23,7 +23,7 @@ from tbseg_ops.run import Alone, RunFolder, Team
 from tbseg_ops.run.finish import new_record
 from tbseg_ops.run.outputs import chunks_digest, create_outputs, output_names, raw_chunks
 from tbseg_ops.run.piece import WHOLE, Piece
-from tbseg_ops.run.records import Record
+from tbseg_ops.run.records import Record, Step
 from tbseg_ops.run.result import Progress, StepResult, silent
 from tbseg_ops.run.state import own, own_classes
 from tbseg_ops.run.workplace import Workplace
@@ -175,10 +175,11 @@ def _write(
 def _prune(folder: RunFolder) -> None:
     """Remove pieces of earlier plans (tiles of another size), now that they are replaced."""
     tiles = {tile.name for tile in folder.plan.grid}
-    kept = {"ingest": {slab.name for slab in folder.plan.slabs}, "split": tiles, "classify": tiles}
-    for step in ("ingest", "split", "classify"):
+    slabs = {slab.name for slab in folder.plan.slabs}
+    kept: dict[Step, set[str]] = {"ingest": slabs, "split": tiles, "classify": tiles}
+    for step, names in kept.items():
         ledger = folder.records(step)
-        for name in ledger.names() - kept[step]:
+        for name in ledger.names() - names:
             record = ledger.get(name)
             if record is not None:
                 (folder.path / record.file).unlink(missing_ok=True)
