@@ -100,8 +100,7 @@ class RunFolder:
         return record
 
     def _check_plan(self) -> None:
-        """Read as it is, and parsed only if it is not, byte for byte, what this plan is stored as:
-        this is asked for every piece."""
+        # Asked for every piece: the file is parsed only if its bytes are not this plan's.
         with suppress(OSError):
             if self.plan_file.read_bytes() == self._plan_bytes:
                 return
@@ -109,6 +108,7 @@ class RunFolder:
             raise self.plan_changed()
 
     def plan_changed(self) -> ConfigError:
+        """What a late worker of an old plan is told."""
         return ConfigError(
             "the plan of this run was changed while the work was going on",
             file=self.plan_file,
@@ -201,8 +201,10 @@ class RunFolder:
 
     @contextmanager
     def swept(self, is_root: bool) -> Iterator[None]:
-        """Before the work of a step, and after it if it fails, remove the temporary files that dead
-        processes of this host left in the folder; at the root only."""
+        """Remove temporary files that dead processes of this host left in the folder.
+
+        Before the work of a step, and after it if it fails; at the root only.
+        """
         if is_root:
             self._sweep()
         try:
