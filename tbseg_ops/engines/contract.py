@@ -12,6 +12,7 @@ from tbseg_ops.geometry import Box, Index
 # Part of every key of a run: change it whenever a probability could change.
 NATIVE_VERSION = "1"
 
+
 EngineName = Literal["native", "ilastik"]
 
 
