@@ -206,11 +206,11 @@ def test_row_15_any_class_can_have_its_probability_map(tmp_path):
 
 
 def test_row_16_the_classifier_is_loaded_once_per_worker(tmp_path, monkeypatch):
-    from tbseg_ops.run import workplace
+    from tbseg_ops.run import workplace as work
 
     loads = []
-    real = workplace.load_engine
-    monkeypatch.setattr(workplace, "load_engine", lambda *a, **k: loads.append(1) or real(*a, **k))
+    real = work.load_engine
+    monkeypatch.setattr(work, "load_engine", lambda *a, **k: loads.append(1) or real(*a, **k))
     planned(tmp_path / "run", stack(tmp_path / "slices"))
     through(tmp_path / "run", until="classify")
     assert len(loads) == 1

@@ -50,7 +50,7 @@ def test_parsing_is_quick(home):
     )
     seconds, heavy = done.stdout.splitlines()[-2:]
     assert float(seconds) < 1.0
-    assert heavy == "['tbseg_ops', 'tbseg_ops.errors', 'tbseg_ops.registered']"  # light ones
+    assert heavy == "['tbseg_ops', 'tbseg_ops.errors', 'tbseg_ops.settings']"  # light ones
 
 
 def test_policies(bag):

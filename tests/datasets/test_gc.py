@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tbseg_ops import steps
-from tbseg_ops.datasets import Runs, choose, claim
+from tbseg_ops.datasets import Runs, changes, choose, claim
 from tbseg_ops.datasets import gc as gc_of
 from tbseg_ops.errors import ConfigError
 from tbseg_ops.processes.identity import Process
@@ -86,7 +86,7 @@ def test_nobody_is_misled_by_a_pruned_run(runs):
     assert old.pruned == ("segmentation", "classes", "tiles", "volume")
     assert (kept.verified, kept.pruned) == (True, ("classes", "tiles", "volume"))
     assert (newest.verified, newest.pruned) == (True, ("tiles",))
-    assert datasets.changes(name="brain").reasons == ("unchanged",)
+    assert changes(name="brain").reasons == ("unchanged",)
     text = tbseg("status", runs / "0001").stdout
     assert "removed by tbseg gc: segmentation, classes, tiles, volume" in text
     with pytest.raises(ConfigError, match="gc has removed"):
@@ -94,7 +94,7 @@ def test_nobody_is_misled_by_a_pruned_run(runs):
     assert status(run=runs / "0002").verified
     for number in ("0002", "0003"):  # somebody removes the newer runs by hand
         shutil.rmtree(runs / number)
-    found = datasets.changes(name="brain")
+    found = changes(name="brain")
     assert found.reasons == ("run 0001 is incomplete: its result was removed by tbseg gc",)
 
 

@@ -211,7 +211,7 @@ def test_a_drained_node(task, programs, cluster):
 
 def test_a_lost_node(task, programs, cluster, monkeypatch):
     """The pod stays Running for ever, and deleting it does nothing; the next try has a new one."""
-    from tbseg_airflow import kubernetes_trigger
+    from tbseg_airflow.backends.kubernetes import trigger as kubernetes_trigger
 
     monkeypatch.setattr(kubernetes_trigger, "LOST_SECONDS", 1.0)
     programs(SLEEPS)

@@ -52,7 +52,7 @@ def test_a_value_is_never_repeated(task, variable):
 
 
 def test_no_settings(task, monkeypatch):
-    from tbseg_airflow import kubernetes_settings
+    from tbseg_airflow.backends.kubernetes import settings as kubernetes_settings
 
     monkeypatch.delitem(os.environ, "AIRFLOW_VAR_TBSEG_KUBERNETES")
     monkeypatch.setattr(kubernetes_settings.Variable, "get", lambda name, default: default)

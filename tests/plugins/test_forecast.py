@@ -99,8 +99,10 @@ def approve(finished, tmp_path):
 
 @pytest.fixture
 def forecast(approve, tmp_path):
+    from tbseg_ops.forecast import Crew
+    from tbseg_ops.forecast import forecast as forecast_of
 
-    return forecast.forecast(run=tmp_path / "run", crew=forecast.Crew(2))
+    return forecast_of(run=tmp_path / "run", crew=Crew(2))
 
 
 @pytest.mark.parametrize("hours", ["", "1", "0.5"])

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of Airflow's own imports
 @pytest.fixture
 def step(monkeypatch):
     """Makes a step whose program is a Python text instead of tbseg."""
-    from tbseg_airflow import step as module
     from tbseg_airflow.backends.local import LocalBackend
+    from tbseg_airflow.operators import step as module
 
     texts = []
 
@@ -70,7 +70,7 @@ def test_the_command(step, values, last):
 
 
 def test_a_tile_that_was_chosen_again_is_forced(step, monkeypatch):
-    from tbseg_airflow import step as module
+    from tbseg_airflow.operators import step as module
 
     made = step(REPORT, what=7)
     monkeypatch.setattr(module, "chosen_again", lambda *arguments: True)
@@ -253,7 +253,7 @@ def params(**changes):
 @pytest.fixture
 def plan(monkeypatch):
     """Runs a plan step; gives its commands, its result and what it pushed."""
-    from tbseg_airflow import plan as module
+    from tbseg_airflow.operators import plan as module
 
     variables = {}
     monkeypatch.setattr(module.Variable, "get", lambda name, default: variables.get(name, default))
