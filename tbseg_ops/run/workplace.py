@@ -1,8 +1,8 @@
 """What a worker process opens once and then uses for all of its pieces."""
 
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 from tbseg_ops.engines import ClassifierChangedError, Engine, load_engine
 from tbseg_ops.errors import ConfigError
@@ -12,51 +12,44 @@ from tbseg_ops.settings import here
 from tbseg_ops.volume import Source, open_source
 
 
-@dataclass(frozen=True)
 class Workplace:
-    """A run folder under one certain plan; small to pickle, opened once per process."""
+    """A run folder under one certain plan, and what is opened once for all of its pieces.
 
-    path: Path
-    plan_digest: str
+    It goes to another process as path, plan and ``threads`` (of the engine), and is opened there
+    once. ConfigError if the plan has been exchanged in the meantime.
+    """
 
-    @classmethod
-    def of(cls, folder: RunFolder) -> "Workplace":
-        return cls(folder.path, folder.plan.digest)
+    def __init__(self, folder: RunFolder, threads: int = 1) -> None:
+        self.folder = folder
+        self.threads = threads
 
-    @property
-    def folder(self) -> RunFolder:
-        return _folder(self)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _opened, (self.folder.path, self._plan_digest, self.threads)
 
-    @property
+    @cached_property
+    def _plan_digest(self) -> str:
+        return self.folder.plan.digest
+
+    @cached_property
     def source(self) -> Source:
-        return _source(self.folder.plan.spec.volume, self)
+        return open_source(here(self.folder.plan.spec.volume))
 
-    @property
+    @cached_property
     def mask(self) -> Source | None:
         mask = self.folder.plan.spec.mask
-        return None if mask is None else _source(mask, self)
+        return None if mask is None else open_source(here(mask))
 
-    def engine(self, threads: int) -> Engine:
-        return _engine(self, threads)
+    @cached_property
+    def engine(self) -> Engine:
+        return engine_of(self.folder.plan, self.threads)
 
 
 @lru_cache(maxsize=1)
-def _folder(place: Workplace) -> RunFolder:
-    folder = RunFolder(place.path)
-    if Workplace.of(folder) != place:
+def _opened(path: Path, plan_digest: str, threads: int) -> Workplace:
+    folder = RunFolder(path)
+    if folder.plan.digest != plan_digest:
         raise folder.plan_changed()
-    return folder
-
-
-@lru_cache(maxsize=2)
-def _source(volume: str, place: Workplace) -> Source:
-    """``place`` is part of the cache's key: a new plan opens the volume anew."""
-    return open_source(here(volume))
-
-
-@lru_cache(maxsize=1)
-def _engine(place: Workplace, threads: int) -> Engine:
-    return engine_of(place.folder.plan, threads)
+    return Workplace(folder, threads)
 
 
 def engine_of(plan: Plan, threads: int) -> Engine:

@@ -38,7 +38,7 @@ def calibrate(
     folder = RunFolder(run)
     number, of = part
     wanted = chosen(folder.plan, count)[number::of]
-    work = partial(_classify_warm, Workplace.of(folder), threads)
+    work = partial(_classify_warm, Workplace(folder, threads))
     return work_through("calibrate", folder, wanted, work, team, progress)
 
 
@@ -55,13 +55,13 @@ def chosen(plan: Plan, count: int) -> list[int]:
     return [(z * ny + y) * nx + x for z, y, x in spread(grid.counts, count)]
 
 
-def _classify_warm(place: Workplace, threads: int, index: int) -> Finished:
-    _warm_up(place, threads)
-    return classify_tile(place, threads, False, index)
+def _classify_warm(place: Workplace, index: int) -> Finished:
+    _warm_up(place)
+    return classify_tile(place, False, index)
 
 
 @lru_cache(maxsize=1)
-def _warm_up(place: Workplace, threads: int) -> None:
+def _warm_up(place: Workplace) -> None:
     """Compile or load all that the engine native needs. The program ilastik starts for each tile.
 
     Noise, since a constant volume would not need much of it.
@@ -73,7 +73,7 @@ def _warm_up(place: Workplace, threads: int) -> None:
     box = core.grown(plan.grid.halo, plan.volume.shape)
     noise = np.random.default_rng(0).integers(0, 100, (*box.shape, plan.volume.channels))
     part = SubVolume(noise.astype(plan.volume.dtype), None)
-    predict(plan, place.engine(threads), part, core.relative_to(box.lo))
+    predict(plan, place.engine, part, core.relative_to(box.lo))
 
 
 def _middle(shape: Index) -> Box:

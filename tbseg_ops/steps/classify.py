@@ -35,11 +35,11 @@ def classify(
     """
     folder = RunFolder(run)
     wanted = [tile.index for tile in folder.tiles(batch, tiles)]
-    work = partial(classify_tile, Workplace.of(folder), threads, tiles is not None)
+    work = partial(classify_tile, Workplace(folder, threads), tiles is not None)
     return work_through("classify", folder, wanted, work, team, progress)
 
 
-def classify_tile(place: Workplace, threads: int, force: bool, index: int) -> Finished:
+def classify_tile(place: Workplace, force: bool, index: int) -> Finished:
     """The class file of one tile, by its index in the grid."""
     folder = place.folder
     tile = folder.plan.grid[index]
@@ -48,14 +48,10 @@ def classify_tile(place: Workplace, threads: int, force: bool, index: int) -> Fi
     if content is None:
         part, content = read_tile(folder, tile)
     piece = folder.classes(tile, content)
-    return finish(
-        folder, piece, lambda: _make(place, threads, force, tile, piece, part), force=force
-    )
+    return finish(folder, piece, lambda: _make(place, force, tile, piece, part), force=force)
 
 
-def _make(
-    place: Workplace, threads: int, force: bool, tile: Tile, piece: Piece, part: SubVolume | None
-) -> Made:
+def _make(place: Workplace, force: bool, tile: Tile, piece: Piece, part: SubVolume | None) -> Made:
     """``part``: the tile's sub-volume, if it has been read already."""
     folder, plan = place.folder, place.folder.plan
     earlier = None if force else earlier_prediction(folder, piece)
@@ -65,7 +61,7 @@ def _make(
     raw = None if part is None else part.raw[core.slices]
     if earlier is None:
         assert part is not None
-        prediction = predict(plan, place.engine(threads), part, core)
+        prediction = predict(plan, place.engine, part, core)
         not_finite = count_not_finite(part.raw[core.slices])
     else:
         prediction, not_finite = earlier

@@ -30,7 +30,7 @@ def ingest(*, run: Path, team: Team | None = None, progress: Progress = silent) 
     InputError if a slice is not what it was when the plan was made.
     """
     folder = RunFolder(run)
-    work = partial(_ingest, Workplace.of(folder))
+    work = partial(_ingest, Workplace(folder))
     result = work_through("ingest", folder, folder.plan.slabs, work, team, progress)
     if team is None or team.is_root:
         _join(folder)

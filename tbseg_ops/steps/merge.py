@@ -41,7 +41,7 @@ def merge(*, run: Path, team: Team | None = None, progress: Progress = silent) -
     """
     start, team = time.perf_counter(), team or Alone()
     folder = RunFolder(run)
-    read = partial(_read, Workplace.of(folder))
+    read = partial(_read, Workplace(folder))
     grid, computed = folder.plan.grid, 0
     if team.is_root:
         records = class_records(folder)

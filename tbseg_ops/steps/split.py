@@ -38,7 +38,7 @@ def split(
     """
     folder = RunFolder(run)
     wanted = [tile.index for tile in folder.tiles(batch, tiles)]
-    work = partial(_split, Workplace.of(folder), tiles is not None)
+    work = partial(_split, Workplace(folder), tiles is not None)
     return work_through("split", folder, wanted, work, team, progress)
 
 

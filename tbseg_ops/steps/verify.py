@@ -55,7 +55,7 @@ def verify(
     """
     start, team = time.perf_counter(), team or Alone()
     folder = RunFolder(run)
-    place, tiles = Workplace.of(folder), range(len(folder.plan.grid))
+    place, tiles = Workplace(folder, threads), range(len(folder.plan.grid))
     if team.is_root:
         _check_not_pruned(folder)
         folder.records("verify").drop(WHOLE)
@@ -71,7 +71,7 @@ def verify(
             mend=f"tbseg merge --run {folder.path} writes it anew from the tiles",
         )
     chosen = seam_boxes(folder.plan.grid, SEAM_SIDE, boxes)
-    wrong = _problems(team, partial(_seam, place, threads), chosen, "as in one piece", progress)
+    wrong = _problems(team, partial(_seam, place), chosen, "as in one piece", progress)
     if wrong:
         raise IntegrityError(
             "boxes across the seams of tiles are not what the classifier gives in one piece:\n    "
@@ -222,7 +222,7 @@ def _problem(folder: RunFolder, tile: Tile) -> str | None:
     return None
 
 
-def _seam(place: Workplace, threads: int, box: Box) -> tuple[str, str | None]:
+def _seam(place: Workplace, box: Box) -> tuple[str, str | None]:
     """The name of a box, and how it differs from what is predicted in one piece, if it does."""
     folder, plan = place.folder, place.folder.plan
     name = f"seam {box.lo} to {box.hi}"
@@ -230,7 +230,7 @@ def _seam(place: Workplace, threads: int, box: Box) -> tuple[str, str | None]:
     part = read_volume(folder, halo_box, box)
     allowed = 0 if bit_stable(plan.spec.engine) else int(box.size * _UNSTABLE_SHARE)
     core = box.relative_to(halo_box.lo)
-    prediction = predict(plan, place.engine(threads), part, core)
+    prediction = predict(plan, place.engine, part, core)
     arrays, _ = written(plan, prediction, part.raw[core.slices], str(box.lo))
     with opened(folder.segmentation_file) as file:
         for dataset, wanted in arrays.items():

@@ -104,5 +104,5 @@ def test_a_worker_parses_the_plan_once_and_reads_the_classifier_once(
     monkeypatch.setattr(Plan, "model_validate_json", lambda data: parsed.append(1) or real(data))
     opened.clear()
     assert steps.classify(run=run).computed == 8
-    assert len(parsed) == 1  # the step's own: this process has been a worker under this plan before
+    assert len(parsed) == 1  # when the step began, not for each record
     assert opened.count(str(VESSELS.classifier)) == 1
