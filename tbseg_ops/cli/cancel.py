@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tbseg_ops.run.cancellation import call_off
+from tbseg_ops.run.cancellation import cancel as cancel_run
 
 
 def cancel(
@@ -15,5 +15,5 @@ def cancel(
 
     Planning the run again (tbseg plan, tbseg run, or a new Airflow run) takes it back.
     """
-    call_off(run_dir)
+    cancel_run(run_dir)
     print(f"{run_dir}: called off; whoever works on it ends within seconds")

@@ -22,7 +22,7 @@ from tbseg_ops.forecast import Workforce
 from tbseg_ops.forecast import forecast as forecast_left
 from tbseg_ops.forecast.words import between, duration, size, summary
 from tbseg_ops.run import team
-from tbseg_ops.run.cancellation import heed
+from tbseg_ops.run.cancellation import watch
 from tbseg_ops.settings import here
 from tbseg_ops.steps.calibrate import COUNT
 
@@ -38,7 +38,7 @@ def calibrate(
     as_json: Json = False,
 ) -> None:
     """Classify a few tiles of the run, spread over the volume, for a forecast."""
-    heed(run)
+    watch(run)
     crew = team(workers)
     result = steps.calibrate(
         run=run,

@@ -15,7 +15,7 @@ from tbseg_ops.cli.common import (
     names,
 )
 from tbseg_ops.run import team
-from tbseg_ops.run.cancellation import heed
+from tbseg_ops.run.cancellation import watch
 from tbseg_ops.steps import classify as classify_step
 from tbseg_ops.steps import split as split_step
 
@@ -37,7 +37,7 @@ def split(
     as_json: Json = False,
 ) -> None:
     """Write one HDF5 sub-volume per tile, with the exact halo. Also runs under mpiexec."""
-    heed(run)
+    watch(run)
     crew = team(workers)
     result = split_step(
         run=run, batch=batch, tiles=_chosen(batch, tiles), team=crew, progress=lines("split")
@@ -54,7 +54,7 @@ def classify(
     as_json: Json = False,
 ) -> None:
     """Classify tiles: K class arrays each. Also runs under mpiexec."""
-    heed(run)
+    watch(run)
     crew = team(workers)
     result = classify_step(
         run=run,

@@ -46,7 +46,7 @@ from tbseg_ops.cli.specs import (
 from tbseg_ops.errors import ConfigError
 from tbseg_ops.processes.identity import Process
 from tbseg_ops.run import team, under_mpi
-from tbseg_ops.run.cancellation import heed
+from tbseg_ops.run.cancellation import watch
 
 
 def run(
@@ -105,7 +105,7 @@ def run(
             threads = threads if is_given(context, "threads") else work.dataset.threads
         folder, crew = work.run, team(workers)
         made = work.plan(bars("plan"))
-        heed(folder)
+        watch(folder)
         for line in summary(made):
             bars.say(line)
         steps.ingest(run=folder, team=crew, progress=bars("ingest"))

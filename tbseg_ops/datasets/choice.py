@@ -9,7 +9,7 @@ from tbseg_ops.datasets.runs import Runs
 from tbseg_ops.errors import ConfigError, IntegrityError
 from tbseg_ops.processes.identity import Process
 from tbseg_ops.run import RunFolder
-from tbseg_ops.run.keys import WHOLE
+from tbseg_ops.run.piece import WHOLE
 from tbseg_ops.run.status import Status, status
 from tbseg_ops.stored import Stored
 

@@ -2,6 +2,7 @@
 
 from tbseg_ops.engines.contract import (
     NATIVE_VERSION,
+    ClassifierChangedError,
     Engine,
     EngineName,
     bit_stable,
@@ -12,6 +13,7 @@ from tbseg_ops.engines.contract import (
 
 __all__ = [
     "NATIVE_VERSION",
+    "ClassifierChangedError",
     "Engine",
     "EngineName",
     "bit_stable",

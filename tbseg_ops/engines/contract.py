@@ -40,6 +40,22 @@ class Engine(Protocol):
         ...
 
 
+class ClassifierChangedError(InputError):
+    """The classifier is no longer the one of the passport."""
+
+
+def check_unchanged(passport: Passport, now: Passport) -> None:
+    """ClassifierChangedError unless ``now``, just read, is the classifier of ``passport``."""
+    if now.digest != passport.digest:
+        raise ClassifierChangedError(
+            "the classifier changed since the plan was made",
+            file=passport.path,
+            expected=f"digest {passport.digest}",
+            found=now.digest,
+            mend="plan again with --update, or put the classifier back",
+        )
+
+
 def check_engine(name: EngineName, passport: Passport) -> str:
     """The version of the engine that would run this classifier; loads no numba.
 
@@ -79,27 +95,20 @@ def load_engine(
 ) -> Engine:
     """The engine for tiles of a volume of (z, y, x) ``volume_shape``.
 
-    InputError if the engine lacks what the classifier needs, or if the classifier is no longer the
-    one of the passport.
+    The classifier is read once, here. InputError if the engine lacks what it needs, or if it is no
+    longer the one of the passport (ClassifierChangedError).
     """
-    check_engine(name, passport)
     if name == "ilastik":
         from tbseg_ops.engines.ilastik.engine import IlastikEngine
 
         return IlastikEngine(passport, volume_shape=volume_shape, threads=threads)
+    check_engine(name, passport)
     passport.check_volume(volume_shape, passport.channels)
     now, forests = read_classifier(passport.path)
-    if now.digest != passport.digest:
-        raise InputError(
-            "the classifier changed since the plan was made",
-            file=passport.path,
-            expected=f"digest {passport.digest}",
-            found=now.digest,
-            mend="plan again with --update, or put the classifier back",
-        )
+    check_unchanged(passport, now)
     from tbseg_ops.engines.native.engine import NativeEngine
 
-    return NativeEngine(passport, forests, volume_shape, threads)
+    return NativeEngine(now, forests, volume_shape, threads)
 
 
 def hard_labels(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:

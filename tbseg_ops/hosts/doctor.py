@@ -20,7 +20,7 @@ from tbseg_ops.forecast.disk import disk_missing
 from tbseg_ops.forecast.memory import memory_needed
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.work_left import work_left
-from tbseg_ops.run.workplace import Workplace, engine_of
+from tbseg_ops.run.workplace import engine_of
 from tbseg_ops.settings import SETTINGS, here, registry_folder
 from tbseg_ops.storage.commit import commit_over, free_bytes, temporary
 from tbseg_ops.storage.locks import is_locked
@@ -171,7 +171,7 @@ def _classifier(folder: RunFolder) -> Found:
 
 
 def _volume(folder: RunFolder) -> Found:
-    if Workplace.of(folder).path.joinpath("volume").is_dir():
+    if (folder.path / "volume").is_dir():
         return _good("ingested")
     with open_source(here(folder.plan.spec.volume)) as source:
         return _good(f"{source.slices[0]} to {source.slices[-1]}")

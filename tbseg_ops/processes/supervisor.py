@@ -27,7 +27,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from tbseg_ops.processes.lifetime import adopt_orphans, die_with_parent, end, end_all
 

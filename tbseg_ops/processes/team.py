@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import Protocol, TypeVar
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from tbseg_ops.errors import ResourceError
 from tbseg_ops.processes.lifetime import die_with_parent, end

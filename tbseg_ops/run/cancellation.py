@@ -19,14 +19,14 @@ from tbseg_ops.storage.commit import commit_over
 _LOOK_SECONDS = 2.0
 
 
-def call_off(run: Path) -> None:
+def cancel(run: Path) -> None:
     """End all work on the run folder ``run``. ConfigError if it is none."""
     folder = RunFolder(run)
     assert folder.plan
     commit_over(folder.called_off_file, f"by a command on {socket.gethostname()}\n".encode())
 
 
-def heed(run: Path) -> None:
+def watch(run: Path) -> None:
     """CalledOffError if the run is called off; if that happens later, this process gets SIGINT."""
     file = RunFolder(run).called_off_file
     _check(file)

@@ -7,15 +7,17 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from tbseg_ops import __version__
 from tbseg_ops.engines import bit_stable
-from tbseg_ops.errors import ConfigError, IntegrityError
+from tbseg_ops.errors import IntegrityError
 from tbseg_ops.hdf5.image import content_of, opened, stamped
 from tbseg_ops.run.folder import RunFolder
-from tbseg_ops.run.records import Record, Step, sha256_of
-from tbseg_ops.run.takeover import as_taken, find, link
+from tbseg_ops.run.piece import Piece
+from tbseg_ops.run.records import Record, sha256_of
+from tbseg_ops.run.state import How, own
+from tbseg_ops.run.takeover import take_over
 from tbseg_ops.storage.commit import commit_new, commit_over, pause, set_aside, storage_errors
 
 
@@ -46,36 +48,29 @@ class Made:
     derived: bool = False
 
 
-How = Literal["computed", "derived", "taken", "here"]
-
-
 @dataclass(frozen=True)
-class Done:
-    """A finished piece, and what this call did for it.
-
-    *derived*: rewritten from what an engine had computed earlier; *taken*: over from an earlier
-    run; *here*: it was done already.
-    """
+class Finished:
+    """A finished piece, and what this call did for it."""
 
     record: Record
     how: How
 
-    @property
-    def computed(self) -> bool:
-        return self.how == "computed"
+    def __str__(self) -> str:
+        record = self.record
+        if self.how == "here":
+            return "already done"
+        if self.how == "taken":
+            return f"taken over from {Path(record.origin).name}"
+        if self.how == "derived":
+            return f"derived from its labels in {record.seconds:.2f} s"
+        again = f", attempt {record.attempts}" if record.attempts > 1 else ""
+        return f"computed in {record.seconds:.2f} s{again}"
 
 
 def finish(
-    folder: RunFolder,
-    step: Step,
-    name: str,
-    key: str,
-    path: Path,
-    make: Callable[[], Made],
-    *,
-    force: bool = False,
-) -> Done:
-    """The record of a piece under ``key``, made by ``make`` where it is missing or ``force``.
+    folder: RunFolder, piece: Piece, make: Callable[[], Made], *, force: bool = False
+) -> Finished:
+    """The record of a piece, made by ``make`` where it is missing or ``force``.
 
     Where an earlier run has the piece it is taken over.
 
@@ -83,123 +78,75 @@ def finish(
     was committed without its record (killed in between) is adopted if it holds what it says.
     IntegrityError if two valid results for one key differ; both are kept.
     """
-    records = folder.records(step)
-    if not force:
-        record = records.current(name, key)
-        how: How = "here"
-        if record is None and not path.exists():
-            record, how = _take_over(folder, step, name, key, path), "taken"
-        if record is None and path.exists():
-            record, how = _adopt(folder, step, name, key, path), "here"
-        if record is not None:
-            return Done(record, how)
-    before = records.get(name)
+    finished = None if force else _recognised(folder, piece)
+    if finished is not None:
+        return finished
+    before = own(folder, piece)
     start = time.perf_counter()
     made = make()
     facts = made.facts
-    if not commit_new(path, made.data):
-        facts = _settle(path, key, made, step, name, bit_stable(folder.plan.spec.engine))
-    pause("recording", path)
-    again = before is not None and before.key == key
-    record = _record(
-        folder,
-        step,
-        name,
-        key,
-        path,
-        facts,
-        seconds=round(time.perf_counter() - start, 3),
-        attempts=before.attempts + 1 if again and before is not None else 1,
+    if not commit_new(piece.path, made.data):
+        facts = _settle(piece, made, bit_stable(folder.plan.spec.engine))
+    pause("recording", piece.path)
+    record = new_record(
+        piece,
+        seconds=time.perf_counter() - start,
+        attempts=1 if before is None else before.record.attempts + 1,
         derived=made.derived,
-    )
-    _drop_file_of(before, record, folder)
-    return Done(record, "derived" if made.derived else "computed")
-
-
-def _take_over(folder: RunFolder, step: Step, name: str, key: str, path: Path) -> Record | None:
-    """The record of a piece that an earlier run has, and its file linked to ``path``."""
-    found = find(folder, step, name, key)
-    if found is None or not link(found, path):
-        return None
-    pause("recording", path)
-    before = folder.records(step).get(name)
-    record = put(folder, as_taken(found, folder.relative(path)))
-    _drop_file_of(before, record, folder)
-    return record
-
-
-def _drop_file_of(before: Record | None, record: Record, folder: RunFolder) -> None:
-    """Remove the file that ``record`` has replaced."""
-    if before is not None and before.file != record.file:
-        (folder.path / before.file).unlink(missing_ok=True)
-
-
-def _record(
-    folder: RunFolder,
-    step: Step,
-    name: str,
-    key: str,
-    path: Path,
-    facts: Facts,
-    *,
-    seconds: float = 0.0,
-    attempts: int = 1,
-    derived: bool = False,
-) -> Record:
-    record = Record(
-        step=step,
-        name=name,
-        key=key,
-        file=folder.relative(path),
-        size=path.stat().st_size,
-        sha256=sha256_of(path),
         **asdict(facts),
-        seconds=seconds,
-        attempts=attempts,
+    )
+    return Finished(folder.put(record), "derived" if made.derived else "computed")
+
+
+def _recognised(folder: RunFolder, piece: Piece) -> Finished | None:
+    """The piece as it is done already: here, in an earlier run, or here without a record."""
+    here = own(folder, piece)
+    if here is not None and here.is_intact:
+        return Finished(here.record, "here")
+    if not piece.path.exists() and (record := take_over(folder, piece)) is not None:
+        return Finished(record, "taken")
+    if not piece.path.exists():
+        return None
+    facts = _facts_of(piece)
+    if facts is None:
+        set_aside(piece.path)
+        return None
+    return Finished(folder.put(new_record(piece, seconds=0.0, **asdict(facts))), "here")
+
+
+def new_record(piece: Piece, *, seconds: float, content: str, **more: Any) -> Record:
+    """The record of a piece whose file has just been committed; ``more``: fields of ``Record``."""
+    return Record(
+        step=piece.step,
+        name=piece.name,
+        key=piece.key,
+        file=piece.file,
+        size=piece.path.stat().st_size,
+        sha256=sha256_of(piece.path) if piece.step == "classify" else None,
+        content=content,
+        seconds=round(seconds, 3),
         host=socket.gethostname(),
         version=__version__,
-        derived=derived,
+        **more,
     )
-    return put(folder, record)
 
 
-def put(folder: RunFolder, record: Record) -> Record:
-    """Record a committed file; ConfigError if the plan has been exchanged in the meantime."""
-    if RunFolder(folder.path).plan != folder.plan:
-        raise ConfigError(
-            "the plan of this run was changed while the work was going on",
-            file=folder.plan_file,
-            mend="give the command again: it will follow the new plan",
-        )
-    folder.records(record.step).put(record)
-    return record
-
-
-def _adopt(folder: RunFolder, step: Step, name: str, key: str, path: Path) -> Record | None:
-    """A record for a committed file that has none, if the file holds what it says; else None."""
-    facts = _facts_of(path, key)
-    if facts is None:
-        set_aside(path)
-        return None
-    return _record(folder, step, name, key, path, facts)
-
-
-def _settle(path: Path, key: str, made: Made, step: Step, name: str, exact: bool) -> Facts:
+def _settle(piece: Piece, made: Made, exact: bool) -> Facts:
     """Something is under the final name: keep it if it is as good, replace it if it is damaged.
 
     Two good results of an engine that is not ``exact`` may differ in their last bits: the first
     one counts. The facts of the file that is there in the end.
     """
-    there = _facts_of(path, key)
+    path, there = piece.path, _facts_of(piece)
     if there is not None and (there.content == made.facts.content or not exact):
         return there
     if there is not None:
         rival = path.with_name(f"{path.name}.rival-{os.getpid()}")
         commit_over(rival, made.data)
         raise IntegrityError(
-            f"two runs of {step} gave different results for the same input and parameters",
+            f"two runs of {piece.step} gave different results for the same input and parameters",
             file=path,
-            tile=name,
+            tile=piece.name,
             expected=f"content {there.content[:16]}",
             found=f"content {made.facts.content[:16]} (kept as {rival.name})",
             mend="one of the machines computes wrongly: run tbseg on each of them again, "
@@ -209,16 +156,16 @@ def _settle(path: Path, key: str, made: Made, step: Step, name: str, exact: bool
         set_aside(path)
     if commit_new(path, made.data):
         return made.facts
-    return _settle(path, key, made, step, name, exact)
+    return _settle(piece, made, exact)
 
 
-def _facts_of(path: Path, key: str) -> Facts | None:
+def _facts_of(piece: Piece) -> Facts | None:
     """What a file says of itself; None if it is damaged, of another key, or says what is untrue.
 
     ConfigError or ResourceError if it cannot be read for another reason.
     """
     try:
-        with opened(path) as file:
+        with opened(piece.path) as file:
             facts = Facts(
                 stamped(file, "content"),
                 stamped(file, "chunks"),
@@ -226,7 +173,7 @@ def _facts_of(path: Path, key: str) -> Facts | None:
                 int(file.attrs.get("not_finite", 0)),
                 stamped(file, "predicted"),
             )
-            true = stamped(file, "key") == key and facts.content == content_of(file)
+            true = stamped(file, "key") == piece.key and facts.content == content_of(file)
     except IntegrityError:
         return None
     texts = (facts.chunks, facts.predicted)

@@ -1,7 +1,7 @@
 """The run folder: the only truth about a run. Everything else can be rebuilt from it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -10,15 +10,24 @@ from pydantic import ValidationError
 
 from tbseg_ops.errors import ConfigError, IntegrityError
 from tbseg_ops.geometry import Tile
-from tbseg_ops.run.plan import Inputs, Plan
-from tbseg_ops.run.records import Records, Step
+from tbseg_ops.run.piece import (
+    WHOLE,
+    Piece,
+    classes_keys,
+    merged_key,
+    slab_key,
+    sub_volume_key,
+    verified_key,
+)
+from tbseg_ops.run.plan import Inputs, Plan, Slab
+from tbseg_ops.run.records import Record, Records, Step
 from tbseg_ops.run.spec import RunSpec, explained
 from tbseg_ops.settings import check_inside, here
 from tbseg_ops.storage.commit import commit_over, storage_errors, sweep
-from tbseg_ops.storage.locks import locked
 from tbseg_ops.stored import Stored
 
 StoredT = TypeVar("StoredT", bound=Stored)
+_PARTS = ("volume", "tiles", "classes")
 
 
 class RunFolder:
@@ -30,64 +39,85 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         check_inside(path)
         self.path = path.absolute()
+        self.spec_file = self.path / "spec.json"
+        self.plan_file = self.path / "plan.json"
+        self.inputs_file = self.path / "inputs.json"
+        self.volume_file = self.path / "volume.h5"
+        self.segmentation_file = self.path / "segmentation.h5"
+        self.report_file = self.path / "report.html"
+        self.crate_file = self.path / "ro-crate-metadata.json"
+        self.forecast_file = self.path / "forecast.json"
+        self.called_off_file = self.path / "called-off"
+        self.pruned_file = self.path / "pruned.json"
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
 
-    @property
-    def spec_file(self) -> Path:
-        return self.path / "spec.json"
+    # The pieces of work of the plan.
 
-    @property
-    def plan_file(self) -> Path:
-        return self.path / "plan.json"
+    def slab(self, slab: Slab) -> Piece:
+        """A z range of the volume, made by ingest."""
+        return self._piece("ingest", slab.name, slab_key(self.plan, self.inputs, slab), "volume")
 
-    @property
-    def inputs_file(self) -> Path:
-        return self.path / "inputs.json"
+    def sub_volume(self, tile: Tile) -> Piece:
+        """The voxels of a tile, halo included, made by split."""
+        key = sub_volume_key(self.plan, self.inputs, tile)
+        return self._piece("split", tile.name, key, "tiles")
 
-    @property
-    def volume_file(self) -> Path:
-        return self.path / "volume.h5"
+    def classes(self, tile: Tile, content: str) -> Piece:
+        """The class file of a tile, made by classify; ``content``: that of its sub-volume."""
+        key, predicted = classes_keys(self.plan, content, tile)
+        return self._piece("classify", tile.name, key, "classes", predicted)
 
-    @property
-    def segmentation_file(self) -> Path:
-        return self.path / "segmentation.h5"
+    def merged(self, records: Sequence[Record]) -> Piece:
+        """The merged file of all tiles; ``records``: of their class files, in grid order."""
+        return self._whole("merge", merged_key(self.plan, records))
 
-    @property
-    def report_file(self) -> Path:
-        return self.path / "report.html"
+    def verified(self, merged: Piece) -> Piece:
+        """The verification of the merged file."""
+        return self._whole("verify", verified_key(merged.key))
 
-    @property
-    def crate_file(self) -> Path:
-        return self.path / "ro-crate-metadata.json"
+    def _piece(self, step: Step, name: str, key: str, part: str, predicted: str = "") -> Piece:
+        return Piece(self.path, step, name, key, f"{part}/{name}.{key[:12]}.h5", predicted)
 
-    @property
-    def forecast_file(self) -> Path:
-        return self.path / "forecast.json"
-
-    @property
-    def called_off_file(self) -> Path:
-        return self.path / "called-off"
-
-    @property
-    def pruned_file(self) -> Path:
-        return self.path / "pruned.json"
-
-    def slab_file(self, name: str, key: str) -> Path:
-        return self.path / "volume" / f"{name}.{key[:12]}.h5"
-
-    def tile_file(self, name: str, key: str) -> Path:
-        return self.path / "tiles" / f"{name}.{key[:12]}.h5"
-
-    def classes_file(self, name: str, key: str) -> Path:
-        return self.path / "classes" / f"{name}.{key[:12]}.h5"
-
-    def relative(self, path: Path) -> str:
-        return str(path.relative_to(self.path))
+    def _whole(self, step: Step, key: str) -> Piece:
+        return Piece(self.path, step, WHOLE, key, self.segmentation_file.name)
 
     def records(self, step: Step) -> Records:
         return Records(self.path, step)
+
+    def put(self, record: Record) -> Record:
+        """Record a committed file, and remove the one that it has replaced.
+
+        ConfigError if the plan has been exchanged in the meantime.
+        """
+        self._check_plan()
+        records = self.records(record.step)
+        before = records.get(record.name)
+        records.put(record)
+        if before is not None and before.file != record.file:
+            (self.path / before.file).unlink(missing_ok=True)
+        return record
+
+    def _check_plan(self) -> None:
+        # Asked for every piece: the file is parsed only if its bytes are not this plan's.
+        with suppress(OSError):
+            if self.plan_file.read_bytes() == self._plan_bytes:
+                return
+        if RunFolder(self.path).plan != self.plan:
+            raise self.plan_changed()
+
+    def plan_changed(self) -> ConfigError:
+        """What a late worker of an old plan is told."""
+        return ConfigError(
+            "the plan of this run was changed while the work was going on",
+            file=self.plan_file,
+            mend="give the command again: it will follow the new plan",
+        )
+
+    @cached_property
+    def _plan_bytes(self) -> bytes:
+        return self.plan.to_bytes()
 
     @cached_property
     def plan(self) -> Plan:
@@ -106,7 +136,7 @@ class RunFolder:
             )
         return inputs
 
-    @property
+    @cached_property
     def earlier(self) -> list["RunFolder"]:
         """The runs from which this one may take over what is the same, as this machine sees them.
 
@@ -116,17 +146,11 @@ class RunFolder:
 
     def stored_plan(self) -> Plan | None:
         """The plan that this folder has now, if it can be read."""
-        try:
-            return Plan.model_validate_json(self.plan_file.read_bytes())
-        except (OSError, ValidationError):
-            return None
+        return _readable(self.plan_file, Plan)
 
     def stored_inputs(self) -> Inputs | None:
         """The inputs that this folder has now, if they can be read."""
-        try:
-            return Inputs.model_validate_json(self.inputs_file.read_bytes())
-        except (OSError, ValidationError):
-            return None
+        return _readable(self.inputs_file, Inputs)
 
     def under(self, plan: Plan, inputs: Inputs) -> "RunFolder":
         """This folder as it will be with a plan that is not stored yet."""
@@ -175,29 +199,24 @@ class RunFolder:
             return plan.batch(batch)
         return list(grid)
 
-    def sweep(self) -> None:
-        """Remove temporary files that dead processes of this host left in the folder."""
-        for part in ("", "volume", "tiles", "classes", "records/*"):
-            for folder in self.path.glob(part) if part else [self.path]:
-                sweep(folder)
-
     @contextmanager
     def swept(self, is_root: bool) -> Iterator[None]:
-        """Sweep before the work of a step, and after it if it fails; at the root only."""
+        """Remove temporary files that dead processes of this host left in the folder.
+
+        Before the work of a step, and after it if it fails; at the root only.
+        """
         if is_root:
-            self.sweep()
+            self._sweep()
         try:
             yield
         except BaseException:
             if is_root:
-                self.sweep()
+                self._sweep()
             raise
 
-    @contextmanager
-    def planning(self) -> Iterator[None]:
-        """Hold off other planners of this folder while the plan is being exchanged."""
-        with locked(self.path):
-            yield
+    def _sweep(self) -> None:
+        for folder in (self.path, *map(self.path.joinpath, _PARTS), *self.path.glob("records/*")):
+            sweep(folder)
 
     @property
     def _plan_again(self) -> str:
@@ -226,3 +245,10 @@ class RunFolder:
                 expected=f"{model.__name__} of schema version 1",
                 mend=self._plan_again,
             ) from None
+
+
+def _readable(path: Path, model: type[StoredT]) -> StoredT | None:
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None

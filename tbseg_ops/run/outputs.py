@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
 import h5py
@@ -132,16 +132,10 @@ def raw_chunks(
             yield name, offset, mask, data
 
 
-def chunks_digest(chunks: Iterator[tuple[str, Index, int, bytes]]) -> str:
+def chunks_digest(chunks: Iterable[tuple[str, Index, int, bytes]]) -> str:
     """SHA-256 (hex) over stored chunks: tells a tile's part of a file without decompressing it."""
     digest = hashlib.sha256()
-    for chunk in chunks:
-        update_chunks(digest, *chunk)
+    for name, offset, mask, data in chunks:
+        digest.update(json.dumps([name, offset, mask, len(data)]).encode())
+        digest.update(data)
     return digest.hexdigest()
-
-
-def update_chunks(
-    digest: "hashlib._Hash", name: str, offset: Index, mask: int, data: bytes
-) -> None:
-    digest.update(json.dumps([name, offset, mask, len(data)]).encode())
-    digest.update(data)

@@ -80,6 +80,10 @@ class Plan(Stored):
         """Indices of the classes whose probability maps are written."""
         return self.spec.wanted_probabilities(self.classifier.labels)
 
+    def slab_box(self, slab: Slab) -> Box:
+        """The voxels of a slab."""
+        return Box((slab.z0, 0, 0), (slab.z1, *self.volume.shape[1:]))
+
     def batch(self, number: int) -> list[Tile]:
         """The tiles of one batch: neighbours in raster order."""
         grid = self.grid
@@ -92,74 +96,6 @@ class Plan(Stored):
         if len(tiles) == 1:
             return tiles[0].name
         return f"batch {number}: {tiles[0].name} to {tiles[-1].name}"
-
-    # Keys (contract 3): what a result depends on, and nothing else.
-
-    def slab_key(self, inputs: Inputs, slab: Slab) -> str:
-        return digest_of(
-            {
-                "step": "ingest",
-                "slices": inputs.fingerprints[slab.z0 : slab.z1],
-                "mask": inputs.mask_fingerprints[slab.z0 : slab.z1],
-                "shape": self.volume.shape[1:],
-                "channels": self.volume.channels,
-                "dtype": self.volume.dtype,
-                "chunk": slab_chunk(self.volume.shape, slab),
-            }
-        )
-
-    def split_key(self, inputs: Inputs, tile: Tile) -> str:
-        box, core = tile.box, tile.core
-        virtual = self.spec.split == "virtual"  # then the file says how large the volume is
-        return digest_of(
-            {
-                "step": "split",
-                "mode": self.spec.split,
-                "slices": inputs.fingerprints[box.lo[0] : box.hi[0]],
-                "mask": inputs.mask_fingerprints[core.lo[0] : core.hi[0]],
-                "box": [box.lo, box.hi],
-                "core": [core.lo, core.hi],
-                "shape": self.volume.shape if virtual else None,
-                "channels": self.volume.channels,
-                "dtype": self.volume.dtype,
-            }
-        )
-
-    def predicted_key(self, content: str, tile: Tile) -> str:
-        """Identity of what the engine computes for a tile, whatever is written of it."""
-        core = tile.core.relative_to(tile.box.lo)
-        return digest_of(
-            {
-                "step": "predict",
-                "raw": content,
-                "core": [core.lo, core.hi],
-                "features": [
-                    f.model_dump() for f in self.classifier.features_for(self.volume.shape)
-                ],
-                "classifier": self.classifier.digest,
-                "engine": [self.spec.engine, self.engine_version],
-            }
-        )
-
-    def classify_key(self, content: str, tile: Tile) -> str:
-        """``content``: digest of the tile's raw voxels, halo included, and of its mask."""
-        core = tile.core.relative_to(tile.box.lo)
-        return digest_of(
-            {
-                "step": "classify",
-                "raw": content,
-                "core": [core.lo, core.hi],
-                "chunk": self.grid_model.chunk,
-                "features": [
-                    f.model_dump() for f in self.classifier.features_for(self.volume.shape)
-                ],
-                "classifier": self.classifier.digest,
-                "engine": [self.spec.engine, self.engine_version],
-                "output": self.spec.output,
-                "probabilities": self.probability_labels,
-                "probability_dtype": self.spec.probability_dtype,
-            }
-        )
 
 
 def slab_chunk(shape: Index, slab: Slab) -> Index:

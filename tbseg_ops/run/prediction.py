@@ -1,22 +1,26 @@
-"""What an engine said of a tile, read again from a class file that was written for other outputs.
+"""What an engine says of a tile, and what is written of it: masks, intensities, probability maps.
 
-Masks, intensities and probability maps are all made from labels and probabilities: where these are
-there, no engine need be asked.
+All of these are made from labels and probabilities. Where a class file that was written for other
+outputs has them, no engine need be asked.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from tbseg_ops.engines import Engine, hard_labels
 from tbseg_ops.errors import IntegrityError
-from tbseg_ops.geometry import Tile
+from tbseg_ops.geometry import Box
 from tbseg_ops.hdf5.image import opened
-from tbseg_ops.run import RunFolder
+from tbseg_ops.run import Plan, RunFolder
 from tbseg_ops.run.outputs import LABELS, encoded
-from tbseg_ops.run.takeover import Found
+from tbseg_ops.run.piece import Piece
+from tbseg_ops.run.raw import SubVolume
+from tbseg_ops.run.state import Found, records_of
+
+_PERCENT_TOLERANCE = 1e-3  # of a percent; float32 rounding is below 1e-5
 
 
 @dataclass(frozen=True)
@@ -30,59 +34,130 @@ class Prediction:
     maps: dict[int, NDArray[np.generic]]
 
 
-def earlier_prediction(
-    folder: RunFolder, tile: Tile, predicted: str
-) -> tuple[Prediction, int] | None:
-    """What was computed for a tile under that identity (``Plan.predicted_key``), if all is there.
+def predict(plan: Plan, engine: Engine, part: SubVolume, core: Box) -> Prediction:
+    """What the engine says of a core, with the probability maps that the plan wants.
+
+    ``core``: relative to the halo box ``part.raw``. Outside of the mask labels and probabilities
+    are 0, and only the box around it is computed: exact, since a voxel sees no further than the
+    halo.
+    """
+    if part.mask is None:
+        return _predict(plan, engine, part.raw, core)
+    labels = np.zeros(core.shape, np.uint8)
+    maps = {i: np.zeros(core.shape, np.float32) for i in plan.probability_labels}
+    inside = _around(part.mask)
+    if inside is not None:
+        some = _predict(plan, engine, part.raw, inside.shifted(core.lo))
+        mask = part.mask[inside.slices] != 0
+        labels[inside.slices] = np.where(mask, some.labels, 0)
+        for i, array in some.maps.items():
+            maps[i][inside.slices] = np.where(mask, array, 0)
+    return Prediction(labels, dict(maps))
+
+
+def _predict(plan: Plan, engine: Engine, raw: NDArray[np.generic], box: Box) -> Prediction:
+    if not plan.probability_labels:
+        return Prediction(engine.predict_labels(raw, box), {})
+    maps = engine.predict(raw, box)
+    return Prediction(hard_labels(maps), {i: maps[i] for i in plan.probability_labels})
+
+
+def _around(mask: NDArray[np.uint8]) -> Box | None:
+    """The smallest box that holds all of a mask, if there is any."""
+    lo, hi = [], []
+    for axis in range(3):
+        others = tuple(a for a in range(3) if a != axis)
+        found = np.flatnonzero(mask.any(axis=others))
+        if not len(found):
+            return None
+        lo.append(int(found[0]))
+        hi.append(int(found[-1]) + 1)
+    return Box((lo[0], lo[1], lo[2]), (hi[0], hi[1], hi[2]))
+
+
+def written(
+    plan: Plan, prediction: Prediction, raw: NDArray[np.generic] | None, tile: str
+) -> tuple[dict[str, NDArray[np.generic]], tuple[int, ...]]:
+    """The datasets of a class file (name: array z, y, x), and the voxel count of each class.
+
+    ``raw`` (z, y, x, c): of the core, for intensities only. Outside of the mask all is 0.
+    """
+    names = encoded(plan.classifier.labels)
+    labels = prediction.labels
+    arrays: dict[str, NDArray[np.generic]] = {LABELS: labels}
+    counts = []
+    for number, name in enumerate(names, start=1):
+        mask = labels == number
+        counts.append(int(np.count_nonzero(mask)))
+        if plan.spec.output == "mask":
+            arrays[f"classes/{name}"] = mask.astype(np.uint8)
+        else:
+            assert raw is not None
+            inside = np.where(mask[..., None], raw, np.zeros((), raw.dtype))
+            arrays[f"classes/{name}"] = inside[..., 0] if raw.shape[3] == 1 else inside
+    for index, array in prediction.maps.items():
+        if array.dtype != plan.spec.probability_dtype:
+            array = _percent(array, tile)
+        arrays[f"probabilities/{names[index]}"] = array
+    return arrays, tuple(counts)
+
+
+def _percent(probabilities: NDArray[np.generic], tile: str) -> NDArray[np.uint8]:
+    """Whole percents; IntegrityError if that would lose anything."""
+    percents = probabilities.astype(np.float32) * np.float32(100)
+    whole = np.rint(percents)
+    worst = float(np.abs(percents - whole).max(initial=0.0))
+    if not worst <= _PERCENT_TOLERANCE:
+        raise IntegrityError(
+            "a probability is not a whole percent: uint8 would lose some of it",
+            tile=tile,
+            expected="k/100",
+            found=f"{worst:.4f} percent off",
+            mend="use --probability-dtype float32",
+        )
+    percent: NDArray[np.uint8] = whole.astype(np.uint8)
+    return percent
+
+
+def earlier_prediction(folder: RunFolder, piece: Piece) -> tuple[Prediction, int] | None:
+    """What was computed for a tile under the identity ``piece.predicted``, if all is there.
 
     From the class file of this run's earlier plan, or of an earlier run; with the number of raw
     values that are not finite. Files that are not as recorded are passed over.
     """
-    for found in _of_identity(folder, tile, predicted):
-        prediction = _read(folder, found) if found.is_intact else None
-        if prediction is not None:
+    for found in _of_identity(folder, piece):
+        if found.is_intact and (prediction := _read(folder, found, whole=True)) is not None:
             return prediction, found.record.not_finite
     return None
 
 
-def is_derivable(folder: RunFolder, tile: Tile, predicted: str) -> bool:
+def is_derivable(folder: RunFolder, piece: Piece) -> bool:
     """Whether ``earlier_prediction`` would find one; no file is digested."""
     return any(
-        found.is_there and _holds(folder, found) for found in _of_identity(folder, tile, predicted)
+        found.is_there and _read(folder, found, whole=False) is not None
+        for found in _of_identity(folder, piece)
     )
 
 
-def _of_identity(folder: RunFolder, tile: Tile, predicted: str) -> Iterator[Found]:
-    for run in (folder, *folder.earlier):
-        record = run.records("classify").peek(tile.name)
-        if record is not None and record.predicted == predicted:
-            yield Found(run, record)
+def _of_identity(folder: RunFolder, piece: Piece) -> Iterator[Found]:
+    found = records_of(folder, "classify", piece.name)
+    return (f for f in found if f.record.predicted == piece.predicted)
 
 
-def _holds(folder: RunFolder, found: Found) -> bool:
+def _read(folder: RunFolder, found: Found, *, whole: bool) -> Prediction | None:
+    """If a class file has all maps that the plan wants, in a type that loses nothing: these.
+
+    Without their voxels unless ``whole``.
+    """
+    wanted, voxels = folder.plan.spec.probability_dtype, ... if whole else slice(0)
     try:
         with opened(found.path) as file:
-            return _is_enough(folder, file)
-    except IntegrityError:
-        return False
-
-
-def _is_enough(folder: RunFolder, file: h5py.File) -> bool:
-    """Whether a class file has all maps that the plan wants, in a type that loses nothing."""
-    return all(
-        name in file and file[name].dtype in (np.float32, folder.plan.spec.probability_dtype)
-        for name in _maps(folder).values()
-    )
-
-
-def _read(folder: RunFolder, found: Found) -> Prediction | None:
-    try:
-        with opened(found.path) as file:
-            if not _is_enough(folder, file):
+            maps = {i: file[name] for i, name in _maps(folder).items() if name in file}
+            if len(maps) < len(_maps(folder)):
                 return None
-            return Prediction(
-                file[LABELS][...], {i: file[name][...] for i, name in _maps(folder).items()}
-            )
+            if any(data.dtype not in (np.float32, wanted) for data in maps.values()):
+                return None
+            return Prediction(file[LABELS][voxels], {i: data[voxels] for i, data in maps.items()})
     except IntegrityError:
         return None
 

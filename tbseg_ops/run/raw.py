@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from tbseg_ops.errors import IntegrityError
 from tbseg_ops.geometry import Box
-from tbseg_ops.hdf5.image import opened
+from tbseg_ops.hdf5.image import opened, stamped
 from tbseg_ops.run.folder import RunFolder
 from tbseg_ops.run.outputs import MASK, RAW
 from tbseg_ops.run.plan import Slab
+from tbseg_ops.run.state import own
 from tbseg_ops.storage.commit import storage_errors
 
 
@@ -46,7 +47,7 @@ def read_volume(folder: RunFolder, box: Box, core: Box) -> SubVolume:
     raw = np.empty((*box.shape, *more), plan.volume.dtype)
     mask = None if plan.spec.mask is None else np.empty(core.shape, np.uint8)
     for slab in plan.slabs:
-        held = Box((slab.z0, 0, 0), (slab.z1, *plan.volume.shape[1:]))
+        held = plan.slab_box(slab)
         if held.intersection(box) is None:
             continue
         with _opened_slab(folder, slab) as file:
@@ -58,22 +59,31 @@ def read_volume(folder: RunFolder, box: Box, core: Box) -> SubVolume:
 
 @contextmanager
 def _opened_slab(folder: RunFolder, slab: Slab) -> Iterator[h5py.File]:
-    record = folder.records("ingest").get(slab.name)
-    key = folder.plan.slab_key(folder.inputs, slab)
-    path = folder.slab_file(slab.name, key)
-    with storage_errors(path):
-        size = path.stat().st_size if path.exists() else None
+    """A slab that turns out to be damaged loses its record, so that ingest looks into it."""
+    piece = folder.slab(slab)
+    found = own(folder, piece)
+    with storage_errors(piece.path):
+        size = piece.path.stat().st_size if piece.path.exists() else None
     try:
-        if record is None or record.key != key or size != record.size:
+        if found is None or size != found.record.size:
             raise IntegrityError(
                 "a slab of the volume is missing, cut off or of an earlier plan",
-                file=path,
-                expected="a whole file" if record is None else f"{record.size} bytes",
+                file=piece.path,
+                expected="a whole file" if found is None else f"{found.record.size} bytes",
                 found="no such file" if size is None else f"{size} bytes",
             )
-        with opened(path) as file:
+        with opened(piece.path) as file:
+            if (key := stamped(file, "key")) != piece.key:
+                raise IntegrityError(
+                    "a slab of the volume holds something else",
+                    file=piece.path,
+                    expected=f"key {piece.key[:16]}",
+                    found=f"key {key[:16]}",
+                )
             yield file
     except IntegrityError as error:
+        if found is not None:
+            folder.records("ingest").drop(slab.name)
         error.mend = "run tbseg ingest again: it makes anew what is missing or damaged"
         raise
 

@@ -1,17 +1,17 @@
 """The ledger: one small file per finished piece of work, kept in the run folder.
 
-*Finished* means: a record with the wanted key, whose file is there with the recorded size and
-digest (contract 3). A record is never trusted without its file, nor a file without its record.
+A record is never trusted without its file, nor a file without its record: see ``run.state``.
 """
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
 
-from tbseg_ops.storage.commit import commit_over, set_aside, storage_errors
+from tbseg_ops.storage.commit import commit_over, storage_errors
 from tbseg_ops.stored import Stored
 
 Step = Literal["ingest", "split", "classify", "merge", "verify", "publish"]
@@ -25,11 +25,12 @@ class Record(Stored):
     """What one step did for one piece: a slab, a tile, or the whole volume.
 
     ``content`` is the digest of the decoded arrays: equal for equal results, whatever compressed
-    them. ``sha256`` is that of the file's bytes; None where the file is too large to be read
-    before each use and carries checksums of its own (slabs, the merged file).
+    them. ``sha256`` is that of a class file's bytes. Of other files it is None, and not looked at
+    where an earlier tbseg wrote it: whoever reads them sees damage by what is stored inside
+    (checksums of chunks, ``content``). ``problems`` is always empty; it is in all stored records.
 
     ``kept`` is False for a sub-volume that was not cut, or was removed, because nothing needs it;
-    its content is known. ``predicted``: identity of what the engine computed (``predicted_key``);
+    its content is known. ``predicted``: identity of what the engine computed (``Piece.predicted``);
     ``derived``: the engine was not asked, since an earlier file of that identity was there.
     ``origin``: the run folder from which the piece was taken over; empty if it was made here.
     """
@@ -67,25 +68,17 @@ class Records:
         return self.folder / f"{name}.json"
 
     def get(self, name: str) -> Record | None:
-        """The record of that name; a damaged one is set aside and counts as none."""
-        path = self.path(name)
+        """The record of that name; a damaged one counts as none."""
         try:
-            return Record.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except ValidationError:
-            set_aside(path)
+            return Record.model_validate_json(self.path(name).read_bytes())
+        except (FileNotFoundError, ValidationError):
             return None
 
     def peek(self, name: str) -> Record | None:
-        """The record of that name if it can be read: nothing is moved, and nothing is raised.
-
-        For the records of other runs, which are a help and not a condition.
-        """
-        try:
-            return Record.model_validate_json(self.path(name).read_bytes())
-        except (OSError, ValidationError):
-            return None
+        """The same for the records of other runs: a help and not a condition, nothing is raised."""
+        with suppress(OSError):
+            return self.get(name)
+        return None
 
     def put(self, record: Record) -> None:
         commit_over(self.path(record.name), record.to_bytes())
@@ -96,29 +89,12 @@ class Records:
         with storage_errors(path):
             path.unlink(missing_ok=True)
 
-    def current(self, name: str, key: str) -> Record | None:
-        """The record, if the piece is finished under ``key`` and its file is as recorded."""
-        record = self.get(name)
-        if record is None or record.key != key or not intact(self.run / record.file, record):
-            return None
-        return record if record.kept else None
-
     def names(self) -> set[str]:
         """The names of all pieces that have a record, current or not."""
         try:
             return {e.name[:-5] for e in os.scandir(self.folder) if e.name.endswith(".json")}
         except FileNotFoundError:
             return set()
-
-
-def intact(path: Path, record: Record) -> bool:
-    """Whether the file is there with the recorded size and, where recorded, digest."""
-    try:
-        if path.stat().st_size != record.size:
-            return False
-        return record.sha256 is None or sha256_of(path) == record.sha256
-    except OSError:
-        return False
 
 
 def sha256_of(path: Path) -> str:

@@ -4,19 +4,18 @@ It is written before the first file goes, so that what is missing later is never
 The records stay: they tell what was done, how long it took, and what it gave.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import ValidationError
 
 from tbseg_ops.run.folder import RunFolder
-from tbseg_ops.run.records import Record, Step
+from tbseg_ops.run.records import Step
+from tbseg_ops.run.state import Found
 from tbseg_ops.storage.commit import commit_over, storage_errors
 from tbseg_ops.stored import Stored
 
 Kind = Literal["segmentation", "classes", "tiles", "volume"]
-KINDS: tuple[Kind, ...] = ("segmentation", "classes", "tiles", "volume")
-
-_STEPS: tuple[Step, ...] = ("ingest", "split", "classify", "merge", "verify")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Pruned(Stored):
@@ -45,11 +44,6 @@ def mark_pruned(folder: RunFolder, kinds: tuple[Kind, ...]) -> None:
         commit_over(folder.pruned_file, Pruned(kinds=wanted).to_bytes())
 
 
-def has_file(folder: RunFolder, record: Record) -> bool:
-    """Whether the file of a record is there, or is not meant to be."""
-    return not record.kept or (folder.path / record.file).exists()
-
-
 def revive(folder: RunFolder) -> None:
     """Take a pruned run for what is left of it, before it is planned again.
 
@@ -57,11 +51,11 @@ def revive(folder: RunFolder) -> None:
     """
     if not pruned(folder):
         return
-    for step in _STEPS:
+    for step in get_args(Step):
         ledger = folder.records(step)
         for name in ledger.names():
             record = ledger.get(name)
-            if record is not None and not has_file(folder, record):
+            if record is not None and Found(folder, record).is_lost:
                 ledger.drop(name)
     with storage_errors(folder.pruned_file):
         folder.pruned_file.unlink(missing_ok=True)

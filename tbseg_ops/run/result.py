@@ -1,12 +1,17 @@
-"""What a step gives back: paths and counts, never lists of tiles."""
+"""How a step goes through its pieces, and what it gives back: counts, never lists of tiles."""
 
+import time
 from collections import Counter
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from tbseg_ops.run.finish import Done, How
+from tbseg_ops.processes.team import Alone, Team
+from tbseg_ops.run.finish import Finished
+from tbseg_ops.run.folder import RunFolder
+from tbseg_ops.run.state import How
 from tbseg_ops.stored import Stored
 
+P = TypeVar("P")
 # Called with (piece, what happened, pieces done, pieces in all).
 Progress = Callable[[str, str, int, int], None]
 
@@ -27,30 +32,33 @@ class StepResult(Stored):
     file: str | None = None
 
 
-def counted(step: str, hows: Counter[How], seconds: float, file: str | None = None) -> StepResult:
-    """The result of a step over pieces that were finished so."""
+def work_through(
+    step: str,
+    folder: RunFolder,
+    pieces: Sequence[P],
+    work: Callable[[P], Finished],
+    team: Team | None,
+    progress: Progress,
+) -> StepResult:
+    """Have ``team`` (None: this process) finish all pieces, in whatever order.
+
+    ``work`` and ``pieces`` go to other processes: small to pickle.
+    """
+    start, team = time.perf_counter(), team or Alone()
+    hows: Counter[How] = Counter()
+    with folder.swept(team.is_root):
+        for done in team.map(work, pieces):
+            hows[done.how] += 1
+            progress(done.record.name, str(done), hows.total(), len(pieces))
     return StepResult(
         step=step,
         computed=hows["computed"],
         reused=hows.total() - hows["computed"],
         taken=hows["taken"],
         derived=hows["derived"],
-        seconds=round(seconds, 3),
-        file=file,
+        seconds=round(time.perf_counter() - start, 3),
     )
 
 
 def silent(piece: str, what: str, done: int, total: int) -> None:
     """A Progress that says nothing."""
-
-
-def told(done: Done) -> str:
-    """A few words about a finished piece."""
-    if done.how == "here":
-        return "already done"
-    if done.how == "taken":
-        return f"taken over from {Path(done.record.origin).name}"
-    if done.how == "derived":
-        return f"derived from its labels in {done.record.seconds:.2f} s"
-    again = f", attempt {done.record.attempts}" if done.record.attempts > 1 else ""
-    return f"computed in {done.record.seconds:.2f} s{again}"

@@ -8,13 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tbseg_ops.geometry import Box, Tile
-from tbseg_ops.run import Plan, Record, RunFolder
+from tbseg_ops.run import Plan, RunFolder
 from tbseg_ops.run.differences import Basis, why_classes, why_raw
-from tbseg_ops.run.finish import How
-from tbseg_ops.run.keys import WHOLE, merge_key
 from tbseg_ops.run.prediction import is_derivable
 from tbseg_ops.run.records import Step
-from tbseg_ops.run.takeover import Found, find, recorded
+from tbseg_ops.run.state import How, how, merged_file, own_classes, recorded
 from tbseg_ops.stored import Stored
 
 
@@ -63,24 +61,22 @@ def work_left(
     else:
         planned = ((run, plan) for run in folder.earlier if (plan := run.stored_plan()))
         old = next((Basis.of(plan, run.stored_inputs()) for run, plan in planned), None)
-    ingest, split, classify = _Tally("ingest"), _Tally("split"), _Tally("classify")
+    ingest = []
     for slab in folder.plan.slabs:
-        key = folder.plan.slab_key(folder.inputs, slab)
-        box = Box((slab.z0, 0, 0), (slab.z1, *folder.plan.volume.shape[1:]))
-        how = _how(folder, "ingest", slab.name, key)
-        ingest.add(how, box, "" if how != "computed" else why_raw(old, now, box, False))
+        found, box = how(folder, folder.slab(slab)), folder.plan.slab_box(slab)
+        ingest.append((found, box, why_raw(old, now, box, False)))
+    split, classify = [], []
     classes_reason = why_classes(old, now)
     for fate in survey(folder) if fates is None else fates:
         box = fate.tile.box
-        if fate.known:
-            split.add(fate.cut, box, "its file is not there any more")
-            classify.add(fate.classes, box, classes_reason)
-        else:
-            reason = why_raw(old, now, box, True)
-            split.add(fate.cut, box, reason)
-            classify.add(fate.classes, box, reason)
-    lefts = tuple(tally.left() for tally in (ingest, split, classify))
-    return WorkLeft(steps=lefts, merged=lefts[2].here == lefts[2].total and _is_merged(folder))
+        why = None if fate.known else why_raw(old, now, box, True)
+        split.append((fate.cut, box, why or "its file is not there any more"))
+        classify.append((fate.classes, box, why or classes_reason))
+    lefts = _left("ingest", ingest), _left("split", split), _left("classify", classify)
+    merged = lefts[2].here == lefts[2].total and (
+        merged_file(folder, [own_classes(folder, tile) for tile in folder.plan.grid]) is not None
+    )
+    return WorkLeft(steps=lefts, merged=merged)
 
 
 @dataclass(frozen=True)
@@ -101,66 +97,32 @@ def survey(folder: RunFolder) -> Iterator[Fate]:
     return (_fate(folder, tile) for tile in folder.plan.grid)
 
 
-def _is_merged(folder: RunFolder) -> bool:
-    """Whether the merged file is there, if all tiles are."""
-    own = folder.records("classify")
-    records = [record for tile in folder.plan.grid if (record := own.peek(tile.name)) is not None]
-    return _how(folder, "merge", WHOLE, merge_key(folder.plan, records)) == "here"
-
-
-class _Tally:
-    def __init__(self, step: Step) -> None:
-        self.step = step
-        self.hows: Counter[How] = Counter()
-        self.reasons: Counter[str] = Counter()
-        self.voxels = 0
-
-    def add(self, how: How, box: Box, reason: str) -> None:
-        self.hows[how] += 1
-        if how == "computed":
-            self.voxels += box.size
-            self.reasons[reason] += 1
-
-    def left(self) -> StepLeft:
-        return StepLeft(
-            step=self.step,
-            total=self.hows.total(),
-            here=self.hows["here"],
-            taken=self.hows["taken"],
-            derived=self.hows["derived"],
-            computed=self.hows["computed"],
-            voxels=self.voxels,
-            reasons=dict(self.reasons.most_common()),
-        )
+def _left(step: Step, pieces: list[tuple[How, Box, str]]) -> StepLeft:
+    """``pieces``: what becomes of each, its voxels, and why it would be computed."""
+    hows = Counter(found for found, _, _ in pieces)
+    computed = [(box, reason) for found, box, reason in pieces if found == "computed"]
+    return StepLeft(
+        step=step,
+        total=len(pieces),
+        here=hows["here"],
+        taken=hows["taken"],
+        derived=hows["derived"],
+        computed=hows["computed"],
+        voxels=sum(box.size for box, _ in computed),
+        reasons=dict(Counter(reason for _, reason in computed).most_common()),
+    )
 
 
 def _fate(folder: RunFolder, tile: Tile) -> Fate:
     """A sub-volume is not cut where the classes are there."""
-    key = folder.plan.split_key(folder.inputs, tile)
-    content = _content(folder, tile, key)
-    if content is None:
+    sub_volume = folder.sub_volume(tile)
+    known = next(recorded(folder, sub_volume), None)
+    if known is None:
         return Fate(tile, "computed", "computed", False)
-    cut = _how(folder, "split", tile.name, key)
-    classes = _how(folder, "classify", tile.name, folder.plan.classify_key(content, tile))
+    piece = folder.classes(tile, known.record.content)
+    cut, classes = how(folder, sub_volume), how(folder, piece)
     if classes == "computed":
-        predicted = folder.plan.predicted_key(content, tile)
-        classes = "derived" if is_derivable(folder, tile, predicted) else classes
-    if cut == "computed" and classes in ("here", "taken"):
+        classes = "derived" if is_derivable(folder, piece) else classes
+    elif cut == "computed":
         cut = classes
     return Fate(tile, cut, classes, True)
-
-
-def _how(folder: RunFolder, step: Step, name: str, key: str) -> How:
-    """Whether a piece is here, can be taken over, or must be computed."""
-    own = folder.records(step).peek(name)
-    if own is not None and own.key == key and Found(folder, own).is_there:
-        return "here"
-    return "computed" if find(folder, step, name, key) is None else "taken"
-
-
-def _content(folder: RunFolder, tile: Tile, key: str) -> str | None:
-    own: Record | None = folder.records("split").peek(tile.name)
-    if own is not None and own.key == key:
-        return own.content
-    known = next(recorded(folder, "split", tile.name, key), None)
-    return None if known is None else known.record.content

@@ -1,12 +1,10 @@
 """What a worker process opens once and then uses for all of its pieces."""
 
-import hashlib
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
-from tbseg_ops.classifier import read_passport
-from tbseg_ops.engines import Engine, load_engine
+from tbseg_ops.engines import ClassifierChangedError, Engine, load_engine
 from tbseg_ops.errors import ConfigError
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.plan import Plan
@@ -14,75 +12,70 @@ from tbseg_ops.settings import here
 from tbseg_ops.volume import Source, open_source
 
 
-@dataclass(frozen=True)
 class Workplace:
-    """A run folder under one certain plan; small to pickle, opened once per process."""
+    """A run folder under one certain plan, and what is opened once for all of its pieces.
 
-    path: Path
-    plan_digest: str
+    It goes to another process as path, plan and ``threads`` (of the engine), and is opened there
+    once. ConfigError if the plan has been exchanged in the meantime.
+    """
 
-    @classmethod
-    def of(cls, folder: RunFolder) -> "Workplace":
-        return cls(folder.path, hashlib.sha256(folder.plan.to_bytes()).hexdigest())
+    def __init__(self, folder: RunFolder, threads: int = 1) -> None:
+        self.folder = folder
+        self.threads = threads
 
-    @property
-    def folder(self) -> RunFolder:
-        return _folder(self)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _opened, (self.folder.path, self._plan_digest, self.threads)
 
-    @property
+    @cached_property
+    def _plan_digest(self) -> str:
+        return self.folder.plan.digest
+
+    @cached_property
     def source(self) -> Source:
-        return _source(self.folder.plan.spec.volume, self)
+        return open_source(here(self.folder.plan.spec.volume))
 
-    @property
+    @cached_property
     def mask(self) -> Source | None:
         mask = self.folder.plan.spec.mask
-        return None if mask is None else _source(mask, self)
+        return None if mask is None else open_source(here(mask))
 
-    def engine(self, threads: int) -> Engine:
-        return _engine(self, threads)
-
-
-@lru_cache(maxsize=1)
-def _folder(place: Workplace) -> RunFolder:
-    folder = RunFolder(place.path)
-    if Workplace.of(folder) != place:
-        raise ConfigError(
-            "the plan of this run was changed while the work was going on",
-            file=folder.plan_file,
-            mend="give the command again: it will follow the new plan",
-        )
-    return folder
-
-
-@lru_cache(maxsize=2)
-def _source(volume: str, place: Workplace) -> Source:
-    """``place`` is part of the cache's key: a new plan opens the volume anew."""
-    return open_source(here(volume))
+    @cached_property
+    def engine(self) -> Engine:
+        return engine_of(self.folder.plan, self.threads)
 
 
 @lru_cache(maxsize=1)
-def _engine(place: Workplace, threads: int) -> Engine:
-    return engine_of(place.folder.plan, threads)
+def _opened(path: Path, plan_digest: str, threads: int) -> Workplace:
+    folder = RunFolder(path)
+    if folder.plan.digest != plan_digest:
+        raise folder.plan_changed()
+    return Workplace(folder, threads)
 
 
 def engine_of(plan: Plan, threads: int) -> Engine:
     """The engine of a plan; ConfigError if it or the classifier is not what was planned."""
-    passport = read_passport(here(plan.spec.classifier))
-    _same("the classifier", passport.digest, plan.classifier.digest, plan.spec.classifier)
-    engine = load_engine(
-        plan.spec.engine, passport, volume_shape=plan.volume.shape, threads=threads
-    )
-    _same(f"the version of engine {engine.name}", engine.version, plan.engine_version, None)
+    passport = plan.classifier.model_copy(update={"path": here(plan.spec.classifier)})
+    try:
+        engine = load_engine(
+            plan.spec.engine, passport, volume_shape=plan.volume.shape, threads=threads
+        )
+    except ClassifierChangedError as error:
+        file = plan.spec.classifier
+        raise _not_planned("the classifier", passport.digest, error.found, file) from error
+    if engine.version != plan.engine_version:
+        what = f"the version of engine {engine.name}"
+        raise _not_planned(what, plan.engine_version, engine.version)
     return engine
 
 
-def _same(what: str, found: str, planned: str, file: str | None) -> None:
-    if found != planned:
-        raise ConfigError(
-            f"{what} is not the one that the plan was made with",
-            file=file,
-            expected=planned,
-            found=found,
-            mend="make the plan again (tbseg plan, or the task plan); "
-            "then only what is affected is recomputed",
-        )
+def _not_planned(
+    what: str, expected: object, found: object, file: str | None = None
+) -> ConfigError:
+    return ConfigError(
+        f"{what} is not the one that the plan was made with",
+        file=file,
+        expected=expected,
+        found=found,
+        mend="make the plan again (tbseg plan, or the task plan); "
+        "then only what is affected is recomputed",
+    )

@@ -1,20 +1,19 @@
 """calibrate: classify a few tiles of a run before all others, to know how long they take."""
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 from pathlib import Path
 
 import numpy as np
 
 from tbseg_ops.geometry import Box, Index
-from tbseg_ops.run import Alone, Plan, RunFolder, Team
-from tbseg_ops.run.finish import Done
-from tbseg_ops.run.result import Progress, StepResult, silent, told
+from tbseg_ops.run import Plan, RunFolder, Team
+from tbseg_ops.run.finish import Finished
+from tbseg_ops.run.prediction import predict
+from tbseg_ops.run.raw import SubVolume
+from tbseg_ops.run.result import Progress, StepResult, silent, work_through
 from tbseg_ops.run.workplace import Workplace
-from tbseg_ops.steps.classify import ClassifyTile
+from tbseg_ops.steps.classify import classify_tile
 
 COUNT = 3
 _SIDE = 16  # voxels of what is computed to have everything compiled and loaded
@@ -36,23 +35,11 @@ def calibrate(
     than half of the tiles, and none where that is one: such a run is its own calibration. ``part``
     (number, of how many): every so manieth of them, so that several hosts can share them.
     """
-    start, team = time.perf_counter(), team or Alone()
     folder = RunFolder(run)
     number, of = part
     wanted = chosen(folder.plan, count)[number::of]
-    place = Workplace.of(folder)
-    work = _Warm(place, threads, ClassifyTile(place, threads, force=False))
-    computed = done_now = 0
-    with folder.swept(team.is_root):
-        for done in team.map(work, wanted):
-            computed, done_now = computed + done.computed, done_now + 1
-            progress(done.record.name, told(done), done_now, len(wanted))
-    return StepResult(
-        step="calibrate",
-        computed=computed,
-        reused=done_now - computed,
-        seconds=round(time.perf_counter() - start, 3),
-    )
+    work = partial(_classify_warm, Workplace(folder, threads))
+    return work_through("calibrate", folder, wanted, work, team, progress)
 
 
 def chosen(plan: Plan, count: int) -> list[int]:
@@ -84,21 +71,13 @@ def spread(counts: Index, number: int) -> list[Index]:
     return list(found)
 
 
-@dataclass(frozen=True)
-class _Warm:
-    """Work that finds its process ready."""
-
-    place: Workplace
-    threads: int
-    work: Callable[[int], Done]
-
-    def __call__(self, index: int) -> Done:
-        _warm_up(self.place, self.threads)
-        return self.work(index)
+def _classify_warm(place: Workplace, index: int) -> Finished:
+    _warm_up(place)
+    return classify_tile(place, False, index)
 
 
 @lru_cache(maxsize=1)
-def _warm_up(place: Workplace, threads: int) -> None:
+def _warm_up(place: Workplace) -> None:
     """Compile or load all that the engine native needs. The program ilastik starts for each tile.
 
     Noise, since a constant volume would not need much of it.
@@ -109,9 +88,5 @@ def _warm_up(place: Workplace, threads: int) -> None:
     core = Box.middle(plan.volume.shape, (_SIDE, _SIDE, _SIDE))
     box = core.grown(plan.grid.halo, plan.volume.shape)
     noise = np.random.default_rng(0).integers(0, 100, (*box.shape, plan.volume.channels))
-    engine = place.engine(threads)
-    raw, inner = noise.astype(plan.volume.dtype), core.relative_to(box.lo)
-    if plan.probability_labels:
-        engine.predict(raw, inner)
-    else:
-        engine.predict_labels(raw, inner)
+    part = SubVolume(noise.astype(plan.volume.dtype), None)
+    predict(plan, place.engine, part, core.relative_to(box.lo))

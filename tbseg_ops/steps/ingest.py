@@ -4,9 +4,7 @@ One file per z slab, so that many workers write at once without a parallel HDF5 
 ``volume.h5`` is a virtual dataset over them.
 """
 
-import time
-from collections import Counter
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -14,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbseg_ops.errors import InputError
-from tbseg_ops.geometry import Box
 from tbseg_ops.hdf5.image import content_of_arrays, image_of, stamp
-from tbseg_ops.run import Alone, RunFolder, Team
-from tbseg_ops.run.finish import Done, Facts, How, Made, finish
+from tbseg_ops.run import RunFolder, Team
+from tbseg_ops.run.finish import Facts, Finished, Made, finish
 from tbseg_ops.run.outputs import MASK, RAW, describe, raw_shape
+from tbseg_ops.run.piece import Piece
 from tbseg_ops.run.plan import Slab, slab_chunk
-from tbseg_ops.run.result import Progress, StepResult, counted, silent, told
+from tbseg_ops.run.result import Progress, StepResult, silent, work_through
 from tbseg_ops.run.workplace import Workplace
 from tbseg_ops.storage.commit import commit_over
 from tbseg_ops.volume import Source
@@ -31,63 +29,42 @@ def ingest(*, run: Path, team: Team | None = None, progress: Progress = silent) 
 
     InputError if a slice is not what it was when the plan was made.
     """
-    start, team = time.perf_counter(), team or Alone()
     folder = RunFolder(run)
-    slabs = folder.plan.slabs
-    hows: Counter[How] = Counter()
-    files = {}
-    with folder.swept(team.is_root):
-        for done in team.map(_Ingest(Workplace.of(folder)), range(len(slabs))):
-            hows[done.how] += 1
-            files[done.record.name] = done.record.file
-            progress(done.record.name, told(done), len(files), len(slabs))
-        if team.is_root:
-            _join(folder, [files[slab.name] for slab in slabs])
-    seconds = time.perf_counter() - start
-    return counted("ingest", hows, seconds, str(folder.volume_file))
+    work = partial(_ingest, Workplace(folder))
+    result = work_through("ingest", folder, folder.plan.slabs, work, team, progress)
+    if team is None or team.is_root:
+        _join(folder)
+    return result.model_copy(update={"file": str(folder.volume_file)})
 
 
-@dataclass(frozen=True)
-class _Ingest:
-    place: Workplace
+def _ingest(place: Workplace, slab: Slab) -> Finished:
+    folder = place.folder
+    piece = folder.slab(slab)
+    return finish(folder, piece, lambda: _make(place, slab, piece))
 
-    def __call__(self, number: int) -> Done:
-        folder = self.place.folder
-        slab = folder.plan.slabs[number]
-        key = folder.plan.slab_key(folder.inputs, slab)
-        return finish(
-            folder,
-            "ingest",
-            slab.name,
-            key,
-            folder.slab_file(slab.name, key),
-            lambda: self._make(slab, key),
-        )
 
-    def _make(self, slab: Slab, key: str) -> Made:
-        folder = self.place.folder
-        plan, inputs = folder.plan, folder.inputs
-        raw = _read(self.place.source, slab, inputs.slices, inputs.fingerprints)
-        box = Box((slab.z0, 0, 0), (slab.z1, *plan.volume.shape[1:]))
-        arrays = {RAW: raw.reshape(raw_shape(plan, box))}
-        if self.place.mask is not None:
-            mask = _read(self.place.mask, slab, inputs.mask_slices, inputs.mask_fingerprints)
-            arrays[MASK] = (mask[..., 0] != 0).astype(np.uint8)
-        content = content_of_arrays(arrays)
+def _make(place: Workplace, slab: Slab, piece: Piece) -> Made:
+    plan, inputs = place.folder.plan, place.folder.inputs
+    raw = _read(place.source, slab, inputs.slices, inputs.fingerprints)
+    arrays = {RAW: raw.reshape(raw_shape(plan, plan.slab_box(slab)))}
+    if place.mask is not None:
+        mask = _read(place.mask, slab, inputs.mask_slices, inputs.mask_fingerprints)
+        arrays[MASK] = (mask[..., 0] != 0).astype(np.uint8)
+    content = content_of_arrays(arrays)
 
-        def fill(file: h5py.File) -> None:
-            for name, array in arrays.items():
-                dataset = file.create_dataset(
-                    name,
-                    data=array,
-                    chunks=slab_chunk(plan.volume.shape, slab) + array.shape[3:],
-                    compression="gzip" if name == MASK else None,
-                    fletcher32=True,  # a flipped bit on disk is an error when read, not a voxel
-                )
-                describe(dataset, plan)
-            stamp(file, key=key, content=content)
+    def fill(file: h5py.File) -> None:
+        for name, array in arrays.items():
+            dataset = file.create_dataset(
+                name,
+                data=array,
+                chunks=slab_chunk(plan.volume.shape, slab) + array.shape[3:],
+                compression="gzip" if name == MASK else None,
+                fletcher32=True,  # a flipped bit on disk is an error when read, not a voxel
+            )
+            describe(dataset, plan)
+        stamp(file, key=piece.key, content=content)
 
-        return Made(image_of(fill), Facts(content))
+    return Made(image_of(fill), Facts(content))
 
 
 def _read(
@@ -108,7 +85,7 @@ def _read(
     return array
 
 
-def _join(folder: RunFolder, files: list[str]) -> None:
+def _join(folder: RunFolder) -> None:
     """Write volume.h5: the slabs one behind the other in z, without copying a voxel."""
     plan = folder.plan
 
@@ -117,9 +94,10 @@ def _join(folder: RunFolder, files: list[str]) -> None:
         for name, dtype in dtypes.items():
             more = (plan.volume.channels,) if name == RAW and plan.volume.channels > 1 else ()
             layout = h5py.VirtualLayout((*plan.volume.shape, *more), np.dtype(dtype))
-            for slab, path in zip(plan.slabs, files, strict=True):
-                shape = (slab.z1 - slab.z0, *plan.volume.shape[1:], *more)
-                layout[slab.z0 : slab.z1] = h5py.VirtualSource(path, name, shape=shape)
+            for slab in plan.slabs:
+                shape = (*plan.slab_box(slab).shape, *more)
+                source = h5py.VirtualSource(folder.slab(slab).file, name, shape=shape)
+                layout[slab.z0 : slab.z1] = source
             describe(file.create_virtual_dataset(name, layout, fillvalue=0), plan)
 
     image = image_of(fill)

@@ -6,11 +6,11 @@ no parallel HDF5 library is needed. It writes in grid order, so the file is the 
 whoever read the tiles.
 """
 
-import hashlib
-import socket
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -20,12 +20,13 @@ from tbseg_ops.errors import IntegrityError, ResourceError
 from tbseg_ops.geometry import Index
 from tbseg_ops.hdf5.image import LIBVER, opened, stamp
 from tbseg_ops.run import Alone, RunFolder, Team
-from tbseg_ops.run.keys import WHOLE, merge_key
-from tbseg_ops.run.outputs import create_outputs, output_names, raw_chunks, update_chunks
-from tbseg_ops.run.records import Record
+from tbseg_ops.run.finish import new_record
+from tbseg_ops.run.outputs import chunks_digest, create_outputs, output_names, raw_chunks
+from tbseg_ops.run.piece import WHOLE, Piece
+from tbseg_ops.run.records import Record, Step
 from tbseg_ops.run.result import Progress, StepResult, silent
+from tbseg_ops.run.state import own, own_classes
 from tbseg_ops.run.workplace import Workplace
-from tbseg_ops.steps.classify import wanted_key
 from tbseg_ops.storage.commit import free_bytes, publish_file, set_aside, temporary
 from tbseg_ops.stored import digest_of
 
@@ -40,49 +41,43 @@ def merge(*, run: Path, team: Team | None = None, progress: Progress = silent) -
     """
     start, team = time.perf_counter(), team or Alone()
     folder = RunFolder(run)
-    final, computed = folder.segmentation_file, 0
-    if not team.is_root:
-        _follow(folder, team)
-    else:
-        records = current_records(folder)
-        key = merge_key(folder.plan, records)
-        if folder.records("merge").current(WHOLE, key) is None:
+    read = partial(_read, Workplace(folder))
+    grid, computed = folder.plan.grid, 0
+    if team.is_root:
+        records = class_records(folder)
+        piece = folder.merged(records)
+        found = own(folder, piece)
+        if found is None or not found.is_there:
             computed = 1
             with folder.swept(is_root=True):
-                _write(folder, records, key, team, progress)
+                _write(folder, piece, records, read, team, progress)
                 _prune(folder)
         else:
-            for _ in team.map(_Read(Workplace.of(folder)), []):
-                pass
+            deque(team.map(read, []), maxlen=0)  # lets the other ranks go
+    else:
+        deque(team.map(read, range(len(grid))), maxlen=0)
     return StepResult(
         step="merge",
         computed=computed,
         reused=1 - computed,
         seconds=round(time.perf_counter() - start, 3),
-        file=str(final),
+        file=str(folder.segmentation_file),
     )
 
 
-def current_records(folder: RunFolder) -> list[Record]:
+def class_records(folder: RunFolder) -> list[Record]:
     """The classify records of all tiles in grid order; IntegrityError names those that lack one."""
-    records, missing = [], []
-    ledger = folder.records("classify")
-    for tile in folder.plan.grid:
-        record = ledger.get(tile.name)
-        key = wanted_key(folder, tile)
-        if record is None or key is None or record.key != key:
-            missing.append(tile.name)
-        else:
-            records.append(record)
+    found = {tile.name: own_classes(folder, tile) for tile in folder.plan.grid}
+    missing = [name for name, classes in found.items() if classes is None]
     if missing:
         raise IntegrityError(
-            f"{len(missing)} of {len(folder.plan.grid)} tiles are not classified yet, "
+            f"{len(missing)} of {len(found)} tiles are not classified yet, "
             "or from other input or parameters",
             file=folder.path / "classes",
             tile=named(missing),
             mend=f"tbseg classify --run {folder.path}",
         )
-    return records
+    return [classes.record for classes in found.values() if classes is not None]
 
 
 def named(tiles: list[str]) -> str:
@@ -99,28 +94,23 @@ class _Chunks:
     chunks: list[tuple[str, Index, int, bytes]] | None
 
 
-@dataclass(frozen=True)
-class _Read:
-    place: Workplace
-
-    def __call__(self, index: int) -> _Chunks:
-        folder = self.place.folder
-        tile = folder.plan.grid[index]
-        record = folder.records("classify").get(tile.name)
-        digest, chunks = hashlib.sha256(), []
-        try:
-            if record is None:
-                return _Chunks(index, None)
-            with opened(folder.path / record.file) as file:
-                for chunk in raw_chunks(file, folder.plan, tile.core, (0, 0, 0)):
-                    update_chunks(digest, *chunk)
-                    chunks.append(chunk)
-        except IntegrityError:
-            return _Chunks(index, None)
-        return _Chunks(index, chunks if digest.hexdigest() == record.chunks else None)
+def _read(place: Workplace, index: int) -> _Chunks:
+    folder = place.folder
+    tile = folder.plan.grid[index]
+    record = folder.records("classify").get(tile.name)
+    if record is None:
+        return _Chunks(index, None)
+    try:
+        with opened(folder.path / record.file) as file:
+            chunks = list(raw_chunks(file, folder.plan, tile.core, (0, 0, 0)))
+    except IntegrityError:
+        return _Chunks(index, None)
+    return _Chunks(index, chunks if chunks_digest(chunks) == record.chunks else None)
 
 
-def _in_order(parts: Iterator[_Chunks], read: _Read, most: int) -> Iterator[_Chunks]:
+def _in_order(
+    parts: Iterator[_Chunks], read: Callable[[int], _Chunks], most: int
+) -> Iterator[_Chunks]:
     """The tiles in grid order, from ``parts`` in any order.
 
     At most ``most`` that came early are kept. More of them come only while one reader hangs back;
@@ -138,24 +128,22 @@ def _in_order(parts: Iterator[_Chunks], read: _Read, most: int) -> Iterator[_Chu
             turn += 1
 
 
-def _follow(folder: RunFolder, team: Team) -> None:
-    """What the other ranks of an MPI job do: read and check tiles for the root."""
-    for _ in team.map(_Read(Workplace.of(folder)), range(len(folder.plan.grid))):
-        pass
-
-
 def _write(
-    folder: RunFolder, records: list[Record], key: str, team: Team, progress: Progress
+    folder: RunFolder,
+    piece: Piece,
+    records: list[Record],
+    read: Callable[[int], _Chunks],
+    team: Team,
+    progress: Progress,
 ) -> None:
     start = time.perf_counter()
-    plan, grid, final = folder.plan, folder.plan.grid, folder.segmentation_file
+    plan, grid, final = folder.plan, folder.plan.grid, piece.path
     _check_room(folder, records)
     damaged: list[str] = []
     with temporary(final) as tmp:
         with h5py.File(tmp, "x", libver=LIBVER) as file:
             create_outputs(file, plan, plan.volume.shape)
             datasets = {name: file[name] for name in output_names(plan)}
-            read = _Read(Workplace.of(folder))
             parts = _in_order(team.map(read, range(len(grid))), read, 2 * team.workers)
             for number, part in enumerate(parts, start=1):
                 tile = grid[part.tile]
@@ -167,26 +155,19 @@ def _write(
                     dataset = datasets[name]
                     dataset.id.write_direct_chunk(at + (0,) * (dataset.ndim - 3), data, mask)
                 progress(tile.name, "copied", number, len(grid))
-            stamp(file, key=key, tbseg_version=__version__)
+            stamp(file, key=piece.key, tbseg_version=__version__)
         if damaged:
             _refuse(folder, damaged)
         for step in ("verify", "merge"):  # they speak of the earlier file
             folder.records(step).drop(WHOLE)
         publish_file(tmp, final)
     folder.records("merge").put(
-        Record(
-            step="merge",
-            name=WHOLE,
-            key=key,
-            file=folder.relative(final),
-            size=final.stat().st_size,
-            sha256=None,
+        new_record(
+            piece,
+            seconds=time.perf_counter() - start,
             content=digest_of([r.content for r in records]),
             counts=tuple(sum(n) for n in zip(*(r.counts for r in records), strict=True)),
             not_finite=sum(r.not_finite for r in records),
-            seconds=round(time.perf_counter() - start, 3),
-            host=socket.gethostname(),
-            version=__version__,
         )
     )
 
@@ -194,10 +175,11 @@ def _write(
 def _prune(folder: RunFolder) -> None:
     """Remove pieces of earlier plans (tiles of another size), now that they are replaced."""
     tiles = {tile.name for tile in folder.plan.grid}
-    kept = {"ingest": {slab.name for slab in folder.plan.slabs}, "split": tiles, "classify": tiles}
-    for step in ("ingest", "split", "classify"):
+    slabs = {slab.name for slab in folder.plan.slabs}
+    kept: dict[Step, set[str]] = {"ingest": slabs, "split": tiles, "classify": tiles}
+    for step, names in kept.items():
         ledger = folder.records(step)
-        for name in ledger.names() - kept[step]:
+        for name in ledger.names() - names:
             record = ledger.get(name)
             if record is not None:
                 (folder.path / record.file).unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from tbseg_ops.run.removed import revive
 from tbseg_ops.run.result import Progress, silent
 from tbseg_ops.run.work_left import WorkLeft, work_left
 from tbseg_ops.storage.commit import free_bytes, storage_errors, temporary
+from tbseg_ops.storage.locks import locked
 from tbseg_ops.volume import Source, open_source
 
 _MOST_TILES = 1_000_000  # each has files and records of its own
@@ -48,7 +49,7 @@ def plan(
     before = folder.stored_plan()
     future = draft(spec=spec, run=run, earlier=earlier, progress=progress)
     _check_room(future, work_left(future, before))
-    with folder.planning():
+    with locked(folder.path):  # against other planners of this folder
         folder.store(future.plan, future.inputs)
         folder.called_off_file.unlink(missing_ok=True)
     return future.plan

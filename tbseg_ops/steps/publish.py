@@ -7,7 +7,7 @@ from pathlib import Path
 from tbseg_ops.report.crate import RecordsByStep, crate_of
 from tbseg_ops.report.page import page_of
 from tbseg_ops.run import RunFolder
-from tbseg_ops.run.keys import WHOLE
+from tbseg_ops.run.piece import WHOLE
 from tbseg_ops.run.records import Record, Step
 from tbseg_ops.run.result import Progress, StepResult, silent
 from tbseg_ops.run.status import status

@@ -4,31 +4,34 @@ Every tile's chunks must be the very bytes that were recorded when it was classi
 must be in exactly one class; and boxes across the seams of tiles are predicted again in one piece.
 """
 
-import socket
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
 
-from tbseg_ops import __version__
 from tbseg_ops.engines import bit_stable
 from tbseg_ops.errors import ConfigError, IntegrityError
 from tbseg_ops.geometry import Box, Tile
 from tbseg_ops.hdf5.image import LIBVER, opened, stamped
 from tbseg_ops.run import Alone, Plan, RunFolder, Team
-from tbseg_ops.run.keys import WHOLE, merge_key, verify_key
+from tbseg_ops.run.finish import new_record
 from tbseg_ops.run.outputs import LABELS, chunks_digest, create_outputs, encoded, raw_chunks
+from tbseg_ops.run.piece import WHOLE, Piece
 from tbseg_ops.run.plan import seam_boxes
+from tbseg_ops.run.prediction import predict, written
 from tbseg_ops.run.raw import read_volume
 from tbseg_ops.run.records import Record
 from tbseg_ops.run.removed import pruned
 from tbseg_ops.run.result import Progress, StepResult, silent
+from tbseg_ops.run.state import own
 from tbseg_ops.run.workplace import Workplace
-from tbseg_ops.steps.classify import classified
-from tbseg_ops.steps.merge import current_records, named
+from tbseg_ops.steps.merge import class_records, named
+
+P = TypeVar("P")
 
 SEAM_BOXES, SEAM_SIDE = 8, 24
 # What an engine that is not bit-stable may differ by: ilastik's own builds differ in up to 0.1 % of
@@ -52,48 +55,58 @@ def verify(
     """
     start, team = time.perf_counter(), team or Alone()
     folder = RunFolder(run)
-    grid = folder.plan.grid
-    place = Workplace.of(folder)
-    key = ""
+    place, tiles = Workplace(folder, threads), range(len(folder.plan.grid))
     if team.is_root:
         _check_not_pruned(folder)
         folder.records("verify").drop(WHOLE)
-        key, _ = check_identity(folder)
-    wrong: list[str] = []
-    for number, (name, problem) in enumerate(team.map(_Check(place), range(len(grid))), start=1):
-        if problem is not None:
-            wrong.append(f"{name}: {problem}")
-        progress(name, problem or "as recorded", number, len(grid))
+        piece, _ = check_identity(folder)
+    wrong = _problems(team, partial(_check, place), tiles, "as recorded", progress)
     if wrong:
         folder.records("merge").drop(WHOLE)
         raise IntegrityError(
-            f"the merged file is damaged in {len(wrong)} tiles:\n    " + "\n    ".join(wrong[:12]),
+            f"the merged file is damaged in {len(wrong)} tiles:\n    "
+            + "\n    ".join(f"{name}: {problem}" for name, problem in wrong[:12]),
             file=folder.segmentation_file,
-            tile=named([line.partition(":")[0] for line in wrong]),
+            tile=named([name for name, _ in wrong]),
             mend=f"tbseg merge --run {folder.path} writes it anew from the tiles",
         )
-    chosen = seam_boxes(grid, SEAM_SIDE, boxes)
-    for number, (box, problem) in enumerate(team.map(_Seam(place, threads), chosen), start=1):
-        if problem is not None:
-            wrong.append(f"{box.lo} to {box.hi}: {problem}")
-        progress(f"seam {box.lo}", problem or "as in one piece", number, len(chosen))
+    chosen = seam_boxes(folder.plan.grid, SEAM_SIDE, boxes)
+    wrong = _problems(team, partial(_seam, place), chosen, "as in one piece", progress)
     if wrong:
         raise IntegrityError(
             "boxes across the seams of tiles are not what the classifier gives in one piece:\n    "
-            + "\n    ".join(wrong),
+            + "\n    ".join(f"{name}: {problem}" for name, problem in wrong),
             file=folder.segmentation_file,
             mend="a machine computed wrongly, or the engine is not exact: classify the tiles there "
             "again (tbseg classify --tiles) and report this",
         )
+    seconds = time.perf_counter() - start
     if team.is_root:
-        _record(folder, key, time.perf_counter() - start)
+        record = new_record(folder.verified(piece), seconds=seconds, content=piece.key)
+        folder.records("verify").put(record)
     return StepResult(
         step="verify",
-        computed=len(grid),
+        computed=len(tiles),
         reused=0,
-        seconds=round(time.perf_counter() - start, 3),
+        seconds=round(seconds, 3),
         file=str(folder.segmentation_file),
     )
+
+
+def _problems(
+    team: Team,
+    check: Callable[[P], tuple[str, str | None]],
+    parts: Sequence[P],
+    good: str,
+    progress: Progress,
+) -> list[tuple[str, str]]:
+    """The names of the parts with which something is wrong, and what."""
+    wrong = []
+    for number, (name, problem) in enumerate(team.map(check, parts), start=1):
+        if problem is not None:
+            wrong.append((name, problem))
+        progress(name, problem or good, number, len(parts))
+    return wrong
 
 
 def _check_not_pruned(folder: RunFolder) -> None:
@@ -108,23 +121,24 @@ def _check_not_pruned(folder: RunFolder) -> None:
         )
 
 
-def check_identity(folder: RunFolder) -> tuple[str, list[Record]]:
-    """The key of the merged file and the records of its tiles.
+def check_identity(folder: RunFolder) -> tuple[Piece, list[Record]]:
+    """The merged file and the records of its tiles.
 
     IntegrityError if it is not merged from the tiles as they are now, or not of the planned form:
     names, shapes, dtypes, chunks, attributes. Its record is dropped then, so that merge writes it
     anew.
     """
-    records = current_records(folder)
-    key = merge_key(folder.plan, records)
-    if folder.records("merge").current(WHOLE, key) is None:
+    records = class_records(folder)
+    piece = folder.merged(records)
+    merged = own(folder, piece)
+    if merged is None or not merged.is_there:
         found: str | None = "no whole file of these tiles"
     else:
-        with opened(folder.segmentation_file) as file:
-            right = stamped(file, "key") == key
+        with opened(piece.path) as file:
+            right = stamped(file, "key") == piece.key
             found = _wrong_form(file, folder.plan) if right else "a file of other tiles"
         if found is None:
-            return key, records
+            return piece, records
     folder.records("merge").drop(WHOLE)
     raise IntegrityError(
         "the tiles are not merged, or the merged file is not what was written",
@@ -168,21 +182,16 @@ def _form(file: h5py.File) -> dict[str, tuple[str, dict[str, Any]]]:
     return found
 
 
-@dataclass(frozen=True)
-class _Check:
-    place: Workplace
-
-    def __call__(self, index: int) -> tuple[str, str | None]:
-        folder = self.place.folder
-        tile = folder.plan.grid[index]
-        try:
-            return tile.name, _problem(folder, tile)
-        except IntegrityError as error:
-            return tile.name, error.what
+def _check(place: Workplace, index: int) -> tuple[str, str | None]:
+    """The name of a tile, and what is wrong with its part of the merged file, if anything."""
+    tile = place.folder.plan.grid[index]
+    try:
+        return tile.name, _problem(place.folder, tile)
+    except IntegrityError as error:
+        return tile.name, error.what
 
 
 def _problem(folder: RunFolder, tile: Tile) -> str | None:
-    """What is wrong with a tile's part of the merged file, if anything."""
     plan = folder.plan
     record = folder.records("classify").get(tile.name)
     if record is None:
@@ -213,40 +222,19 @@ def _problem(folder: RunFolder, tile: Tile) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
-class _Seam:
-    place: Workplace
-    threads: int
-
-    def __call__(self, box: Box) -> tuple[Box, str | None]:
-        folder = self.place.folder
-        plan = folder.plan
-        halo_box = box.grown(plan.grid_model.halo, plan.volume.shape)
-        part = read_volume(folder, halo_box, box)
-        engine = self.place.engine(self.threads)
-        allowed = 0 if bit_stable(plan.spec.engine) else int(box.size * _UNSTABLE_SHARE)
-        arrays, _ = classified(plan, engine, part, box.relative_to(halo_box.lo), str(box.lo))
-        with opened(folder.segmentation_file) as file:
-            for name, wanted in arrays.items():
-                differing = int(np.count_nonzero(file[name][box.slices] != wanted))
-                if differing > allowed:
-                    return box, f"{differing} of {box.size} voxels of {name} differ"
-        return box, None
-
-
-def _record(folder: RunFolder, key: str, seconds: float) -> None:
-    final = folder.segmentation_file
-    folder.records("verify").put(
-        Record(
-            step="verify",
-            name=WHOLE,
-            key=verify_key(key),
-            file=folder.relative(final),
-            size=final.stat().st_size,
-            sha256=None,
-            content=key,
-            seconds=round(seconds, 3),
-            host=socket.gethostname(),
-            version=__version__,
-        )
-    )
+def _seam(place: Workplace, box: Box) -> tuple[str, str | None]:
+    """The name of a box, and how it differs from what is predicted in one piece, if it does."""
+    folder, plan = place.folder, place.folder.plan
+    name = f"seam {box.lo} to {box.hi}"
+    halo_box = box.grown(plan.grid_model.halo, plan.volume.shape)
+    part = read_volume(folder, halo_box, box)
+    allowed = 0 if bit_stable(plan.spec.engine) else int(box.size * _UNSTABLE_SHARE)
+    core = box.relative_to(halo_box.lo)
+    prediction = predict(plan, place.engine, part, core)
+    arrays, _ = written(plan, prediction, part.raw[core.slices], str(box.lo))
+    with opened(folder.segmentation_file) as file:
+        for dataset, wanted in arrays.items():
+            differing = int(np.count_nonzero(file[dataset][box.slices] != wanted))
+            if differing > allowed:
+                return name, f"{differing} of {box.size} voxels of {dataset} differ"
+    return name, None

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from tbseg_ops.errors import ConfigError, ResourceError, TbsegError
 from tbseg_ops.settings import PAUSE, PAUSE_FLAG

@@ -371,5 +371,6 @@ def test_a_longer_volume_keeps_the_slabs_that_are_the_same(finished):
         slices=(*inputs.slices, *"abcde"), fingerprints=(*inputs.fingerprints, *("0" * 5))
     )
     slab, tile = plan.slabs[0], plan.grid[0]
-    assert longer.slab_key(more, slab) == plan.slab_key(inputs, slab)
-    assert longer.split_key(more, tile) == plan.split_key(inputs, tile)
+    grown = folder.under(longer, more)
+    assert grown.slab(slab) == folder.slab(slab)
+    assert grown.sub_volume(tile) == folder.sub_volume(tile)

@@ -16,7 +16,6 @@ from typing import IO, Literal
 import psutil
 
 from tbseg_airflow.backends.contract import Line, ProgramMissingError
-
 from tbseg_ops.processes.lifetime import die_with_parent, end, session
 
 _PIPE_SECONDS = 2.0  # a process left behind may keep a pipe open: do not wait for it for ever

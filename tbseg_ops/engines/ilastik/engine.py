@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbseg_ops.classifier.passport import Passport, read_passport
-from tbseg_ops.engines.contract import hard_labels
+from tbseg_ops.engines.contract import check_unchanged, hard_labels
 from tbseg_ops.engines.ilastik.limits import Limits
 from tbseg_ops.engines.ilastik.output import check_end, read_probabilities
 from tbseg_ops.engines.ilastik.program import Program, base_environment
@@ -76,7 +76,7 @@ class IlastikEngine:
         self._passport = passport
         self._threads = max(1, threads)
         self._project = safe_project(passport.path)
-        self._check_digest()
+        self._check_unchanged()
         self.version = self._program.version
         self.labels = passport.labels
 
@@ -185,19 +185,12 @@ class IlastikEngine:
         _put(folder / "raw.h5", tile)
         _put(folder / "project.ilp", self._project)
 
-    def _check_digest(self) -> None:
+    def _check_unchanged(self) -> None:
+        """By the copy, which is what ilastik is given."""
         with self._folder() as folder:
             copy = folder / "project.ilp"
             _put(copy, self._project)
-            now = read_passport(copy).digest
-        if now != self._passport.digest:
-            raise InputError(
-                "the classifier changed since the plan was made",
-                file=self._passport.path,
-                expected=f"digest {self._passport.digest}",
-                found=now,
-                mend="plan again with --update, or put the classifier back",
-            )
+            check_unchanged(self._passport, read_passport(copy))
 
     @contextmanager
     def _log_kept(self, log: Path) -> Iterator[None]:

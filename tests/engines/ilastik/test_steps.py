@@ -46,3 +46,17 @@ def test_a_hostile_pickle_is_refused_at_plan(program, finished, tmp_path):
         file["PixelClassification/ClassifierFactory"] = b"cos\nsystem\n(S'touch /tmp/x'\ntR."
     with pytest.raises(InputError, match=r"ClassifierFactory|os\.system|posix"):
         planned(tmp_path / "run", finished / "slices", engine="ilastik", classifier=str(ilp))
+
+
+def test_a_worker_makes_the_safe_copy_once(program, finished, tmp_path, monkeypatch):
+    from tbseg_ops.engines.ilastik import engine, safe_project
+
+    run = tmp_path / "run"
+    made = planned(run, finished / "slices", engine="ilastik", tile=(37, 24, 53))
+    through(run, until="split")
+    copies = []
+    real = safe_project.safe_project
+    for module in (engine, safe_project):
+        monkeypatch.setattr(module, "safe_project", lambda path: copies.append(path) or real(path))
+    assert steps.classify(run=run).computed == len(made.grid) == 2
+    assert copies == [str(VESSELS.classifier)]

@@ -24,7 +24,6 @@ from tbseg_airflow.backends.ssh.link import (
 )
 from tbseg_airflow.backends.ssh.settings import SshSettings
 from tbseg_airflow.transcript import Transcript
-
 from tbseg_ops.errors import TbsegError, class_of
 from tbseg_ops.hosts.store import CANCELLED, TOO_LONG
 
