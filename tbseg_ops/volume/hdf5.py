@@ -26,7 +26,7 @@ from tbseg_ops.hdf5.untrusted import (
 from tbseg_ops.limits import check_slice_bytes, check_slices
 from tbseg_ops.volume.axes import Axes, find_axes
 from tbseg_ops.volume.fingerprints import new_plane_digest, plane_digest
-from tbseg_ops.volume.source import VOXEL_TYPES, Closing, Slab, VolumeInfo, VoxelType, check_range
+from tbseg_ops.volume.source import VOXEL_TYPES, Closing, Slices, VolumeInfo, VoxelType, check_range
 from tbseg_ops.volume.voxel_size import VoxelSize, voxel_size
 
 
@@ -86,11 +86,11 @@ class Hdf5Source(Closing):
         """Closes the file."""
         self._file.close()
 
-    def read(self, z0: int, z1: int) -> Slab:
+    def read(self, z0: int, z1: int) -> Slices:
         """See ``Source.read``. Ask for whole chunks: each call decodes all it touches."""
         check_range(z0, z1, self.info.shape[0])
         array = self._box(z0, z1, 0, self.info.shape[1])
-        return Slab(array, tuple(plane_digest(plane) for plane in array))
+        return Slices(array, tuple(plane_digest(plane) for plane in array))
 
     def fingerprints(self, z0: int, z1: int) -> tuple[str, ...]:
         """See ``Source.fingerprints``. Decodes each chunk once, one row of chunks at a time."""

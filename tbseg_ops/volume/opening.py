@@ -1,10 +1,4 @@
-"""From what a user writes to a source of slices.
-
-folder                 its TIFF slices (.tif, .tiff in any case)
-'folder/img_*.tif'     the TIFF slices that match (any glob pattern, also over several folders)
-stack.tif              one multi-page TIFF file, whatever its extension
-file.h5:/path          a dataset of an HDF5 file; without the path, the only one of 2 to 5 axes
-"""
+"""From what a user writes (see ``reference``) to a source of slices."""
 
 import glob
 import os
@@ -12,6 +6,7 @@ from pathlib import Path
 
 from tbseg_ops.errors import InputError
 from tbseg_ops.settings import check_inside
+from tbseg_ops.volume.reference import Reference
 from tbseg_ops.volume.regular_files import open_regular, system_errors
 from tbseg_ops.volume.source import Source
 
@@ -28,27 +23,24 @@ def open_source(volume: str) -> Source:
         raise InputError("this is not a path", file=volume, expected="a path", found=repr(volume))
     with system_errors(volume):
         check_inside(volume)
-        path = Path(volume)
-        is_folder = path.is_dir()
-        exists = os.path.lexists(path)
-    if is_folder:
-        return _stack_of_folder(volume)
-    if exists:
-        return _source_of_file(volume)
-    file, dataset = _split_dataset(volume)
-    if dataset is not None:
-        from tbseg_ops.volume.hdf5 import Hdf5Source
-
-        return Hdf5Source(file, dataset)
-    if glob.has_magic(volume):
+    reference = Reference.of(volume)
+    if reference.kind == "pattern":
         return _stack_of_glob(volume)
-    raise InputError(
-        "there is no such volume",
-        file=volume,
-        expected="a folder, a glob pattern, a TIFF file, or file.h5:/path",
-        found="nothing of that name",
-        mend="check the path, on the machine on which this runs",
-    )
+    if not os.path.lexists(reference.file):
+        raise InputError(
+            "there is no such volume",
+            file=volume,
+            expected="a folder, a glob pattern, a TIFF file, or file.h5:/path",
+            found="nothing of that name",
+            mend="check the path, on the machine on which this runs",
+        )
+    if reference.kind == "folder":
+        return _stack_of_folder(volume)
+    if reference.dataset is None:
+        return _source_of_file(volume)
+    from tbseg_ops.volume.hdf5 import Hdf5Source
+
+    return Hdf5Source(reference.file, reference.dataset)
 
 
 # tifffile and h5py are loaded when a volume is opened, not by importing this package.
@@ -97,13 +89,3 @@ def _source_of_file(path: str) -> Source:
         found=f"the bytes {magic.hex(' ')}" if magic else "0 bytes",
         mend="convert the volume to a stack of TIFF slices",
     )
-
-
-def _split_dataset(volume: str) -> tuple[str, str | None]:
-    """("file.h5", "/path") of "file.h5:/path" if there is such a file, else (volume, None)."""
-    at = volume.find(":/")
-    while at >= 0:
-        if os.path.lexists(volume[:at]) and not Path(volume[:at]).is_dir():
-            return volume[:at], volume[at + 1 :]
-        at = volume.find(":/", at + 1)
-    return volume, None

@@ -6,14 +6,16 @@ Arrays are always 4D, axes z, y, x, c with c >= 1, C-contiguous, in native byte 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+if TYPE_CHECKING:  # this module is loaded by whoever only names a volume
+    from numpy.typing import NDArray
+
 VoxelType = Literal["uint8", "uint16", "float32"]
-VOXEL_TYPES: tuple[VoxelType, ...] = ("uint8", "uint16", "float32")
+VOXEL_TYPES: dict[VoxelType, int] = {"uint8": 1, "uint16": 2, "float32": 4}
+"""Bytes of a voxel of each type."""
 
 
 class VolumeInfo(BaseModel):
@@ -35,7 +37,7 @@ class VolumeInfo(BaseModel):
     @property
     def slice_bytes(self) -> int:
         """Bytes of one decoded slice with all of its channels."""
-        return self.shape[1] * self.shape[2] * self.channels * np.dtype(self.dtype).itemsize
+        return self.shape[1] * self.shape[2] * self.channels * VOXEL_TYPES[self.dtype]
 
     @property
     def nbytes(self) -> int:
@@ -44,10 +46,10 @@ class VolumeInfo(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Slab:
+class Slices:
     """Some slices: ``array`` (z, y, x, c), and one fingerprint per slice of the very same bytes."""
 
-    array: NDArray[Any]
+    array: "NDArray[Any]"
     fingerprints: tuple[str, ...]
 
 
@@ -68,7 +70,7 @@ class Source(Protocol):
     @property
     def warnings(self) -> Sequence[str]: ...
 
-    def read(self, z0: int, z1: int) -> Slab:
+    def read(self, z0: int, z1: int) -> Slices:
         """The slices ``z0 <= z < z1``, and the fingerprints of the bytes they came from."""
 
     def fingerprints(self, z0: int, z1: int) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from tbseg_ops.errors import InputError
 from tbseg_ops.limits import check_expansion
 from tbseg_ops.volume.order import order_slices, shortened
 from tbseg_ops.volume.regular_files import open_regular, size_of, system_errors
-from tbseg_ops.volume.source import Closing, Slab, VolumeInfo, check_range
+from tbseg_ops.volume.source import Closing, Slices, VolumeInfo, check_range
 from tbseg_ops.volume.tiff.ifd_chain import page_offsets
 from tbseg_ops.volume.tiff.layout import declared_images, page_voxel_size
 from tbseg_ops.volume.tiff.page import (
@@ -77,7 +77,7 @@ class StackSource(Closing):
         )
         check_expansion(self.info.nbytes, sum(self._sizes), shown)
 
-    def read(self, z0: int, z1: int) -> Slab:
+    def read(self, z0: int, z1: int) -> Slices:
         """See ``Source.read``. Every file is read once."""
         check_range(z0, z1, len(self.slices))
         _, y, x = self.info.shape
@@ -94,7 +94,7 @@ class StackSource(Closing):
                 if header != self._header:
                     raise _changed(path, self._header, header)
                 array[z - z0] = decode(page, header, path)
-        return Slab(array, tuple(digests))
+        return Slices(array, tuple(digests))
 
     def fingerprints(self, z0: int, z1: int) -> tuple[str, ...]:
         """See ``Source.fingerprints``. Decodes nothing."""

@@ -29,7 +29,7 @@ from tbseg_ops.geometry import Box
 from tests.reference_sets import ReferenceSet
 
 FAKE = Path(__file__).parents[2] / "fake_ilastik.py"
-ROOT = FAKE.parents[2]
+ROOT = FAKE.parents[1]
 VESSELS = ReferenceSet("vessels-3d")
 SHAPE = (16, 20, 24)
 CORE = Box((2, 3, 4), (9, 17, 20))
