@@ -11,9 +11,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
-from tbseg_ops.errors import InputError
 from tbseg_ops.geometry import Box
 from tbseg_ops.hdf5.image import content_of_arrays, image_of, stamp
 from tbseg_ops.run import Alone, RunFolder, Team
@@ -23,7 +21,6 @@ from tbseg_ops.run.plan import Slab, slab_chunk
 from tbseg_ops.run.result import Progress, StepResult, counted, silent, told
 from tbseg_ops.run.workplace import Workplace
 from tbseg_ops.storage.commit import commit_over
-from tbseg_ops.volume import Source
 
 
 def ingest(*, run: Path, team: Team | None = None, progress: Progress = silent) -> StepResult:
@@ -66,12 +63,12 @@ class _Ingest:
 
     def _make(self, slab: Slab, key: str) -> Made:
         folder = self.place.folder
-        plan, inputs = folder.plan, folder.inputs
-        raw = _read(self.place.source, slab, inputs.slices, inputs.fingerprints)
+        plan = folder.plan
+        raw = self.place.volume.read(slab.z0, slab.z1)
         box = Box((slab.z0, 0, 0), (slab.z1, *plan.volume.shape[1:]))
         arrays = {RAW: raw.reshape(raw_shape(plan, box))}
         if self.place.mask is not None:
-            mask = _read(self.place.mask, slab, inputs.mask_slices, inputs.mask_fingerprints)
+            mask = self.place.mask.read(slab.z0, slab.z1)
             arrays[MASK] = (mask[..., 0] != 0).astype(np.uint8)
         content = content_of_arrays(arrays)
 
@@ -88,24 +85,6 @@ class _Ingest:
             stamp(file, key=key, content=content)
 
         return Made(image_of(fill), Facts(content))
-
-
-def _read(
-    source: Source, slab: Slab, names: tuple[str, ...], planned: tuple[str, ...]
-) -> NDArray[np.generic]:
-    """The voxels (z, y, x, c) of a slab; InputError if a slice is not the one that was planned."""
-    part = source.read(slab.z0, slab.z1)
-    for z, found in enumerate(part.fingerprints, start=slab.z0):
-        if found != planned[z]:
-            raise InputError(
-                "the input changed since the plan was made",
-                file=names[z],
-                expected=f"content {planned[z][:16]}",
-                found=f"content {found[:16]}",
-                mend="make the plan again (tbseg plan, or the task plan)",
-            )
-    array: NDArray[np.generic] = part.array
-    return array
 
 
 def _join(folder: RunFolder, files: list[str]) -> None:

@@ -19,23 +19,12 @@ def open_source(volume: str) -> Source:
     InputError for every defect: it names the file or page, what was expected and found, the mend.
     ResourceError when the disk fails; ConfigError outside of ``TBSEG_ROOTS``.
     """
-    if not volume or "\0" in volume:
-        raise InputError("this is not a path", file=volume, expected="a path", found=repr(volume))
-    with system_errors(volume):
-        check_inside(volume)
-    reference = Reference.of(volume)
-    if reference.kind == "pattern":
-        return _stack_of_glob(volume)
-    if not os.path.lexists(reference.file):
-        raise InputError(
-            "there is no such volume",
-            file=volume,
-            expected="a folder, a glob pattern, a TIFF file, or file.h5:/path",
-            found="nothing of that name",
-            mend="check the path, on the machine on which this runs",
-        )
-    if reference.kind == "folder":
-        return _stack_of_folder(volume)
+    reference = existing(volume)
+    # tifffile and h5py are loaded when a volume is opened, not by importing this package.
+    if reference.kind != "file":
+        from tbseg_ops.volume.stack import StackSource
+
+        return StackSource(*found_slices(reference), volume)
     if reference.dataset is None:
         return _source_of_file(volume)
     from tbseg_ops.volume.hdf5 import Hdf5Source
@@ -43,32 +32,40 @@ def open_source(volume: str) -> Source:
     return Hdf5Source(reference.file, reference.dataset)
 
 
-# tifffile and h5py are loaded when a volume is opened, not by importing this package.
+def existing(volume: str) -> Reference:
+    """What a volume's text refers to. InputError if nothing is there; a pattern is not tried."""
+    if not volume or "\0" in volume:
+        raise InputError("this is not a path", file=volume, expected="a path", found=repr(volume))
+    with system_errors(volume):
+        check_inside(volume)
+    reference = Reference.of(volume)
+    if reference.kind != "pattern" and not os.path.lexists(reference.file):
+        raise InputError(
+            "there is no such volume",
+            file=volume,
+            expected="a folder, a glob pattern, a TIFF file, or file.h5:/path",
+            found="nothing of that name",
+            mend="check the path, on the machine on which this runs",
+        )
+    return reference
 
 
-def _stack_of_folder(folder: str) -> Source:
-    from tbseg_ops.volume.stack import StackSource
-
-    with system_errors(folder):
-        names = [entry.name for entry in Path(folder).iterdir()]
-    return StackSource(folder, names, folder)
-
-
-def _stack_of_glob(pattern: str) -> Source:
-    from tbseg_ops.volume.stack import StackSource
-
-    with system_errors(pattern):
-        found = glob.glob(pattern, include_hidden=True)  # noqa: PTH207 - absolute patterns, too
+def found_slices(reference: Reference) -> tuple[str, list[str]]:
+    """A folder, and relative to it the paths of all that is in it or matches the pattern."""
+    with system_errors(reference.file):
+        if reference.kind == "folder":
+            return reference.file, [entry.name for entry in Path(reference.file).iterdir()]
+        found = glob.glob(reference.file, include_hidden=True)  # noqa: PTH207 - absolute ones, too
     if not found:
         raise InputError(
             "no file matches the pattern",
-            file=pattern,
+            file=reference.file,
             expected="TIFF slices",
             found="nothing",
             mend="check the pattern; quote it, so that the shell leaves it alone",
         )
     folder = os.path.commonpath([Path(path).parent for path in found])
-    return StackSource(folder, [os.path.relpath(path, folder) for path in found], pattern)
+    return folder, [os.path.relpath(path, folder) for path in found]
 
 
 def _source_of_file(path: str) -> Source:

@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from tifffile import TiffPage
 
 from tbseg_ops.errors import InputError
@@ -84,16 +85,10 @@ class StackSource(Closing):
         array = np.empty((z1 - z0, y, x, self.info.channels), self.info.dtype)
         digests = []
         for z in range(z0, z1):
-            content = self._content(z)
-            digests.append(hashlib.sha256(content).hexdigest())
             path = self._path(self.slices[z])
-            with strict(path, "decoded"):
-                offsets = page_offsets(io.BytesIO(content), len(content), path)
-                page = _only_page(io.BytesIO(content), offsets, path)
-                header = check_page(page, len(content), path)
-                if header != self._header:
-                    raise _changed(path, self._header, header)
-                array[z - z0] = decode(page, header, path)
+            content = read_slice(path, self._sizes[z])
+            digests.append(hashlib.sha256(content).hexdigest())
+            array[z - z0] = decode_slice(content, path, self._header)[1]
         return Slices(array, tuple(digests))
 
     def fingerprints(self, z0: int, z1: int) -> tuple[str, ...]:
@@ -112,27 +107,41 @@ class StackSource(Closing):
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def _open(self, z: int) -> BinaryIO:
-        path = self._path(self.slices[z])
-        file = open_regular(path)
-        if size_of(file) != self._sizes[z]:
-            found = size_of(file)
-            file.close()
-            raise _changed(path, f"{self._sizes[z]} bytes", f"{found} bytes")
-        return file
-
-    def _content(self, z: int) -> bytes:
-        path = self._path(self.slices[z])
-        with system_errors(path), self._open(z) as file:
-            content = file.read()
-        if len(content) != self._sizes[z]:
-            raise _changed(path, f"{self._sizes[z]} bytes", f"{len(content)} bytes")
-        return content
-
     def _digest(self, z: int) -> str:
         path = self._path(self.slices[z])
-        with system_errors(path), self._open(z) as file:
+        with system_errors(path), open_regular(path) as file:
+            _check_size(size_of(file), self._sizes[z], path)
             return hashlib.file_digest(cast(io.BufferedReader, file), "sha256").hexdigest()
+
+
+def read_slice(path: str, size: int | None = None) -> bytes:
+    """The bytes of a slice file; InputError if it has another ``size`` than the audit found."""
+    with strict(path), open_regular(path) as file:
+        _check_size(size_of(file), size, path)
+        content = file.read()
+        _check_size(len(content), size, path)
+        return content
+
+
+def decode_slice(
+    content: bytes, path: str, expected: PageHeader | None
+) -> tuple[PageHeader, NDArray[Any]]:
+    """The header and the pixels (y, x, c) of a slice file's bytes.
+
+    InputError if the header is not the ``expected`` one; then nothing is decoded.
+    """
+    with strict(path, "decoded"):
+        file = io.BytesIO(content)
+        page = _only_page(file, page_offsets(file, len(content), path), path)
+        header = check_page(page, len(content), path)
+        if header != (expected or header):
+            raise _changed(path, expected, header)
+        return header, decode(page, header, path)
+
+
+def _check_size(found: int, expected: int | None, path: str) -> None:
+    if found != expected and expected is not None:
+        raise _changed(path, f"{expected} bytes", f"{found} bytes")
 
 
 def _choose(names: Sequence[str], shown: str) -> tuple[list[str], tuple[str, ...]]:
