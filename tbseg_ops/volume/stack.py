@@ -39,7 +39,7 @@ from tbseg_ops.volume.tiff.page import (
 )
 from tbseg_ops.volume.tiff.segments import check_unused, stored_bytes, used_bytes
 from tbseg_ops.volume.tiff.strict import strict
-from tbseg_ops.volume.voxel_size import VoxelSize
+from tbseg_ops.volume.voxel_size import UNKNOWN, VoxelSize
 
 _SUFFIXES = (".tif", ".tiff")
 _THREADS = 16  # header checks wait for the disk, or for a network
@@ -49,6 +49,7 @@ _THREADS = 16  # header checks wait for the disk, or for a network
 class _Audited:
     header: PageHeader
     size: int
+    voxels: VoxelSize
 
 
 class StackSource(Closing):
@@ -62,7 +63,7 @@ class StackSource(Closing):
         self.slices, more = order_slices(tiffs, shown)
         audited = self._audit()
         first = audited[0].header
-        voxels = _voxel_size_of(self._path(self.slices[0]))
+        voxels = audited[0].voxels
         for name, slice_ in zip(self.slices, audited, strict=True):
             check_same(slice_.header, first, self._path(name), self.slices[0])
         self._header = first
@@ -103,7 +104,8 @@ class StackSource(Closing):
         paths = [self._path(name) for name in self.slices]
         with ThreadPoolExecutor(_THREADS) as pool:
             try:
-                return list(pool.map(_audit_slice, paths))  # raises for the first bad slice in z
+                first = (path == paths[0] for path in paths)
+                return list(pool.map(_audit_slice, paths, first))  # raises for the first bad z
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
@@ -176,7 +178,7 @@ def _choose(names: Sequence[str], shown: str) -> tuple[list[str], tuple[str, ...
     return tiffs, tuple(warnings)
 
 
-def _audit_slice(path: str) -> _Audited:
+def _audit_slice(path: str, is_first: bool) -> _Audited:
     with open_regular(path) as file, strict(path):
         size = size_of(file)
         offsets = page_offsets(file, size, path)
@@ -184,12 +186,7 @@ def _audit_slice(path: str) -> _Audited:
         header = check_page(page, size, path)
         if page.subifds is None:  # else a pyramid, whose lower levels are not counted
             check_unused(page, used_bytes(page), stored_bytes(page), size, path)
-        return _Audited(header, size)
-
-
-def _voxel_size_of(path: str) -> VoxelSize:
-    with open_regular(path) as file, strict(path):
-        return page_voxel_size(open_tiff(file, path).pages.first, path)
+        return _Audited(header, size, page_voxel_size(page, path) if is_first else UNKNOWN)
 
 
 def _only_page(file: BinaryIO, offsets: Sequence[int], path: str) -> TiffPage:
