@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbseg_ops.errors import InputError
+from tbseg_ops.hdf5.texts import text_attribute
 from tbseg_ops.hdf5.untrusted import (
     dataset_paths,
     hdf5_errors,
     open_untrusted,
-    text_attribute,
     untrusted_dataset,
 )
 from tbseg_ops.limits import check_slice_bytes, check_slices
@@ -204,7 +204,7 @@ def _chunks_in_place(dataset: h5py.Dataset, grid: list[int]) -> int:
 def _voxels(dataset: h5py.Dataset, axes: Axes) -> VoxelSize:
     """``element_size_um`` (z, y, x), as some programs write it, else the axistags' resolution."""
     if "element_size_um" in dataset.attrs:
-        sizes = np.asarray(dataset.attrs["element_size_um"])
-        if sizes.shape == (3,) and sizes.dtype.kind in "uif":
-            return voxel_size(sizes.tolist(), "um")
+        stored = dataset.attrs.get_id("element_size_um")
+        if stored.shape == (3,) and stored.dtype.kind in "uif":
+            return voxel_size(np.asarray(dataset.attrs["element_size_um"]).tolist(), "um")
     return axes.voxels
