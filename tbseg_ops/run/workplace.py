@@ -11,7 +11,7 @@ from tbseg_ops.errors import ConfigError
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.plan import Plan
 from tbseg_ops.settings import here
-from tbseg_ops.volume.planned import PlannedVolume, open_planned
+from tbseg_ops.volume import Source, VolumeInfo, open_planned
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,14 @@ class Workplace:
         return _folder(self)
 
     @property
-    def volume(self) -> PlannedVolume:
-        return _volume(self)
+    def source(self) -> Source:
+        plan = self.folder.plan
+        return _source(self, plan.spec.volume, self.folder.inputs.slices, plan.volume)
 
     @property
-    def mask(self) -> PlannedVolume | None:
-        return _mask(self)
+    def mask(self) -> Source | None:
+        mask = self.folder.plan.spec.mask
+        return None if mask is None else _source(self, mask, self.folder.inputs.mask_slices, None)
 
     def engine(self, threads: int) -> Engine:
         return _engine(self, threads)
@@ -53,24 +55,12 @@ def _folder(place: Workplace) -> RunFolder:
     return folder
 
 
-@lru_cache(maxsize=1)
-def _volume(place: Workplace) -> PlannedVolume:
-    plan, inputs = place.folder.plan, place.folder.inputs
-    shape = (*plan.volume.shape, plan.volume.channels)
-    return open_planned(
-        here(plan.spec.volume), inputs.slices, inputs.fingerprints, shape, plan.volume.dtype
-    )
-
-
-@lru_cache(maxsize=1)
-def _mask(place: Workplace) -> PlannedVolume | None:
-    plan, inputs = place.folder.plan, place.folder.inputs
-    if plan.spec.mask is None:
-        return None
-    shape = (*plan.volume.shape, 1)
-    return open_planned(
-        here(plan.spec.mask), inputs.mask_slices, inputs.mask_fingerprints, shape, None
-    )
+@lru_cache(maxsize=2)
+def _source(
+    place: Workplace, volume: str, slices: tuple[str, ...], info: VolumeInfo | None
+) -> Source:
+    """``place`` is part of the cache's key: a new plan opens the volume anew."""
+    return open_planned(here(volume), slices, info)
 
 
 @lru_cache(maxsize=1)

@@ -63,12 +63,12 @@ class _Ingest:
 
     def _make(self, slab: Slab, key: str) -> Made:
         folder = self.place.folder
-        plan = folder.plan
-        raw = self.place.volume.read(slab.z0, slab.z1)
+        plan, inputs = folder.plan, folder.inputs
+        raw = self.place.source.read(slab.z0, slab.z1, inputs.fingerprints).array
         box = Box((slab.z0, 0, 0), (slab.z1, *plan.volume.shape[1:]))
         arrays = {RAW: raw.reshape(raw_shape(plan, box))}
         if self.place.mask is not None:
-            mask = self.place.mask.read(slab.z0, slab.z1)
+            mask = self.place.mask.read(slab.z0, slab.z1, inputs.mask_fingerprints).array
             arrays[MASK] = (mask[..., 0] != 0).astype(np.uint8)
         content = content_of_arrays(arrays)
 

@@ -26,11 +26,11 @@ from tbseg_ops.hdf5.untrusted import (
 from tbseg_ops.limits import check_slice_bytes, check_slices
 from tbseg_ops.volume.axes import Axes, find_axes
 from tbseg_ops.volume.fingerprints import new_plane_digest, plane_digest
-from tbseg_ops.volume.source import VOXEL_TYPES, Closing, Slices, VolumeInfo, VoxelType, check_range
+from tbseg_ops.volume.source import VOXEL_TYPES, Slices, Source, VolumeInfo, VoxelType, check_range
 from tbseg_ops.volume.voxel_size import VoxelSize, voxel_size
 
 
-class Hdf5Source(Closing):
+class Hdf5Source(Source):
     """A dataset. Keeps its file open: not to be pickled or used after a fork."""
 
     def __init__(self, path: str, dataset: str | None) -> None:
@@ -86,11 +86,14 @@ class Hdf5Source(Closing):
         """Closes the file."""
         self._file.close()
 
-    def read(self, z0: int, z1: int) -> Slices:
+    def read(self, z0: int, z1: int, planned: Sequence[str] | None = None) -> Slices:
         """See ``Source.read``. Ask for whole chunks: each call decodes all it touches."""
         check_range(z0, z1, self.info.shape[0])
         array = self._box(z0, z1, 0, self.info.shape[1])
-        return Slices(array, tuple(plane_digest(plane) for plane in array))
+        found = tuple(plane_digest(plane) for plane in array)
+        for z, fingerprint in enumerate(found, start=z0):
+            self._check_planned(z, fingerprint, planned)
+        return Slices(array, found)
 
     def fingerprints(self, z0: int, z1: int) -> tuple[str, ...]:
         """See ``Source.fingerprints``. Decodes each chunk once, one row of chunks at a time."""

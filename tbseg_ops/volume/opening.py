@@ -2,13 +2,14 @@
 
 import glob
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from tbseg_ops.errors import InputError
 from tbseg_ops.settings import check_inside
 from tbseg_ops.volume.reference import Reference
 from tbseg_ops.volume.regular_files import open_regular, system_errors
-from tbseg_ops.volume.source import Source
+from tbseg_ops.volume.source import Source, VolumeInfo
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -30,6 +31,36 @@ def open_source(volume: str) -> Source:
     from tbseg_ops.volume.hdf5 import Hdf5Source
 
     return Hdf5Source(reference.file, reference.dataset)
+
+
+def open_planned(volume: str, slices: Sequence[str], info: VolumeInfo | None) -> Source:
+    """Opens the volume of a plan for reading: ``slices`` are its names in the plan.
+
+    A folder of slices is not audited again: the plan did that. Its files are opened when they are
+    read. InputError, now or then, if shape, channels or dtype are not those of ``info``.
+    """
+    reference = existing(volume)
+    if reference.kind == "file":
+        source = open_source(volume)
+        found = source.info
+        if info and (found.shape, found.channels, found.dtype) != (
+            info.shape,
+            info.channels,
+            info.dtype,
+        ):
+            source.close()
+            raise InputError(
+                "the input changed since the plan was made",
+                file=volume,
+                expected=f"shape {info.shape} (z, y, x), {info.channels} channels, {info.dtype}",
+                found=f"shape {found.shape}, {found.channels} channels, {found.dtype}",
+                mend="make the plan again (tbseg plan, or the task plan)",
+            )
+        return source
+    from tbseg_ops.volume.stack import SliceFiles
+
+    is_folder = reference.kind == "folder"
+    return SliceFiles(reference.file if is_folder else found_slices(reference)[0], slices, info)
 
 
 def existing(volume: str) -> Reference:

@@ -16,17 +16,16 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from tifffile import TiffPage
 
 from tbseg_ops.errors import InputError
 from tbseg_ops.limits import check_expansion
 from tbseg_ops.volume.order import order_slices, shortened
 from tbseg_ops.volume.regular_files import open_regular, size_of, system_errors
-from tbseg_ops.volume.source import Closing, Slices, VolumeInfo, check_range
+from tbseg_ops.volume.source import Slices, Source, VolumeInfo, check_range
 from tbseg_ops.volume.tiff.ifd_chain import page_offsets
 from tbseg_ops.volume.tiff.layout import declared_images, page_voxel_size
 from tbseg_ops.volume.tiff.page import (
@@ -52,44 +51,38 @@ class _Audited:
     voxels: VoxelSize
 
 
-class StackSource(Closing):
-    """A stack of TIFF files. Keeps no file open; can be pickled."""
+class SliceFiles(Source):
+    """Slices that are files of their own, opened when they are read. Can be pickled."""
 
-    def __init__(self, folder: str, names: Sequence[str], shown: str) -> None:
-        """``names``: relative paths of what is in ``folder``; ``shown``: the folder in messages."""
-        tiffs, warnings = _choose(names, shown)
+    def __init__(self, folder: str, names: Sequence[str], info: VolumeInfo | None = None) -> None:
+        """``names``: the paths of the slices in ``folder``, in z order; ``info`` of an audit."""
         self._folder = folder
-        self.slices: Sequence[str]
-        self.slices, more = order_slices(tiffs, shown)
-        audited = self._audit()
-        first = audited[0].header
-        voxels = audited[0].voxels
-        for name, slice_ in zip(self.slices, audited, strict=True):
-            check_same(slice_.header, first, self._path(name), self.slices[0])
-        self._header = first
-        self._sizes = tuple(slice_.size for slice_ in audited)
-        self.warnings: Sequence[str] = (*warnings, *more, *header_warnings(first))
-        self.info = VolumeInfo(
-            shape=(len(self.slices), *first.shape),
-            channels=first.channels,
-            dtype=first.dtype,
-            voxel_size=voxels.size,
-            unit=voxels.unit,
-            kind="tiff-stack",
-        )
-        check_expansion(self.info.nbytes, sum(self._sizes), shown)
+        self._plane = info and (info.shape[1:], info.channels, info.dtype)
+        self._header: PageHeader | None = None
+        self._sizes: Sequence[int | None] = (None,) * len(names)
+        self.slices = names
 
-    def read(self, z0: int, z1: int) -> Slices:
-        """See ``Source.read``. Every file is read once."""
+    def read(self, z0: int, z1: int, planned: Sequence[str] | None = None) -> Slices:
+        """See ``Source.read``. Every file is read once: what is digested is what is decoded."""
         check_range(z0, z1, len(self.slices))
-        _, y, x = self.info.shape
-        array = np.empty((z1 - z0, y, x, self.info.channels), self.info.dtype)
-        digests = []
+        array, digests, header = np.empty(0), [], self._header
         for z in range(z0, z1):
-            path = self._path(self.slices[z])
-            content = read_slice(path, self._sizes[z])
+            path, content = self._path(z), self._content(z)
             digests.append(hashlib.sha256(content).hexdigest())
-            array[z - z0] = decode_slice(content, path, self._header)[1]
+            self._check_planned(z, digests[-1], planned)
+            with strict(path, "decoded"):
+                file = io.BytesIO(content)
+                page = _only_page(file, page_offsets(file, len(content), path), path)
+                found = check_page(page, len(content), path)
+                if header not in (None, found):
+                    raise _changed(path, header, found)
+                plane = found.shape, found.channels, found.dtype
+                if self._plane not in (None, plane):
+                    raise _changed(path, self._plane, plane)
+                if z == z0:
+                    header = found
+                    array = np.empty((z1 - z0, *found.shape, found.channels), found.dtype)
+                array[z - z0] = decode(page, found, path)
         return Slices(array, tuple(digests))
 
     def fingerprints(self, z0: int, z1: int) -> tuple[str, ...]:
@@ -97,53 +90,60 @@ class StackSource(Closing):
         check_range(z0, z1, len(self.slices))
         return tuple(self._digest(z) for z in range(z0, z1))
 
-    def _path(self, name: str) -> str:
-        return str(Path(self._folder) / name)
+    def _path(self, z: int) -> str:
+        return str(Path(self._folder) / self.slices[z])
+
+    def _open(self, z: int) -> BinaryIO:
+        file = open_regular(self._path(z))
+        if self._sizes[z] not in (None, found := size_of(file)):
+            file.close()
+            raise _changed(self._path(z), f"{self._sizes[z]} bytes", f"{found} bytes")
+        return file
+
+    def _content(self, z: int) -> bytes:
+        with strict(self._path(z)), self._open(z) as file:
+            content = file.read()
+        if self._sizes[z] not in (None, len(content)):
+            raise _changed(self._path(z), f"{self._sizes[z]} bytes", f"{len(content)} bytes")
+        return content
+
+    def _digest(self, z: int) -> str:
+        with system_errors(self._path(z)), self._open(z) as file:
+            return hashlib.file_digest(cast(io.BufferedReader, file), "sha256").hexdigest()
+
+
+class StackSource(SliceFiles):
+    """A folder, or what matches a pattern, audited: order, gaps, and the header of each slice."""
+
+    def __init__(self, folder: str, names: Sequence[str], shown: str) -> None:
+        """``names``: relative paths of what is in ``folder``; ``shown``: the folder in messages."""
+        tiffs, warnings = _choose(names, shown)
+        slices, more = order_slices(tiffs, shown)
+        super().__init__(folder, slices)
+        audited = self._audit()
+        self._header = first = audited[0].header
+        for z, slice_ in enumerate(audited):
+            check_same(slice_.header, first, self._path(z), slices[0])
+        self._sizes = sizes = tuple(slice_.size for slice_ in audited)
+        self.warnings = (*warnings, *more, *header_warnings(first))
+        self.info = VolumeInfo(
+            shape=(len(slices), *first.shape),
+            channels=first.channels,
+            dtype=first.dtype,
+            voxel_size=audited[0].voxels.size,
+            unit=audited[0].voxels.unit,
+            kind="tiff-stack",
+        )
+        check_expansion(self.info.nbytes, sum(sizes), shown)
 
     def _audit(self) -> list[_Audited]:
-        paths = [self._path(name) for name in self.slices]
+        paths = [self._path(z) for z in range(len(self.slices))]
         with ThreadPoolExecutor(_THREADS) as pool:
             try:
                 first = (path == paths[0] for path in paths)
                 return list(pool.map(_audit_slice, paths, first))  # raises for the first bad z
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
-
-    def _digest(self, z: int) -> str:
-        path = self._path(self.slices[z])
-        with system_errors(path), open_regular(path) as file:
-            _check_size(size_of(file), self._sizes[z], path)
-            return hashlib.file_digest(cast(io.BufferedReader, file), "sha256").hexdigest()
-
-
-def read_slice(path: str, size: int | None = None) -> bytes:
-    """The bytes of a slice file; InputError if it has another ``size`` than the audit found."""
-    with strict(path), open_regular(path) as file:
-        _check_size(size_of(file), size, path)
-        content = file.read()
-        _check_size(len(content), size, path)
-        return content
-
-
-def decode_slice(
-    content: bytes, path: str, expected: PageHeader | None
-) -> tuple[PageHeader, NDArray[Any]]:
-    """The header and the pixels (y, x, c) of a slice file's bytes.
-
-    InputError if the header is not the ``expected`` one; then nothing is decoded.
-    """
-    with strict(path, "decoded"):
-        file = io.BytesIO(content)
-        page = _only_page(file, page_offsets(file, len(content), path), path)
-        header = check_page(page, len(content), path)
-        if header != (expected or header):
-            raise _changed(path, expected, header)
-        return header, decode(page, header, path)
-
-
-def _check_size(found: int, expected: int | None, path: str) -> None:
-    if found != expected and expected is not None:
-        raise _changed(path, f"{expected} bytes", f"{found} bytes")
 
 
 def _choose(names: Sequence[str], shown: str) -> tuple[list[str], tuple[str, ...]]:
