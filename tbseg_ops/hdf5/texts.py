@@ -11,10 +11,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from math import prod
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import IO
 
 import h5py
 import numpy as np
@@ -27,30 +27,20 @@ _SECONDS = 20
 _PROGRAM = Path(__file__).with_name("text_reader.py")
 
 
-class TextReader:
-    """Reads the texts of one file of unknown origin. A context manager."""
+class TextReader(AbstractContextManager["TextReader"]):
+    """Reads the texts of one file of unknown origin."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._process is not None:
             self._process.kill()
             with self._process:  # closes the pipes and waits
                 pass
 
-    def texts(
-        self, owner: h5py.Dataset | h5py.HLObject, attribute: str | None = None
-    ) -> Iterator[bytes]:
+    def texts(self, owner: h5py.HLObject, attribute: str | None = None) -> Iterator[bytes]:
         """The texts of a dataset, or of an attribute of an object, in C order, one by one.
 
         ``owner`` was reached by hard links. InputError if it holds no text, one of more than 1 MiB,
@@ -67,60 +57,46 @@ class TextReader:
                 found=f"data of type {found.dtype} and shape {found.shape}",
             )
         if kind.length is None:
-            yield from self._by_process(owner.name, attribute, prod(found.shape), where)
+            yield from self._by_process([owner.name, attribute], prod(found.shape), where)
             return
         _check_length(kind.length, where)
         with hdf5_errors(where, "read"):
             values = np.asarray(owner.attrs[attribute] if attribute else owner[()])
         yield from map(bytes, values.flat)
 
-    def _by_process(
-        self, name: str, attribute: str | None, count: int, where: str
-    ) -> Iterator[bytes]:
+    def _by_process(self, wanted: list[str | None], count: int, where: str) -> Iterator[bytes]:
         process = self._process = self._process or self._start()
         assert process.stdin is not None
-        request = json.dumps([name, attribute]) + "\n"
+        assert process.stdout is not None
         try:
-            process.stdin.write(request.encode())
+            process.stdin.write(json.dumps(wanted).encode() + b"\n")
             process.stdin.flush()
-        except BrokenPipeError:
-            raise self._ended(process, where) from None
-        for _ in range(count):
-            length = int.from_bytes(self._exactly(process, 8, where), "little")
-            _check_length(length, where)
-            yield self._exactly(process, length, where)
+            for _ in range(count):
+                length = int.from_bytes(_exactly(process.stdout, 8), "little")
+                _check_length(length, where)
+                yield _exactly(process.stdout, length)
+        except (BrokenPipeError, EOFError):
+            code = process.wait()
+            raise InputError(
+                "a text is damaged",
+                file=where,
+                expected=f"a text of at most {MOST_BYTES} bytes",
+                found=f"no end of reading it after {_SECONDS} s"
+                if code == -signal.SIGALRM
+                else f"reading it ended with code {code}",
+                mend="write the file again",
+            ) from None
 
     def _start(self) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-I", str(_PROGRAM), self._path, str(_SECONDS), str(MOST_BYTES)]
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # a third of its start-up
+        pipe, null = subprocess.PIPE, subprocess.DEVNULL
         try:
             return subprocess.Popen(  # noqa: S603 - a list, no shell
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # a third of its start-up
+                command, stdin=pipe, stdout=pipe, stderr=null, env=environment
             )
         except OSError as error:
             raise ResourceError("a process could not be started", found=error.strerror) from error
-
-    def _exactly(self, process: "subprocess.Popen[bytes]", count: int, where: str) -> bytes:
-        assert process.stdout is not None
-        content = process.stdout.read(count)
-        if len(content) != count:
-            raise self._ended(process, where)
-        return content
-
-    def _ended(self, process: "subprocess.Popen[bytes]", where: str) -> InputError:
-        code = process.wait()
-        return InputError(
-            "a text is damaged",
-            file=where,
-            expected=f"a text of at most {MOST_BYTES} bytes",
-            found=f"no end of reading it after {_SECONDS} s"
-            if code == -signal.SIGALRM
-            else f"reading it ended with code {code}",
-            mend="write the file again",
-        )
 
 
 def text_attribute(owner: h5py.HLObject, name: str) -> str | None:
@@ -138,6 +114,13 @@ def text_attribute(owner: h5py.HLObject, name: str) -> str | None:
                 found=f"shape {shape}",
             )
         return next(reader.texts(owner, name)).decode("utf-8", "replace")
+
+
+def _exactly(pipe: IO[bytes], count: int) -> bytes:
+    content = pipe.read(count)
+    if len(content) != count:
+        raise EOFError
+    return content
 
 
 def _check_length(length: int, where: str) -> None:

@@ -6,7 +6,7 @@ it digests, so that nothing can be swapped in between.
 Per case: RGB and other samples become channels. Byte order, compression and tiling may differ from
 slice to slice. Refused by name: other shape, dtype, channels, MINISWHITE or orientation than the
 first slice; several pages; gaps and duplicates; links to nowhere, folders, FIFOs; all that
-``tiffpage`` refuses. Links to regular files are followed. Other files in the folder are ignored,
+``tiff.page`` refuses. Links to regular files are followed. Other files in the folder are ignored,
 with a warning.
 """
 

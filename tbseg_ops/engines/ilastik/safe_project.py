@@ -6,7 +6,6 @@ shift, crop or rescale the output; the command line gives them all), saved comma
 The remaining pickles are looked at (``pickles``), never loaded.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from tbseg_ops.engines.ilastik.pickles import LIMIT_BYTES, check_pickle
 from tbseg_ops.errors import InputError
+from tbseg_ops.hdf5.image import image_of
 from tbseg_ops.hdf5.texts import TextReader
 from tbseg_ops.hdf5.untrusted import (
     MissingError,
@@ -54,6 +54,9 @@ _PICKLES = ("/PixelClassification/ClassifierFactory", _CLASSIFIER + "pickled_typ
 # A classifier that is not made of random forests is stored as one more pickle.
 _CLASSIFIER_TEXTS = (_CLASSIFIER + "pickled_type", _CLASSIFIER + "feature_names")
 
+LIBVER = ("earliest", "v110")
+"""Versions of the HDF5 format that each release of ilastik can read."""
+
 _MAX_OBJECTS = 500_000
 _MAX_DEPTH = 12
 _MAX_ATTRIBUTES = 64
@@ -69,27 +72,9 @@ def safe_project(path: str | Path) -> bytes:
     own, and for projects of which more than 1 GiB would have to be copied.
     """
     file = str(path)
-    with (
-        hdf5_errors(file, "copied"),
-        open_untrusted(file) as source,
-        TextReader(file) as reader,
-    ):
+    with hdf5_errors(file, "copied"), open_untrusted(file) as source, TextReader(file) as reader:
         copy = _Copy(file, reader)
-        return image_of(lambda target: copy.project(source["/"], target))
-
-
-def image_of(fill: Callable[[h5py.File], None]) -> bytes:
-    """The bytes of the HDF5 file that ``fill`` writes, made in memory.
-
-    A full disk is then an error of one plain write, not one inside the HDF5 library.
-    """
-    with h5py.File(
-        "image", "w", driver="core", backing_store=False, libver=("earliest", "v110")
-    ) as file:
-        fill(file)
-        file.flush()
-        image: bytes = file.id.get_file_image()
-    return image
+        return image_of(lambda target: copy.project(source["/"], target), LIBVER)
 
 
 class _Copy:
