@@ -5,7 +5,7 @@ checked before anything is allocated, and nothing is ever unpickled: a stored pi
 matched as text. Every defect is an InputError that names the path inside the file.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -27,6 +27,7 @@ from tbseg_ops.hdf5.untrusted import (
 )
 
 _MEMBERS = 20_000
+_MANY = 256
 
 
 class Ilp:
@@ -52,6 +53,20 @@ class Ilp:
         group = self._get(path, h5py.Group, "a group")
         with self._reading(path) as where:
             return members(group, _MEMBERS, where)
+
+    def prefetch(self, paths: Sequence[str]) -> None:
+        """Read at once the texts of variable length that are found at ``paths``.
+
+        What is wrong with one is said when it is asked for.
+        """
+        there = [self._find(path) for path in paths if self.has(path)]
+        texts: list[tuple[h5py.HLObject, None]] = []
+        for found in there:
+            kind = h5py.check_string_dtype(found.dtype) if isinstance(found, h5py.Dataset) else None
+            if kind is not None and kind.length is None and (found.size or _MANY) < _MANY:
+                self._dataset(found.name)
+                texts.append((found, None))
+        self._reader.prefetch(texts)
 
     def array(self, path: str, kinds: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
         """The dataset ``path``, in native byte order.

@@ -2,9 +2,10 @@
 
     python -I text_reader.py FILE SECONDS MOST
 
-For each line of standard input, ``[object, attribute or null]`` in JSON, all texts of that dataset
-or attribute are written in C order, each behind its length (8 bytes, little-endian). The process
-ends itself when one line takes more than SECONDS, and after the length of a text beyond MOST bytes.
+A line of standard input is a list of ``[object, attribute or null]`` in JSON; the texts of each of
+these datasets and attributes are written in C order, each behind its length (8 bytes,
+little-endian). The process ends itself when it is busy for more than SECONDS, and after the length
+of a text beyond MOST bytes.
 """
 
 import json
@@ -25,17 +26,19 @@ def main() -> None:
     with h5py.File(path, "r", locking="best-effort") as file:
         for line in sys.stdin:
             signal.alarm(_SECONDS)
-            name, attribute = json.loads(line)
-            owner = file[name.encode("utf-8", "surrogateescape")]
-            values = owner if attribute is None else np.array(owner.attrs[attribute], object)
-            for index in np.ndindex(values.shape):  # singly: all may point at the same huge text
-                text: Any = values[index]
-                text = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
-                out.write(len(text).to_bytes(8, "little"))
-                if len(text) > most:
-                    return
-                out.write(text)
+            for name, attribute in json.loads(line):
+                owner = file[name.encode("utf-8", "surrogateescape")]
+                values = owner if attribute is None else np.array(owner.attrs[attribute], object)
+                for index in np.ndindex(values.shape):  # singly: all may be the same huge text
+                    text: Any = values[index]
+                    if isinstance(text, str):
+                        text = text.encode("utf-8", "surrogateescape")
+                    out.write(len(text).to_bytes(8, "little"))
+                    if len(text) > most:
+                        return
+                    out.write(text)
             out.flush()
+            signal.alarm(0)
 
 
 if __name__ == "__main__":

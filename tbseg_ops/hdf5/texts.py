@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from math import prod
 from pathlib import Path
@@ -23,6 +23,7 @@ from tbseg_ops.errors import InputError, ResourceError
 from tbseg_ops.hdf5.untrusted import check_attributes, hdf5_errors
 
 MOST_BYTES = 2**20
+_MOST_IN_ALL = 64 * 2**20
 _SECONDS = 20
 _PROGRAM = Path(__file__).with_name("text_reader.py")
 
@@ -33,6 +34,7 @@ class TextReader(AbstractContextManager["TextReader"]):
     def __init__(self, path: str) -> None:
         self._path = path
         self._process: subprocess.Popen[bytes] | None = None
+        self._known: dict[tuple[str, str | None], list[bytes]] = {}
 
     def __exit__(self, *error: object) -> None:
         if self._process is not None:
@@ -46,7 +48,7 @@ class TextReader(AbstractContextManager["TextReader"]):
         ``owner`` was reached by hard links. InputError if it holds no text, one of more than 1 MiB,
         or is damaged.
         """
-        where = f"{self._path}:{owner.name}" + (f"@{attribute}" if attribute else "")
+        where = self._where(owner.name, attribute)
         found = owner.attrs.get_id(attribute) if attribute else owner
         kind = h5py.check_string_dtype(found.dtype)
         if kind is None or found.shape is None:
@@ -57,24 +59,39 @@ class TextReader(AbstractContextManager["TextReader"]):
                 found=f"data of type {found.dtype} and shape {found.shape}",
             )
         if kind.length is None:
-            yield from self._by_process([owner.name, attribute], prod(found.shape), where)
+            if (owner.name, attribute) not in self._known:
+                self.prefetch([(owner, attribute)])
+            yield from self._known[owner.name, attribute]
             return
         _check_length(kind.length, where)
         with hdf5_errors(where, "read"):
             values = np.asarray(owner.attrs[attribute] if attribute else owner[()])
         yield from map(bytes, values.flat)
 
-    def _by_process(self, wanted: list[str | None], count: int, where: str) -> Iterator[bytes]:
+    def prefetch(self, wanted: Sequence[tuple[h5py.HLObject, str | None]]) -> None:
+        """Read these texts of variable length, for ``texts``, in one go.
+
+        InputError if one is damaged, or all of them take more than 64 MiB.
+        """
+        if not wanted:
+            return
         process = self._process = self._process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
+        where, room = self._path, _MOST_IN_ALL
         try:
-            process.stdin.write(json.dumps(wanted).encode() + b"\n")
+            names = [(owner.name, attribute) for owner, attribute in wanted]
+            process.stdin.write(json.dumps(names).encode() + b"\n")
             process.stdin.flush()
-            for _ in range(count):
-                length = int.from_bytes(_exactly(process.stdout, 8), "little")
-                _check_length(length, where)
-                yield _exactly(process.stdout, length)
+            for owner, attribute in wanted:
+                where = self._where(owner.name, attribute)
+                found = owner.attrs.get_id(attribute) if attribute else owner
+                texts = self._known[owner.name, attribute] = []
+                for _ in range(prod(found.shape)):
+                    length = int.from_bytes(_exactly(process.stdout, 8), "little")
+                    _check_length(length, where, min(MOST_BYTES, room))
+                    texts.append(_exactly(process.stdout, length))
+                    room -= length
         except (BrokenPipeError, EOFError):
             code = process.wait()
             raise InputError(
@@ -86,6 +103,9 @@ class TextReader(AbstractContextManager["TextReader"]):
                 else f"reading it ended with code {code}",
                 mend="write the file again",
             ) from None
+
+    def _where(self, name: str, attribute: str | None) -> str:
+        return f"{self._path}:{name}" + (f"@{attribute}" if attribute else "")
 
     def _start(self) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-I", str(_PROGRAM), self._path, str(_SECONDS), str(MOST_BYTES)]
@@ -123,8 +143,8 @@ def _exactly(pipe: IO[bytes], count: int) -> bytes:
     return content
 
 
-def _check_length(length: int, where: str) -> None:
-    if length > MOST_BYTES:
+def _check_length(length: int, where: str, most: int = MOST_BYTES) -> None:
+    if length > most:
         raise InputError(
-            "a text is too long", file=where, expected=f"at most {MOST_BYTES} bytes", found=length
+            "a text is too long", file=where, expected=f"at most {most} bytes", found=length
         )

@@ -6,6 +6,8 @@ shift, crop or rescale the output; the command line gives them all), saved comma
 The remaining pickles are looked at (``pickles``), never loaded.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,9 @@ class _Copy:
         self._reader = reader
         self._objects = 0
         self._bytes = 0
+        # Texts of variable length, and what is to be done with them: read at the end, in one go.
+        self._texts: list[tuple[h5py.HLObject, str | None]] = []
+        self._writers: list[Callable[[NDArray[np.object_]], None]] = []
 
     def project(self, source: h5py.Group, target: h5py.File) -> None:
         for path, names in _WANTED.items():
@@ -98,6 +103,9 @@ class _Copy:
             for name in names:
                 if name in there:
                     self._member(group, name, place, path.rstrip("/"), (group.id,))
+        self._reader.prefetch(self._texts)
+        for (owner, attribute), write in zip(self._texts, self._writers, strict=True):
+            write(self._read(owner, attribute))
 
     def _member(
         self, source: h5py.Group, name: str, target: h5py.Group, parent: str, above: tuple[Any, ...]
@@ -135,8 +143,9 @@ class _Copy:
         ):
             raise self._refusal(path, "one text", f"{item.dtype} {item.shape}")
         if text is not None and text.length is None:
-            self._texts(item, name, target, path)
-        elif item.dtype.kind in "biufS":
+            self._later(item, name, target, path)
+            return
+        if item.dtype.kind in "biufS":
             if path in _PICKLES:
                 check_pickle(bytes(item[()]), file=self._file, path=path)
             # Chunks are copied as they are stored; nothing is decompressed.
@@ -146,20 +155,25 @@ class _Copy:
             raise self._refusal(path, "numbers or text", item.dtype)
         self._attributes(item, target[name], path)
 
-    def _texts(self, item: h5py.Dataset, name: str, target: h5py.Group, path: str) -> None:
+    def _later(self, item: h5py.Dataset, name: str, target: h5py.Group, path: str) -> None:
         if item.size is None or item.size > _MAX_TEXTS:
             raise self._refusal(path, f"at most {_MAX_TEXTS} texts", item.size)
-        values = self._read(item, None, item.shape, path)
-        if path in _PICKLES:
-            check_pickle(values.item(), file=self._file, path=path)
-        target.create_dataset(name, item.shape, item.dtype, data=values)
+        place = target.create_dataset(name, item.shape, item.dtype)
 
-    def _read(
-        self, owner: Any, attribute: str | None, shape: tuple[int, ...], path: str
-    ) -> NDArray[np.object_]:
-        values = np.empty(shape, object)
+        def write(values: NDArray[np.object_]) -> None:
+            if path in _PICKLES:
+                check_pickle(values.item(), file=self._file, path=path)
+            place[()] = values
+
+        self._texts.append((item, None))
+        self._writers.append(write)
+        self._attributes(item, place, path)
+
+    def _read(self, owner: Any, attribute: str | None) -> NDArray[np.object_]:
+        found = owner.attrs.get_id(attribute) if attribute else owner
+        values = np.empty(found.shape, object)
         for i, text in enumerate(self._reader.texts(owner, attribute)):
-            self._spend(path, len(text))
+            self._spend(owner.name, len(text))
             values.flat[i] = text
         return values
 
@@ -172,12 +186,14 @@ class _Copy:
                 raise self._refusal(f"{path}@{name}", "numbers or text", found.dtype)
             if found.shape is None or len(found.shape) > 1 or max(found.shape, default=1) > 16:
                 raise self._refusal(f"{path}@{name}", "a few values", found.shape)
+            create = partial(target.attrs.create, name, dtype=found.dtype)
             if text is not None and text.length is None:
-                value = self._read(item, name, found.shape, path)
-            else:
-                value = np.asarray(item.attrs[name])
-                self._spend(path, value.nbytes)
-            target.attrs.create(name, value, dtype=found.dtype)
+                self._texts.append((item, name))
+                self._writers.append(create)
+                continue
+            value = np.asarray(item.attrs[name])
+            self._spend(path, value.nbytes)
+            create(value)
 
     def _spend(self, path: str, size: int) -> None:
         self._bytes += size
