@@ -23,6 +23,7 @@ from tbseg_ops.classifier.project import (
     read_labels,
     read_selection,
     read_training,
+    text_paths,
 )
 from tbseg_ops.errors import InputError
 from tbseg_ops.geometry import Index
@@ -149,6 +150,7 @@ def read_passport(path: str | Path) -> Passport:
 def read_classifier(path: str | Path) -> tuple[Passport, tuple[Forest, ...]]:
     """The passport, and the forests if they are of the kind that the engine native knows."""
     with open_ilp(path) as ilp:
+        ilp.prefetch(text_paths(ilp))
         version = check_workflow(ilp)
         if not ilp.has(FORESTS):
             raise InputError(

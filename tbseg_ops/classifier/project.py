@@ -1,8 +1,8 @@
 """What an ilastik project says apart from its forests: features, labels, training volume.
 
-Layout of the file: the format notes of the project, "The file". Files from before ilastik 1.3.3
+Layout of the file: docs/engine-ilastik.md, "What a project holds". Files from before ilastik 1.3.3
 have no ComputeIn2d, very old ones neither pickled_type nor known_labels; strings may be of fixed
-or variable length.
+or variable length. A "lane" is ilastik's word for one of the images that a project was trained on.
 """
 
 import json
@@ -137,11 +137,30 @@ def classifier_type(ilp: Ilp) -> str:
     return match.group() if match else repr(text[:200])
 
 
+def text_paths(ilp: Ilp) -> tuple[str, ...]:
+    """Where the texts lie that the functions of this module read."""
+    raw = _last_lane(ilp)
+    return (
+        "/workflowName",
+        "/ilastikVersion",
+        f"{_SELECTIONS}/FeatureListFilename",
+        f"{_SELECTIONS}/FeatureIds",
+        _LABELS,
+        f"{FORESTS}/pickled_type",
+        f"{raw}/axistags",
+        f"{raw}/axisorder",
+    )
+
+
+def _last_lane(ilp: Ilp) -> str:
+    lanes = ilp.members(_LANES) if ilp.has(_LANES) else []
+    return f"{_LANES}/{lanes[-1] if lanes else 'none'}/Raw Data"
+
+
 def read_training(ilp: Ilp) -> Training:
     """Channels, spatial axes ("zyx" or "yx") and z size of the last training lane."""
-    lanes = ilp.members(_LANES) if ilp.has(_LANES) else []
-    raw = f"{_LANES}/{lanes[-1]}/Raw Data" if lanes else ""
-    axes = _axes(ilp, raw) if lanes and ilp.has(raw) else None
+    raw = _last_lane(ilp)
+    axes = _axes(ilp, raw) if ilp.has(raw) else None
     if axes is None:
         return Training(None, None, None)
     shape: list[int] | None = None

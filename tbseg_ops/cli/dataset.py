@@ -1,7 +1,5 @@
 """tbseg dataset: the registry of what is segmented again and again."""
 
-import glob
-import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +28,7 @@ from tbseg_ops.cli.specs import (
 )
 from tbseg_ops.datasets import Backend, Dataset, Runs
 from tbseg_ops.errors import ConfigError, TbsegError, printable
+from tbseg_ops.volume.reference import Reference
 
 app = typer.Typer(no_args_is_help=True, help="Datasets that are segmented again and again.")
 
@@ -92,10 +91,11 @@ def add(
         split=split,
         max_batches=max_batches,
     )
+    beside = Reference.of(spec.volume).folder / f"{name}-runs"
     dataset = Dataset.of(
         owner=user() if owner is None else owner,
         schedule=schedule,
-        runs=absolute(runs) if runs is not None else beside(spec.volume, name),
+        runs=absolute(str(beside) if runs is None else runs),
         backend=backend,
         threads=threads,
         workers=workers,
@@ -186,14 +186,3 @@ def release(name: Name) -> None:
         )
     datasets.release(runs, held.token)
     print(f"{name}: released; run {held.run} was held by {printable(held.holder)}")
-
-
-def beside(volume: str, name: str) -> str:
-    """The folder for the runs of a dataset that names none: NAME-runs, next to the volume."""
-    where = Path(re.sub(r"\.(h5|hdf5|tiff?):/.*$", r".\1", volume))
-    if not where.exists() and glob.has_magic(where.name):
-        where = where.parent  # a pattern for slices: the folder that holds them
-    parent = where.parent
-    while not parent.exists() and glob.has_magic(str(parent)):
-        parent = parent.parent
-    return str(parent / f"{name}-runs")

@@ -1,6 +1,5 @@
 """The options that make a run's spec, shared by ``plan`` and ``run``."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import unquote
@@ -10,6 +9,7 @@ import typer
 from tbseg_ops.cli.common import names, triple
 from tbseg_ops.engines import EngineName
 from tbseg_ops.run.spec import Output, ProbabilityDtype, RunSpec, SplitMode
+from tbseg_ops.volume.reference import Reference
 
 _VOLUME = typer.Argument(
     metavar="VOLUME", help="Folder or glob of TIFF slices, a multi-page TIFF, or file.h5:/path."
@@ -79,5 +79,4 @@ def make_spec(
 
 def absolute(path: str) -> str:
     """``path`` made absolute, its ``..`` resolved by name; an HDF5 dataset behind ":/" is kept."""
-    file, colon, dataset = path.partition(":/")
-    return os.path.abspath(file) + colon + dataset  # noqa: PTH100 - Path.absolute keeps ".."
+    return str(Reference.of(path).absolute())

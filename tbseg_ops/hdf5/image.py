@@ -25,10 +25,10 @@ LIBVER = ("v110", "v110")
 _DAMAGE = {None, errno.ENOENT, errno.EIO}
 
 
-def image_of(fill: Callable[[h5py.File], None]) -> bytes:
+def image_of(fill: Callable[[h5py.File], None], libver: tuple[str, str] = LIBVER) -> bytes:
     """The bytes of the HDF5 file that ``fill`` writes: the same bytes for the same calls."""
     with h5py.File(
-        "image", "w", driver="core", backing_store=False, block_size=1 << 22, libver=LIBVER
+        "image", "w", driver="core", backing_store=False, block_size=1 << 22, libver=libver
     ) as file:
         fill(file)
         file.flush()

@@ -1,38 +1,45 @@
-"""Opening HDF5 files of unknown origin: nothing outside of the file is ever followed.
+"""HDF5 files of unknown origin: nothing outside of the file is ever followed.
 
 An HDF5 file can point out of itself by external links (in the middle of a path, too), external
-storage and virtual datasets, and can promise terabytes in a few bytes. Every component of a path is
-looked at before it is opened, and a dataset before it is read.
+storage and virtual datasets, and can promise terabytes in a few bytes. Every link of a path is
+looked at before it is used (``find``), and a dataset before it is read (``check_dataset``). Text is
+read by ``texts``.
 """
 
 import os
-import re
 import stat
-import subprocess
-import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import h5py
 
 from tbseg_ops.errors import InputError, ResourceError, TbsegError
 from tbseg_ops.limits import check_expansion
 from tbseg_ops.settings import check_inside
+from tbseg_ops.storage.commit import errno_of
 
 _MAX_STEPS = 64
 _MAX_ATTRIBUTES = 1000
 _MAX_OBJECTS = 10_000
 _MAX_CHUNK_BYTES = 2**30
-_MAX_TEXT_BYTES = 2**20
-_CHILD_SECONDS = 20
+_MAX_INFLATED_BYTES = 64 * 2**20  # of a chunk that is inflated for a check
 
 # Filters that HDF5 and h5py carry themselves: deflate, shuffle, fletcher32, szip, nbit, scaleoffset
 # and lzf. Others would be loaded as shared libraries from wherever HDF5_PLUGIN_PATH points to.
 _FILTERS = {1, 2, 3, 4, 5, 6, 32000}
+_DEFLATE, _SHUFFLE = 1, 2
+_INFLATED = ((), (_DEFLATE,), (_SHUFFLE,), (_SHUFFLE, _DEFLATE))
 
 _MISSING = {2, 13, 20, 21, 40}  # ENOENT, EACCES, ENOTDIR, EISDIR, ELOOP: wrong at the next try, too
+_KINDS = {h5py.h5g.GroupID: h5py.Group, h5py.h5d.DatasetID: h5py.Dataset}
+
+
+class MissingError(InputError):
+    """There is nothing at a path in the file."""
 
 
 def open_untrusted(path: str | os.PathLike[str]) -> h5py.File:
@@ -54,6 +61,114 @@ def open_untrusted(path: str | os.PathLike[str]) -> h5py.File:
         return h5py.File(name, "r", locking="best-effort")
 
 
+def find(
+    root: h5py.Group, path: str, where: str, *, soft: bool = False
+) -> h5py.Group | h5py.Dataset | h5py.Datatype:
+    """The object at ``path`` below ``root``, by hard links, or by ``soft`` links inside the file.
+
+    ``where`` names it in messages. ``MissingError`` if there is nothing; InputError if a link on
+    the way is of another kind, or an object has more than 1,000 attributes.
+    """
+    if "\0" in path:  # HDF5 would take what is in front of it for the whole path
+        raise InputError("this is no path in an HDF5 file", file=where)
+    todo = _components(path)
+    at = root
+    for _ in range(_MAX_STEPS):
+        if not todo:
+            return at
+        name = todo.pop(0)
+        key = name.encode("utf-8", "surrogateescape")
+        if not isinstance(at, h5py.Group) or not at.id.links.exists(key):
+            raise MissingError("there is no such object", file=where, found=f"no {name!r}")
+        kind = at.id.links.get_info(key).type
+        if kind == h5py.h5l.TYPE_HARD:
+            at = _opened(at, key)
+            check_attributes(at, where)
+        elif kind == h5py.h5l.TYPE_SOFT and soft:
+            target = at.id.links.get_val(key).decode("utf-8", "surrogateescape")
+            todo = _components(target) + todo
+            if target.startswith("/"):
+                at = root
+        else:
+            raise _refused_link(at, key, kind, where)
+    raise InputError(
+        "the path in the HDF5 file is too long, or its links run in a circle",
+        file=where,
+        expected=f"at most {_MAX_STEPS} steps",
+    )
+
+
+def members(group: h5py.Group, most: int, where: str) -> list[str]:
+    """The names in a group, sorted. InputError if there are more than ``most``."""
+    count = group.id.get_num_objs()
+    if count > most:
+        raise InputError(
+            "a group holds too many objects", file=where, expected=f"at most {most}", found=count
+        )
+    return sorted(name.decode("utf-8", "surrogateescape") for name in group.id)
+
+
+def check_attributes(owner: h5py.HLObject, where: str, most: int = _MAX_ATTRIBUTES) -> None:
+    """InputError if an object has more than ``most`` attributes."""
+    count = h5py.h5a.get_num_attrs(owner.id)
+    if count > most:
+        raise InputError(
+            "an object of the file has too many attributes",
+            file=where,
+            expected=f"at most {most} attributes",
+            found=count,
+        )
+
+
+def check_dataset(dataset: h5py.Dataset, where: str, *, inflate: bool = False) -> None:
+    """InputError unless the values lie in this file, and can be read without code from elsewhere.
+
+    ``inflate``: of a dataset that is read in one piece, each chunk is inflated to see that it holds
+    no more than it says, which HDF5 itself would let it; other filters than shuffle and gzip and
+    chunks of more than 64 MiB are refused.
+    """
+    properties = dataset.id.get_create_plist()
+    elsewhere = None
+    if properties.get_external_count():
+        elsewhere = "external storage " + properties.get_external(0)[0].decode("utf-8", "replace")
+    elif properties.get_layout() == h5py.h5d.VIRTUAL:
+        elsewhere = "a virtual dataset"
+    if elsewhere is not None:
+        raise InputError(
+            "a dataset keeps its bytes in other files",
+            file=where,
+            expected="bytes in this file",
+            found=f"data in another file: {elsewhere}",
+            mend="copy it into a file of its own, for example with h5repack",
+        )
+    if dataset.shape is None:
+        raise InputError(
+            "the dataset is empty",
+            file=where,
+            expected="values",
+            found="a null dataspace",
+            mend="write the file again",
+        )
+    if dataset.chunks is None:
+        return
+    filters = [properties.get_filter(i) for i in range(properties.get_nfilters())]
+    numbers = tuple(number for number, *_ in filters)
+    size = prod(dataset.chunks) * dataset.dtype.itemsize
+    most = _MAX_INFLATED_BYTES if inflate else _MAX_CHUNK_BYTES
+    if size > most or not (numbers in _INFLATED if inflate else _FILTERS.issuperset(numbers)):
+        names = ", ".join(f"{n} ({name.decode('utf-8', 'replace')})" for n, _, _, name in filters)
+        allowed = "shuffle and gzip at most" if inflate else "gzip, szip or lzf"
+        raise InputError(
+            "the dataset has huge chunks, or needs a filter that is not allowed here",
+            file=where,
+            expected=f"chunks of at most {most} bytes, filters: {allowed}",
+            found=f"chunks of {dataset.chunks}: {size} bytes, filters: {names or 'none'}",
+            mend="repack the file with smaller chunks: h5repack -l CHUNK=... -f GZIP=1",
+        )
+    if inflate and _DEFLATE in numbers:
+        _check_inflated(dataset, size, 1 << numbers.index(_DEFLATE), where)
+
+
 def untrusted_dataset(file: h5py.File, path: str) -> h5py.Dataset:
     """The dataset at ``path``, following hard links and soft links inside the file only.
 
@@ -62,10 +177,15 @@ def untrusted_dataset(file: h5py.File, path: str) -> h5py.Dataset:
     """
     where = f"{file.filename}:{path}"
     with hdf5_errors(where, "read"):
-        found = _resolve(file, path, where)
+        try:
+            found = find(file["/"], path, where, soft=True)
+        except MissingError as error:
+            raise _missing(file, where, error.found) from None
         if not isinstance(found, h5py.Dataset):
             raise _missing(file, where, f"a {type(found).__name__.lower()}")
-        _check_dataset(found, where)
+        check_dataset(found, where)
+        declared = found.size * found.dtype.itemsize
+        check_expansion(declared, found.id.get_storage_size(), where)
         return found
 
 
@@ -75,49 +195,7 @@ def dataset_paths(file: h5py.File) -> list[str]:
     InputError if there are more than 10,000 objects.
     """
     with hdf5_errors(file.filename, "listed"):
-        return sorted(_walk(file))
-
-
-def text_attribute(owner: h5py.HLObject, name: str) -> str | None:
-    """A text attribute, None if there is none. InputError if it is no text or above 1 MiB."""
-    where = f"{owner.file.filename}:{owner.name}"
-    with hdf5_errors(where, "read"):
-        _check_attributes(owner, where)
-        if name not in owner.attrs:
-            return None
-        attribute = owner.attrs.get_id(name)
-        kind = h5py.check_string_dtype(attribute.dtype)
-        if kind is None or attribute.shape != () or (kind.length or 0) > _MAX_TEXT_BYTES:
-            raise InputError(
-                f"the attribute {name} is no text",
-                file=where,
-                expected=f"a text of at most {_MAX_TEXT_BYTES} bytes",
-                found=f"{attribute.dtype} of shape {attribute.shape}",
-            )
-        value = _text_by_child(owner, name, where) if kind.length is None else owner.attrs[name]
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def _text_by_child(owner: h5py.HLObject, name: str, where: str) -> bytes:
-    """Text of variable length, read by a process of its own: see ``text_reader``."""
-    program = Path(__file__).with_name("text_reader.py")
-    command = [sys.executable, "-I", str(program), owner.file.filename, owner.name, name]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=_CHILD_SECONDS, check=False)  # noqa: S603 - a list, no shell
-        ended = f"reading it ended with code {done.returncode}"
-    except subprocess.TimeoutExpired:
-        done, ended = None, f"no end of reading it after {_CHILD_SECONDS} s"
-    except OSError as error:
-        raise ResourceError("a process could not be started", found=error.strerror) from error
-    if done is None or done.returncode != 0 or len(done.stdout) > _MAX_TEXT_BYTES:
-        raise InputError(
-            f"the attribute {name} is damaged",
-            file=where,
-            expected=f"a text of at most {_MAX_TEXT_BYTES} bytes",
-            found=ended,
-            mend="write the file again",
-        )
-    return done.stdout
+        return sorted(_walk(file["/"], file.filename))
 
 
 @contextmanager
@@ -130,11 +208,8 @@ def hdf5_errors(where: str, doing: str) -> Iterator[None]:
     except MemoryError as error:
         raise ResourceError("not enough memory", file=where) from error
     except Exception as error:
-        number = getattr(error, "errno", None)
-        if number is None:
-            match = re.search(r"errno = (\d+)", str(error))
-            number = int(match[1]) if match else None
-        if isinstance(error, OSError) and number and number not in _MISSING:
+        number = errno_of(error) if isinstance(error, OSError) else None
+        if number and number not in _MISSING:
             raise ResourceError(
                 f"the HDF5 file cannot be {doing}", file=where, found=error
             ) from error
@@ -147,111 +222,7 @@ def hdf5_errors(where: str, doing: str) -> Iterator[None]:
         ) from error
 
 
-def _resolve(file: h5py.File, path: str, where: str) -> h5py.HLObject:
-    """Walks ``path`` link by link; soft links are put in front of what is left to walk."""
-    if "\0" in path:  # HDF5 would take what is in front of it for the whole path
-        raise InputError("this is no path in an HDF5 file", file=where)
-    todo = _components(path)
-    at: list[h5py.Group] = [file["/"]]
-    found: h5py.HLObject = at[0]
-    for _ in range(_MAX_STEPS):
-        if not todo:
-            return found
-        name = todo.pop(0)
-        link = found.get(name, getlink=True) if isinstance(found, h5py.Group) else None
-        if link is None:
-            raise _missing(file, where, f"no {name!r}")
-        if isinstance(link, h5py.ExternalLink):
-            raise InputError(
-                "the file links to another file",
-                file=where,
-                expected="data inside the file",
-                found=f"{name} -> {link.filename}:{link.path}",
-                mend="copy the data into the file, for example with h5copy",
-            )
-        if isinstance(link, h5py.SoftLink):
-            todo = _components(link.path) + todo
-            if link.path.startswith("/"):
-                found = at[0]
-            continue
-        if not isinstance(link, h5py.HardLink):
-            raise InputError(
-                "the file holds a link of an unknown kind",
-                file=where,
-                expected="data inside the file",
-                found=name,
-            )
-        found = found[name]
-        _check_attributes(found, where)
-    raise InputError(
-        "the path in the HDF5 file is too long, or its links run in a circle",
-        file=where,
-        expected=f"at most {_MAX_STEPS} steps",
-    )
-
-
-def _components(path: str) -> list[str]:
-    return [part for part in path.split("/") if part not in ("", ".")]
-
-
-def _check_attributes(found: h5py.HLObject, where: str) -> None:
-    count = h5py.h5a.get_num_attrs(found.id)
-    if count > _MAX_ATTRIBUTES:
-        raise InputError(
-            "an object of the file has too many attributes",
-            file=where,
-            expected=f"at most {_MAX_ATTRIBUTES}",
-            found=count,
-        )
-
-
-def _check_dataset(dataset: h5py.Dataset, where: str) -> None:
-    properties = dataset.id.get_create_plist()
-    if properties.get_external_count():
-        raise InputError(
-            "the pixels are in another file (external storage)",
-            file=where,
-            expected="data inside the file",
-            found=properties.get_external(0)[0].decode("utf-8", "replace"),
-            mend="repack the file with h5repack",
-        )
-    if properties.get_layout() == h5py.h5d.VIRTUAL:
-        raise InputError(
-            "the dataset is a virtual one: its pixels are elsewhere",
-            file=where,
-            expected="data inside the file",
-            found="a virtual dataset",
-            mend="copy it into a file of its own, for example with h5repack",
-        )
-    if dataset.shape is None:
-        raise InputError(
-            "the dataset is empty", file=where, expected="values", found="a null dataspace"
-        )
-    filters = [properties.get_filter(i) for i in range(properties.get_nfilters())]
-    for number, _, _, name in filters:
-        if number not in _FILTERS:
-            raise InputError(
-                "the dataset needs a filter that is not part of HDF5",
-                file=where,
-                expected="gzip, szip or lzf",
-                found=f"filter {number} ({name.decode('utf-8', 'replace')})",
-                mend="repack the file with h5repack -f GZIP=1",
-            )
-    if (
-        dataset.chunks is not None
-        and prod(dataset.chunks) * dataset.dtype.itemsize > _MAX_CHUNK_BYTES
-    ):
-        raise InputError(
-            "the dataset has huge chunks",
-            file=where,
-            expected=f"at most {_MAX_CHUNK_BYTES} bytes",
-            found=f"chunks of {dataset.chunks}",
-            mend="repack the file with smaller chunks",
-        )
-    check_expansion(dataset.size * dataset.dtype.itemsize, dataset.id.get_storage_size(), where)
-
-
-def _missing(file: h5py.File, where: str, found: str) -> InputError:
+def _missing(file: h5py.File, where: str, found: object) -> InputError:
     paths = dataset_paths(file)
     there = ", ".join(paths[:20]) + (", ..." if len(paths) > 20 else "")
     return InputError(
@@ -263,24 +234,66 @@ def _missing(file: h5py.File, where: str, found: str) -> InputError:
     )
 
 
-def _walk(file: h5py.File) -> Iterator[str]:
+def _components(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]
+
+
+def _opened(group: h5py.Group, key: bytes) -> h5py.Group | h5py.Dataset | h5py.Datatype:
+    found = h5py.h5o.open(group.id, key)
+    return _KINDS.get(type(found), h5py.Datatype)(found)
+
+
+def _refused_link(group: h5py.Group, key: bytes, kind: int, where: str) -> InputError:
+    found = f"a user-defined link {key!r}"
+    if kind == h5py.h5l.TYPE_SOFT:
+        found = f"a soft link {key!r}"
+    elif kind == h5py.h5l.TYPE_EXTERNAL:
+        file, path = group.id.links.get_val(key)
+        found = f"an external link {key!r} -> {file!r}:{path!r}"
+    return InputError(
+        "the file links to another file, or may do so",
+        file=where,
+        expected="data inside the file",
+        found=f"a link elsewhere: {found}",
+        mend="copy the data into the file, for example with h5copy",
+    )
+
+
+def _check_inflated(dataset: h5py.Dataset, size: int, skipped: int, where: str) -> None:
+    """No chunk may inflate to more than ``size``; bit ``skipped`` marks one that is not packed."""
+    chunks: list[Any] = []
+    dataset.id.chunk_iter(chunks.append)
+    for chunk in chunks:
+        if chunk.filter_mask & skipped:
+            continue
+        inflated = chunk.size
+        if chunk.size <= size + size // 8 + 4096:
+            _, stored = dataset.id.read_direct_chunk(chunk.chunk_offset)
+            inflated = len(zlib.decompressobj().decompress(stored, size + 1))
+        if inflated > size:
+            raise InputError(
+                "a chunk inflates too far", file=where, expected=f"{size} bytes", found="more"
+            )
+
+
+def _walk(root: h5py.Group, where: str) -> Iterator[str]:
     """Breadth first over hard links; objects are told apart by address, so loops end."""
     seen: set[int] = set()
-    todo: list[h5py.Group] = [file["/"]]
+    todo: list[h5py.Group] = [root]
     while todo:
         group = todo.pop(0)
         if len(seen) + len(group) > _MAX_OBJECTS:
             raise InputError(
                 "the HDF5 file has too many objects to be listed",
-                file=file.filename,
+                file=where,
                 expected=f"at most {_MAX_OBJECTS}",
                 found=f"more than {_MAX_OBJECTS}",
                 mend="give the path of the dataset",
             )
-        for name in group:
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        for key in group.id:
+            if group.id.links.get_info(key).type != h5py.h5l.TYPE_HARD:
                 continue
-            found = group[name]
+            found = _opened(group, key)
             address = h5py.h5o.get_info(found.id).addr
             if address in seen:
                 continue

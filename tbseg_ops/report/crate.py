@@ -6,7 +6,6 @@ the libraries here; nothing of the environment. The same run gives the same byte
 published: its times are those of its files, for people; nothing is decided by them.
 """
 
-import glob
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,6 +16,7 @@ from urllib.parse import quote
 from tbseg_ops.report.entities import Entities, uri_of
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.records import Record, Step, sha256_of
+from tbseg_ops.volume.reference import Reference
 
 RecordsByStep = Mapping[Step, Sequence[Record]]
 
@@ -124,7 +124,7 @@ def _inputs(entities: Entities, folder: RunFolder) -> dict[Any, Any]:
     )
     put("classifier", classifier, "File", "the trained project of ilastik")
     if spec.mask is not None:
-        is_stack = not Path(spec.mask).suffix or glob.has_magic(spec.mask)
+        is_stack = Reference.of(spec.mask).kind != "file"
         mask = entities.volume(spec.mask, is_stack, len(folder.inputs.mask_slices))
         put("mask", mask, "Dataset" if is_stack else "File", "nothing is done where it is 0")
     for name, kind, description in _PARAMETERS:

@@ -4,13 +4,13 @@ Names and paths are hostile text: identifiers are URLs with everything else enco
 ``Entities.to_bytes`` leaves no control character.
 """
 
-import glob
 import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from tbseg_ops.errors import printable
+from tbseg_ops.volume.reference import Reference
 
 BIOSCHEMAS = "https://bioschemas.org/profiles/"
 _TERMS = "https://w3id.org/ro/terms/workflow-run#"
@@ -62,11 +62,11 @@ class Entities:
     def volume(self, text: str, is_stack: bool, slices: int) -> Any:
         """A volume as a user names it: a folder or pattern of slices, or one file."""
         about = {"name": text, "description": f"{slices} slices"}
+        reference = Reference.of(text)
         if is_stack:
-            is_pattern = glob.has_magic(text) and not Path(text).is_dir()
-            return self.outside(uri_of(_fixed(text) if is_pattern else text), True, **about)
-        path, colon, dataset = text.partition(":/")
-        return self.outside(uri_of(path) + (f"#/{quote(dataset)}" if colon else ""), False, **about)
+            return self.outside(uri_of(str(reference.fixed)), True, **about)
+        part = f"#{quote(reference.dataset)}" if reference.dataset else ""
+        return self.outside(uri_of(reference.file) + part, False, **about)
 
     def parameter(self, name: str, entity: Any, kind: str, description: str) -> Any:
         """A formal parameter of the workflow, of which ``entity`` is an example."""
@@ -93,11 +93,6 @@ class Entities:
 def uri_of(path: str) -> str:
     """``file:///...``, encoded."""
     return Path(path).as_uri()
-
-
-def _fixed(pattern: str) -> str:
-    """The folder of a glob pattern, above all that is variable in it."""
-    return str(next(p for p in Path(pattern).parents if not glob.has_magic(str(p))))
 
 
 def _clean(value: Any) -> Any:

@@ -9,7 +9,7 @@ from tbseg_ops.errors import ConfigError
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.plan import Plan
 from tbseg_ops.settings import here
-from tbseg_ops.volume import Source, open_source
+from tbseg_ops.volume import Source, open_planned
 
 
 class Workplace:
@@ -32,12 +32,14 @@ class Workplace:
 
     @cached_property
     def source(self) -> Source:
-        return open_source(here(self.folder.plan.spec.volume))
+        plan, inputs = self.folder.plan, self.folder.inputs
+        return open_planned(here(plan.spec.volume), inputs.slices, plan.volume)
 
     @cached_property
     def mask(self) -> Source | None:
         mask = self.folder.plan.spec.mask
-        return None if mask is None else open_source(here(mask))
+        slices = self.folder.inputs.mask_slices
+        return None if mask is None else open_planned(here(mask), slices, None)
 
     @cached_property
     def engine(self) -> Engine:

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
-from tbseg_ops.errors import InputError
 from tbseg_ops.hdf5.image import content_of_arrays, image_of, stamp
 from tbseg_ops.run import RunFolder, Team
 from tbseg_ops.run.finish import Facts, Finished, Made, finish
@@ -21,7 +19,6 @@ from tbseg_ops.run.plan import Slab, slab_chunk
 from tbseg_ops.run.result import Progress, StepResult, silent, work_through
 from tbseg_ops.run.workplace import Workplace
 from tbseg_ops.storage.commit import commit_over
-from tbseg_ops.volume import Source
 
 
 def ingest(*, run: Path, team: Team | None = None, progress: Progress = silent) -> StepResult:
@@ -45,10 +42,10 @@ def _ingest(place: Workplace, slab: Slab) -> Finished:
 
 def _make(place: Workplace, slab: Slab, piece: Piece) -> Made:
     plan, inputs = place.folder.plan, place.folder.inputs
-    raw = _read(place.source, slab, inputs.slices, inputs.fingerprints)
+    raw = place.source.read(slab.z0, slab.z1, inputs.fingerprints).array
     arrays = {RAW: raw.reshape(raw_shape(plan, plan.slab_box(slab)))}
     if place.mask is not None:
-        mask = _read(place.mask, slab, inputs.mask_slices, inputs.mask_fingerprints)
+        mask = place.mask.read(slab.z0, slab.z1, inputs.mask_fingerprints).array
         arrays[MASK] = (mask[..., 0] != 0).astype(np.uint8)
     content = content_of_arrays(arrays)
 
@@ -65,24 +62,6 @@ def _make(place: Workplace, slab: Slab, piece: Piece) -> Made:
         stamp(file, key=piece.key, content=content)
 
     return Made(image_of(fill), Facts(content))
-
-
-def _read(
-    source: Source, slab: Slab, names: tuple[str, ...], planned: tuple[str, ...]
-) -> NDArray[np.generic]:
-    """The voxels (z, y, x, c) of a slab; InputError if a slice is not the one that was planned."""
-    part = source.read(slab.z0, slab.z1)
-    for z, found in enumerate(part.fingerprints, start=slab.z0):
-        if found != planned[z]:
-            raise InputError(
-                "the input changed since the plan was made",
-                file=names[z],
-                expected=f"content {planned[z][:16]}",
-                found=f"content {found[:16]}",
-                mend="make the plan again (tbseg plan, or the task plan)",
-            )
-    array: NDArray[np.generic] = part.array
-    return array
 
 
 def _join(folder: RunFolder) -> None:

@@ -16,21 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbseg_ops.errors import InputError
+from tbseg_ops.hdf5.texts import text_attribute
 from tbseg_ops.hdf5.untrusted import (
     dataset_paths,
     hdf5_errors,
     open_untrusted,
-    text_attribute,
     untrusted_dataset,
 )
 from tbseg_ops.limits import check_slice_bytes, check_slices
 from tbseg_ops.volume.axes import Axes, find_axes
 from tbseg_ops.volume.fingerprints import new_plane_digest, plane_digest
-from tbseg_ops.volume.source import VOXEL_TYPES, Closing, Slab, VolumeInfo, VoxelType, check_range
+from tbseg_ops.volume.source import VOXEL_TYPES, Slices, Source, VolumeInfo, VoxelType, check_range
 from tbseg_ops.volume.voxel_size import VoxelSize, voxel_size
 
 
-class Hdf5Source(Closing):
+class Hdf5Source(Source):
     """A dataset. Keeps its file open: not to be pickled or used after a fork."""
 
     def __init__(self, path: str, dataset: str | None) -> None:
@@ -86,11 +86,14 @@ class Hdf5Source(Closing):
         """Closes the file."""
         self._file.close()
 
-    def read(self, z0: int, z1: int) -> Slab:
+    def read(self, z0: int, z1: int, planned: Sequence[str] | None = None) -> Slices:
         """See ``Source.read``. Ask for whole chunks: each call decodes all it touches."""
         check_range(z0, z1, self.info.shape[0])
         array = self._box(z0, z1, 0, self.info.shape[1])
-        return Slab(array, tuple(plane_digest(plane) for plane in array))
+        found = tuple(plane_digest(plane) for plane in array)
+        for z, fingerprint in enumerate(found, start=z0):
+            self._check_planned(z, fingerprint, planned)
+        return Slices(array, found)
 
     def fingerprints(self, z0: int, z1: int) -> tuple[str, ...]:
         """See ``Source.fingerprints``. Decodes each chunk once, one row of chunks at a time."""
@@ -204,7 +207,7 @@ def _chunks_in_place(dataset: h5py.Dataset, grid: list[int]) -> int:
 def _voxels(dataset: h5py.Dataset, axes: Axes) -> VoxelSize:
     """``element_size_um`` (z, y, x), as some programs write it, else the axistags' resolution."""
     if "element_size_um" in dataset.attrs:
-        sizes = np.asarray(dataset.attrs["element_size_um"])
-        if sizes.shape == (3,) and sizes.dtype.kind in "uif":
-            return voxel_size(sizes.tolist(), "um")
+        stored = dataset.attrs.get_id("element_size_um")
+        if stored.shape == (3,) and stored.dtype.kind in "uif":
+            return voxel_size(np.asarray(dataset.attrs["element_size_um"]).tolist(), "um")
     return axes.voxels

@@ -1,19 +1,15 @@
-"""From what a user writes to a source of slices.
-
-folder                 its TIFF slices (.tif, .tiff in any case)
-'folder/img_*.tif'     the TIFF slices that match (any glob pattern, also over several folders)
-stack.tif              one multi-page TIFF file, whatever its extension
-file.h5:/path          a dataset of an HDF5 file; without the path, the only one of 2 to 5 axes
-"""
+"""From what a user writes (see ``reference``) to a source of slices."""
 
 import glob
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from tbseg_ops.errors import InputError
 from tbseg_ops.settings import check_inside
+from tbseg_ops.volume.reference import Reference
 from tbseg_ops.volume.regular_files import open_regular, system_errors
-from tbseg_ops.volume.source import Source
+from tbseg_ops.volume.source import Source, VolumeInfo
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -24,59 +20,83 @@ def open_source(volume: str) -> Source:
     InputError for every defect: it names the file or page, what was expected and found, the mend.
     ResourceError when the disk fails; ConfigError outside of ``TBSEG_ROOTS``.
     """
+    reference = existing(volume)
+    # tifffile and h5py are loaded when a volume is opened, not by importing this package.
+    if reference.kind != "file":
+        from tbseg_ops.volume.stack import StackSource
+
+        return StackSource(*found_slices(reference), volume)
+    if reference.dataset is None:
+        return _source_of_file(volume)
+    from tbseg_ops.volume.hdf5 import Hdf5Source
+
+    return Hdf5Source(reference.file, reference.dataset)
+
+
+def open_planned(volume: str, slices: Sequence[str], info: VolumeInfo | None) -> Source:
+    """Opens the volume of a plan for reading: ``slices`` are its names in the plan.
+
+    A folder of slices is not audited again: the plan did that. Its files are opened when they are
+    read. InputError, now or then, if shape, channels or dtype are not those of ``info``.
+    """
+    reference = existing(volume)
+    if reference.kind == "file":
+        source = open_source(volume)
+        found = source.info
+        if info and (found.shape, found.channels, found.dtype) != (
+            info.shape,
+            info.channels,
+            info.dtype,
+        ):
+            source.close()
+            raise InputError(
+                "the input changed since the plan was made",
+                file=volume,
+                expected=f"shape {info.shape} (z, y, x), {info.channels} channels, {info.dtype}",
+                found=f"shape {found.shape}, {found.channels} channels, {found.dtype}",
+                mend="make the plan again (tbseg plan, or the task plan)",
+            )
+        return source
+    from tbseg_ops.volume.stack import SliceFiles
+
+    is_folder = reference.kind == "folder"
+    return SliceFiles(reference.file if is_folder else found_slices(reference)[0], slices, info)
+
+
+def existing(volume: str) -> Reference:
+    """What a volume's text refers to. InputError if nothing is there; a pattern is not tried."""
     if not volume or "\0" in volume:
         raise InputError("this is not a path", file=volume, expected="a path", found=repr(volume))
     with system_errors(volume):
         check_inside(volume)
-        path = Path(volume)
-        is_folder = path.is_dir()
-        exists = os.path.lexists(path)
-    if is_folder:
-        return _stack_of_folder(volume)
-    if exists:
-        return _source_of_file(volume)
-    file, dataset = _split_dataset(volume)
-    if dataset is not None:
-        from tbseg_ops.volume.hdf5 import Hdf5Source
-
-        return Hdf5Source(file, dataset)
-    if glob.has_magic(volume):
-        return _stack_of_glob(volume)
-    raise InputError(
-        "there is no such volume",
-        file=volume,
-        expected="a folder, a glob pattern, a TIFF file, or file.h5:/path",
-        found="nothing of that name",
-        mend="check the path, on the machine on which this runs",
-    )
+    reference = Reference.of(volume)
+    if reference.kind != "pattern" and not os.path.lexists(reference.file):
+        raise InputError(
+            "there is no such volume",
+            file=volume,
+            expected="a folder, a glob pattern, a TIFF file, or file.h5:/path",
+            found="nothing of that name",
+            mend="check the path, on the machine on which this runs",
+        )
+    return reference
 
 
-# tifffile and h5py are loaded when a volume is opened, not by importing this package.
-
-
-def _stack_of_folder(folder: str) -> Source:
-    from tbseg_ops.volume.stack import StackSource
-
-    with system_errors(folder):
-        names = [entry.name for entry in Path(folder).iterdir()]
-    return StackSource(folder, names, folder)
-
-
-def _stack_of_glob(pattern: str) -> Source:
-    from tbseg_ops.volume.stack import StackSource
-
-    with system_errors(pattern):
-        found = glob.glob(pattern, include_hidden=True)  # noqa: PTH207 - absolute patterns, too
+def found_slices(reference: Reference) -> tuple[str, list[str]]:
+    """A folder, and relative to it the paths of all that is in it or matches the pattern."""
+    with system_errors(reference.file):
+        if reference.kind == "folder":
+            return reference.file, [entry.name for entry in Path(reference.file).iterdir()]
+        found = glob.glob(reference.file, include_hidden=True)  # noqa: PTH207 - absolute ones, too
     if not found:
         raise InputError(
             "no file matches the pattern",
-            file=pattern,
+            file=reference.file,
             expected="TIFF slices",
             found="nothing",
             mend="check the pattern; quote it, so that the shell leaves it alone",
         )
     folder = os.path.commonpath([Path(path).parent for path in found])
-    return StackSource(folder, [os.path.relpath(path, folder) for path in found], pattern)
+    return folder, [os.path.relpath(path, folder) for path in found]
 
 
 def _source_of_file(path: str) -> Source:
@@ -97,13 +117,3 @@ def _source_of_file(path: str) -> Source:
         found=f"the bytes {magic.hex(' ')}" if magic else "0 bytes",
         mend="convert the volume to a stack of TIFF slices",
     )
-
-
-def _split_dataset(volume: str) -> tuple[str, str | None]:
-    """("file.h5", "/path") of "file.h5:/path" if there is such a file, else (volume, None)."""
-    at = volume.find(":/")
-    while at >= 0:
-        if os.path.lexists(volume[:at]) and not Path(volume[:at]).is_dir():
-            return volume[:at], volume[at + 1 :]
-        at = volume.find(":/", at + 1)
-    return volume, None

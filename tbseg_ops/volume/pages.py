@@ -19,7 +19,7 @@ from tbseg_ops.errors import InputError
 from tbseg_ops.limits import check_expansion, check_slice_bytes, check_slices
 from tbseg_ops.volume.fingerprints import plane_digest
 from tbseg_ops.volume.regular_files import open_regular, size_of
-from tbseg_ops.volume.source import Closing, Slab, VolumeInfo, check_range
+from tbseg_ops.volume.source import Slices, Source, VolumeInfo, check_range
 from tbseg_ops.volume.tiff.ifd_chain import page_offsets
 from tbseg_ops.volume.tiff.layout import Layout, find_layout
 from tbseg_ops.volume.tiff.page import (
@@ -34,7 +34,7 @@ from tbseg_ops.volume.tiff.segments import check_unused, stored_bytes, used_byte
 from tbseg_ops.volume.tiff.strict import strict
 
 
-class PagesSource(Closing):
+class PagesSource(Source):
     """One TIFF file, opened anew for each call, so threads may share it. Can be pickled."""
 
     def __init__(self, path: str) -> None:
@@ -72,7 +72,7 @@ class PagesSource(Closing):
         check_slice_bytes(self.info.slice_bytes, path)
         check_expansion(self.info.nbytes, min(stored, self._size), path)
 
-    def read(self, z0: int, z1: int) -> Slab:
+    def read(self, z0: int, z1: int, planned: Sequence[str] | None = None) -> Slices:
         """See ``Source.read``. Only the pages of these slices are read."""
         check_range(z0, z1, self.info.shape[0])
         array = np.empty((z1 - z0, *self.info.shape[1:], self.info.channels), self.info.dtype)
@@ -80,7 +80,10 @@ class PagesSource(Closing):
             tiff = self._reopen(file)
             for z in range(z0, z1):
                 self._read_slice(tiff, file, z, array[z - z0])
-        return Slab(array, tuple(plane_digest(plane) for plane in array))
+        found = tuple(plane_digest(plane) for plane in array)
+        for z, fingerprint in enumerate(found, start=z0):
+            self._check_planned(z, fingerprint, planned)
+        return Slices(array, found)
 
     def fingerprints(self, z0: int, z1: int) -> tuple[str, ...]:
         """See ``Source.fingerprints``. Decodes slice by slice."""

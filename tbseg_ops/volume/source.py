@@ -3,17 +3,22 @@
 Arrays are always 4D, axes z, y, x, c with c >= 1, C-contiguous, in native byte order.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from tbseg_ops.errors import InputError
+
+if TYPE_CHECKING:  # this module is loaded by whoever only names a volume
+    from numpy.typing import NDArray
+
 VoxelType = Literal["uint8", "uint16", "float32"]
-VOXEL_TYPES: tuple[VoxelType, ...] = ("uint8", "uint16", "float32")
+VOXEL_TYPES: dict[VoxelType, int] = {"uint8": 1, "uint16": 2, "float32": 4}
+"""Bytes of a voxel of each type."""
 
 
 class VolumeInfo(BaseModel):
@@ -35,7 +40,7 @@ class VolumeInfo(BaseModel):
     @property
     def slice_bytes(self) -> int:
         """Bytes of one decoded slice with all of its channels."""
-        return self.shape[1] * self.shape[2] * self.channels * np.dtype(self.dtype).itemsize
+        return self.shape[1] * self.shape[2] * self.channels * VOXEL_TYPES[self.dtype]
 
     @property
     def nbytes(self) -> int:
@@ -44,64 +49,52 @@ class VolumeInfo(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Slab:
+class Slices:
     """Some slices: ``array`` (z, y, x, c), and one fingerprint per slice of the very same bytes."""
 
-    array: NDArray[Any]
+    array: "NDArray[Any]"
     fingerprints: tuple[str, ...]
 
 
-class Source(Protocol):
-    """An audited volume. A context manager; all methods may be called from several threads.
+class Source(AbstractContextManager["Source"]):
+    """An audited volume. All methods may be called from several threads.
 
     ``slices`` names each z for messages; ``warnings`` are for whoever has to trust the result.
     Both methods raise InputError when a slice is not what it was at the audit or does not decode,
     ResourceError when the disk fails, IndexError for a range outside ``0 <= z0 < z1 <= z``.
     """
 
-    @property
-    def info(self) -> VolumeInfo: ...
+    info: VolumeInfo
+    slices: Sequence[str]
+    warnings: Sequence[str]
 
-    @property
-    def slices(self) -> Sequence[str]: ...
+    @abstractmethod
+    def read(self, z0: int, z1: int, planned: Sequence[str] | None = None) -> Slices:
+        """The slices ``z0 <= z < z1``, and the fingerprints of the bytes they came from.
 
-    @property
-    def warnings(self) -> Sequence[str]: ...
+        ``planned``: the fingerprints of all slices in a plan; InputError if one has changed since.
+        A slice that is a file of its own is then not decoded.
+        """
 
-    def read(self, z0: int, z1: int) -> Slab:
-        """The slices ``z0 <= z < z1``, and the fingerprints of the bytes they came from."""
-
+    @abstractmethod
     def fingerprints(self, z0: int, z1: int) -> tuple[str, ...]:
         """The same fingerprints as ``read`` gives: sha256, in hex, one per slice."""
-
-    def close(self) -> None: ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
-
-
-class Closing:
-    """Makes a source a context manager; the sources that keep no file open need nothing else."""
 
     def close(self) -> None:
         """Releases what is open. May be called twice."""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
+
+    def _check_planned(self, z: int, found: str, planned: Sequence[str] | None) -> None:
+        if planned is not None and found != planned[z]:
+            raise InputError(
+                "the input changed since the plan was made",
+                file=self.slices[z],
+                expected=f"content {planned[z][:16]}",
+                found=f"content {found[:16]}",
+                mend="make the plan again (tbseg plan, or the task plan)",
+            )
 
 
 def check_range(z0: int, z1: int, depth: int) -> None:

@@ -6,7 +6,7 @@ it digests, so that nothing can be swapped in between.
 Per case: RGB and other samples become channels. Byte order, compression and tiling may differ from
 slice to slice. Refused by name: other shape, dtype, channels, MINISWHITE or orientation than the
 first slice; several pages; gaps and duplicates; links to nowhere, folders, FIFOs; all that
-``tiffpage`` refuses. Links to regular files are followed. Other files in the folder are ignored,
+``tiff.page`` refuses. Links to regular files are followed. Other files in the folder are ignored,
 with a warning.
 """
 
@@ -25,7 +25,7 @@ from tbseg_ops.errors import InputError
 from tbseg_ops.limits import check_expansion
 from tbseg_ops.volume.order import order_slices, shortened
 from tbseg_ops.volume.regular_files import open_regular, size_of, system_errors
-from tbseg_ops.volume.source import Closing, Slab, VolumeInfo, check_range
+from tbseg_ops.volume.source import Slices, Source, VolumeInfo, check_range
 from tbseg_ops.volume.tiff.ifd_chain import page_offsets
 from tbseg_ops.volume.tiff.layout import declared_images, page_voxel_size
 from tbseg_ops.volume.tiff.page import (
@@ -38,7 +38,7 @@ from tbseg_ops.volume.tiff.page import (
 )
 from tbseg_ops.volume.tiff.segments import check_unused, stored_bytes, used_bytes
 from tbseg_ops.volume.tiff.strict import strict
-from tbseg_ops.volume.voxel_size import VoxelSize
+from tbseg_ops.volume.voxel_size import UNKNOWN, VoxelSize
 
 _SUFFIXES = (".tif", ".tiff")
 _THREADS = 16  # header checks wait for the disk, or for a network
@@ -48,91 +48,102 @@ _THREADS = 16  # header checks wait for the disk, or for a network
 class _Audited:
     header: PageHeader
     size: int
+    voxels: VoxelSize
 
 
-class StackSource(Closing):
-    """A stack of TIFF files. Keeps no file open; can be pickled."""
+class SliceFiles(Source):
+    """Slices that are files of their own, opened when they are read. Can be pickled."""
 
-    def __init__(self, folder: str, names: Sequence[str], shown: str) -> None:
-        """``names``: relative paths of what is in ``folder``; ``shown``: the folder in messages."""
-        tiffs, warnings = _choose(names, shown)
+    def __init__(self, folder: str, names: Sequence[str], info: VolumeInfo | None = None) -> None:
+        """``names``: the paths of the slices in ``folder``, in z order; ``info`` of an audit."""
         self._folder = folder
-        self.slices: Sequence[str]
-        self.slices, more = order_slices(tiffs, shown)
-        audited = self._audit()
-        first = audited[0].header
-        voxels = _voxel_size_of(self._path(self.slices[0]))
-        for name, slice_ in zip(self.slices, audited, strict=True):
-            check_same(slice_.header, first, self._path(name), self.slices[0])
-        self._header = first
-        self._sizes = tuple(slice_.size for slice_ in audited)
-        self.warnings: Sequence[str] = (*warnings, *more, *header_warnings(first))
-        self.info = VolumeInfo(
-            shape=(len(self.slices), *first.shape),
-            channels=first.channels,
-            dtype=first.dtype,
-            voxel_size=voxels.size,
-            unit=voxels.unit,
-            kind="tiff-stack",
-        )
-        check_expansion(self.info.nbytes, sum(self._sizes), shown)
+        self._plane = info and (info.shape[1:], info.channels, info.dtype)
+        self._header: PageHeader | None = None
+        self._sizes: Sequence[int | None] = (None,) * len(names)
+        self.slices = names
 
-    def read(self, z0: int, z1: int) -> Slab:
-        """See ``Source.read``. Every file is read once."""
+    def read(self, z0: int, z1: int, planned: Sequence[str] | None = None) -> Slices:
+        """See ``Source.read``. Every file is read once: what is digested is what is decoded."""
         check_range(z0, z1, len(self.slices))
-        _, y, x = self.info.shape
-        array = np.empty((z1 - z0, y, x, self.info.channels), self.info.dtype)
-        digests = []
+        array, digests, header = np.empty(0), [], self._header
         for z in range(z0, z1):
-            content = self._content(z)
+            path, content = self._path(z), self._content(z)
             digests.append(hashlib.sha256(content).hexdigest())
-            path = self._path(self.slices[z])
+            self._check_planned(z, digests[-1], planned)
             with strict(path, "decoded"):
-                offsets = page_offsets(io.BytesIO(content), len(content), path)
-                page = _only_page(io.BytesIO(content), offsets, path)
-                header = check_page(page, len(content), path)
-                if header != self._header:
-                    raise _changed(path, self._header, header)
-                array[z - z0] = decode(page, header, path)
-        return Slab(array, tuple(digests))
+                file = io.BytesIO(content)
+                page = _only_page(file, page_offsets(file, len(content), path), path)
+                found = check_page(page, len(content), path)
+                if header not in (None, found):
+                    raise _changed(path, header, found)
+                plane = found.shape, found.channels, found.dtype
+                if self._plane not in (None, plane):
+                    raise _changed(path, self._plane, plane)
+                if z == z0:
+                    header = found
+                    array = np.empty((z1 - z0, *found.shape, found.channels), found.dtype)
+                array[z - z0] = decode(page, found, path)
+        return Slices(array, tuple(digests))
 
     def fingerprints(self, z0: int, z1: int) -> tuple[str, ...]:
         """See ``Source.fingerprints``. Decodes nothing."""
         check_range(z0, z1, len(self.slices))
         return tuple(self._digest(z) for z in range(z0, z1))
 
-    def _path(self, name: str) -> str:
-        return str(Path(self._folder) / name)
-
-    def _audit(self) -> list[_Audited]:
-        paths = [self._path(name) for name in self.slices]
-        with ThreadPoolExecutor(_THREADS) as pool:
-            try:
-                return list(pool.map(_audit_slice, paths))  # raises for the first bad slice in z
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+    def _path(self, z: int) -> str:
+        return str(Path(self._folder) / self.slices[z])
 
     def _open(self, z: int) -> BinaryIO:
-        path = self._path(self.slices[z])
-        file = open_regular(path)
-        if size_of(file) != self._sizes[z]:
-            found = size_of(file)
+        file = open_regular(self._path(z))
+        if self._sizes[z] not in (None, found := size_of(file)):
             file.close()
-            raise _changed(path, f"{self._sizes[z]} bytes", f"{found} bytes")
+            raise _changed(self._path(z), f"{self._sizes[z]} bytes", f"{found} bytes")
         return file
 
     def _content(self, z: int) -> bytes:
-        path = self._path(self.slices[z])
-        with system_errors(path), self._open(z) as file:
+        with strict(self._path(z)), self._open(z) as file:
             content = file.read()
-        if len(content) != self._sizes[z]:
-            raise _changed(path, f"{self._sizes[z]} bytes", f"{len(content)} bytes")
+        if self._sizes[z] not in (None, len(content)):
+            raise _changed(self._path(z), f"{self._sizes[z]} bytes", f"{len(content)} bytes")
         return content
 
     def _digest(self, z: int) -> str:
-        path = self._path(self.slices[z])
-        with system_errors(path), self._open(z) as file:
+        with system_errors(self._path(z)), self._open(z) as file:
             return hashlib.file_digest(cast(io.BufferedReader, file), "sha256").hexdigest()
+
+
+class StackSource(SliceFiles):
+    """A folder, or what matches a pattern, audited: order, gaps, and the header of each slice."""
+
+    def __init__(self, folder: str, names: Sequence[str], shown: str) -> None:
+        """``names``: relative paths of what is in ``folder``; ``shown``: the folder in messages."""
+        tiffs, warnings = _choose(names, shown)
+        slices, more = order_slices(tiffs, shown)
+        super().__init__(folder, slices)
+        audited = self._audit()
+        self._header = first = audited[0].header
+        for z, slice_ in enumerate(audited):
+            check_same(slice_.header, first, self._path(z), slices[0])
+        self._sizes = sizes = tuple(slice_.size for slice_ in audited)
+        self.warnings = (*warnings, *more, *header_warnings(first))
+        self.info = VolumeInfo(
+            shape=(len(slices), *first.shape),
+            channels=first.channels,
+            dtype=first.dtype,
+            voxel_size=audited[0].voxels.size,
+            unit=audited[0].voxels.unit,
+            kind="tiff-stack",
+        )
+        check_expansion(self.info.nbytes, sum(sizes), shown)
+
+    def _audit(self) -> list[_Audited]:
+        paths = [self._path(z) for z in range(len(self.slices))]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            try:
+                first = (path == paths[0] for path in paths)
+                return list(pool.map(_audit_slice, paths, first))  # raises for the first bad z
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _choose(names: Sequence[str], shown: str) -> tuple[list[str], tuple[str, ...]]:
@@ -167,7 +178,7 @@ def _choose(names: Sequence[str], shown: str) -> tuple[list[str], tuple[str, ...
     return tiffs, tuple(warnings)
 
 
-def _audit_slice(path: str) -> _Audited:
+def _audit_slice(path: str, is_first: bool) -> _Audited:
     with open_regular(path) as file, strict(path):
         size = size_of(file)
         offsets = page_offsets(file, size, path)
@@ -175,12 +186,7 @@ def _audit_slice(path: str) -> _Audited:
         header = check_page(page, size, path)
         if page.subifds is None:  # else a pyramid, whose lower levels are not counted
             check_unused(page, used_bytes(page), stored_bytes(page), size, path)
-        return _Audited(header, size)
-
-
-def _voxel_size_of(path: str) -> VoxelSize:
-    with open_regular(path) as file, strict(path):
-        return page_voxel_size(open_tiff(file, path).pages.first, path)
+        return _Audited(header, size, page_voxel_size(page, path) if is_first else UNKNOWN)
 
 
 def _only_page(file: BinaryIO, offsets: Sequence[int], path: str) -> TiffPage:

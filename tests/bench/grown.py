@@ -2,7 +2,7 @@
 
 Trees as vigra's are by default: a bootstrap of the samples each, sqrt(columns) columns tried at
 each node, the split of least Gini impurity, grown until the leaves are pure. The layout of the
-arrays is described in tbseg_ops/classifier/trees.py.
+arrays is described in tbseg_ops/classifier/forests.py.
 """
 
 from math import ceil, sqrt

@@ -1,6 +1,6 @@
 """Project files (.ilp) for tests: real ones changed in one place, and forests as vigra writes them.
 
-A tree is a pair (topology, parameters) in vigra's layout: see tbseg_ops/classifier/trees.py.
+A tree is a pair (topology, parameters) in vigra's layout: see tbseg_ops/classifier/forests.py.
 """
 
 import shutil

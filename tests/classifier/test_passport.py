@@ -7,6 +7,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tbseg_ops.classifier import Feature, Passport, read_passport
 from tbseg_ops.classifier.gaussians import LAPLACIAN, SMOOTHING, STRUCTURE_TENSOR
 from tbseg_ops.engines import load_engine
 from tbseg_ops.errors import InputError
+from tbseg_ops.hdf5 import texts
 from tests.classifier.projects import (
     FORESTS,
     LEAF,
@@ -100,9 +102,13 @@ def test_reading_a_passport_loads_no_compiler():
 # Halo and smallest volume, against the measured table.
 
 
+@cache
+def real_passport() -> Passport:
+    return read_passport(REAL)
+
+
 def of_features(*features: Feature, stored: bool = True) -> Passport:
-    passport = read_passport(REAL)
-    return passport.model_copy(
+    return real_passport().model_copy(
         update={
             "features": features,
             "compute_in_2d_stored": stored,
@@ -185,7 +191,7 @@ def make_old(file: h5py.File) -> None:
 
 
 def test_old_files(tmp_path):
-    now, old = read_passport(REAL), read_passport(changed(tmp_path, make_old))
+    now, old = real_passport(), read_passport(changed(tmp_path, make_old))
     assert not old.compute_in_2d_stored
     same = {"path", "digest", "compute_in_2d_stored"}
     assert old.model_dump(exclude=same) == now.model_dump(exclude=same)
@@ -209,7 +215,7 @@ def test_scales_in_any_order(tmp_path):
         group["Scales"][()] = group["Scales"][()][order]
         group["SelectionMatrix"][()] = group["SelectionMatrix"][()][:, order]
 
-    before, after = read_passport(REAL), read_passport(changed(tmp_path, edit))
+    before, after = real_passport(), read_passport(changed(tmp_path, edit))
     assert sorted(map(str, before.features)) == sorted(map(str, after.features))
     assert [f.scale for f in after.features if f.id == SMOOTHING] == [1.6, 0.7]
     assert after.digest != before.digest
@@ -267,12 +273,12 @@ def swap(file: h5py.File, group: str, a: str, b: str) -> None:
 
 @pytest.mark.parametrize("edit", DECIDES.values(), ids=DECIDES)
 def test_digest_changes_with_what_decides_the_result(tmp_path, edit):
-    assert read_passport(changed(tmp_path, edit)).digest != read_passport(REAL).digest
+    assert read_passport(changed(tmp_path, edit)).digest != real_passport().digest
 
 
 @pytest.mark.parametrize("edit", DOES_NOT.values(), ids=DOES_NOT)
 def test_digest_stays_with_all_else(tmp_path, edit):
-    assert read_passport(changed(tmp_path, edit)).digest == read_passport(REAL).digest
+    assert read_passport(changed(tmp_path, edit)).digest == real_passport().digest
 
 
 def test_a_classifier_that_changed_is_not_loaded(tmp_path):
@@ -400,7 +406,7 @@ NOT_NATIVE: dict[str, tuple[Callable[[h5py.File], Any], str]] = {
 def test_left_to_ilastik(tmp_path, edit, word):
     passport = read_passport(changed(tmp_path, edit))
     assert [refusal for refusal in passport.native_refusals if word in refusal]
-    assert passport.digest != read_passport(REAL).digest
+    assert passport.digest != real_passport().digest
     assert passport.labels == ("background", "vessel", "nucleus")
     assert (passport.channels, passport.columns) == (2, 28)
     with pytest.raises(InputError, match="native") as refused:
@@ -578,6 +584,57 @@ def test_damaged_bytes_give_only_errors_of_the_project(tmp_path, seed):
 def places(content: np.ndarray, mark: bytes) -> np.ndarray:
     text = content.tobytes()
     return np.array([i for i in range(len(text)) if text.startswith(mark, i)], np.int64)
+
+
+def processes(monkeypatch) -> list[list[str]]:
+    """The commands of all processes that are started from now on."""
+    started: list[list[str]] = []
+
+    class Recorded(subprocess.Popen):
+        def __init__(self, command, **options):
+            started.append(command)
+            super().__init__(command, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", Recorded)
+    return started
+
+
+def test_texts_of_variable_length_are_read_by_one_process(tmp_path, monkeypatch):
+    started = processes(monkeypatch)
+    assert read_passport(REAL).labels == ("background", "vessel", "nucleus")
+    assert len(started) == 1
+
+    def fix(file):
+        texts = []
+        file.visititems(lambda path, item: texts.append(path) if is_text(item) else None)
+        for path in texts:
+            replace(file, path, np.array(file[path][()], np.bytes_))
+
+    fixed = read_passport(changed(tmp_path, fix))
+    assert len(started) == 1
+    assert fixed.digest == read_passport(REAL).digest
+
+
+def is_text(item: Any) -> bool:
+    return isinstance(item, h5py.Dataset) and h5py.check_string_dtype(item.dtype) is not None
+
+
+def test_a_damaged_heap_of_texts_takes_nobody_along(tmp_path, monkeypatch):
+    """Some of these bytes make HDF5 itself crash or loop for ever."""
+    monkeypatch.setattr(texts, "_SECONDS", 2)
+    content = REAL.read_bytes()
+    heap = content.index(b"GCOL")
+    refused = 0
+    for at in (heap, heap + 9, heap + 15, heap + 16, heap + 24, heap + 31):
+        path = tmp_path / "damaged.ilp"
+        damaged = bytearray(content)
+        damaged[at] ^= 0x80
+        path.write_bytes(damaged)
+        try:
+            assert read_passport(path).digest == real_passport().digest
+        except InputError:
+            refused += 1
+    assert refused >= 3
 
 
 class Payload:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from tbseg_ops.errors import InputError, ResourceError
-from tbseg_ops.hdf5 import untrusted as hdf5_safety
+from tbseg_ops.hdf5 import texts, untrusted
+from tbseg_ops.hdf5.texts import text_attribute
 from tbseg_ops.hdf5.untrusted import (
     dataset_paths,
     hdf5_errors,
     open_untrusted,
-    text_attribute,
     untrusted_dataset,
 )
 from tests.refusals import refused
@@ -148,7 +148,7 @@ def test_a_missing_dataset_lists_those_that_are_there(hostile):
 
 
 def test_too_many_objects_are_not_listed(hostile, monkeypatch):
-    monkeypatch.setattr(hdf5_safety, "_MAX_OBJECTS", 5)
+    monkeypatch.setattr(untrusted, "_MAX_OBJECTS", 5)
 
     def fill(file):
         for i in range(6):
@@ -179,7 +179,7 @@ NO_TEXTS = {"a number": 5, "numbers": [1, 2], "texts": ["a", "b"], "too long": "
 
 @pytest.mark.parametrize("case", NO_TEXTS)
 def test_attributes_that_are_no_text(case, hostile, monkeypatch):
-    monkeypatch.setattr(hdf5_safety, "_MAX_TEXT_BYTES", 2**16 - 1)
+    monkeypatch.setattr(texts, "MOST_BYTES", 2**16 - 1)
     file = hostile(lambda file: file.attrs.update({"text": NO_TEXTS[case]}))
     with refused("text"):
         text_attribute(file, "text")
@@ -187,7 +187,7 @@ def test_attributes_that_are_no_text(case, hostile, monkeypatch):
 
 def test_a_damaged_heap_of_texts_is_refused(tmp_path, monkeypatch):
     """Some of these flips make HDF5 crash or loop for ever, which must not happen to us."""
-    monkeypatch.setattr(hdf5_safety, "_CHILD_SECONDS", 2)
+    monkeypatch.setattr(texts, "_SECONDS", 2)
     path = tmp_path / "v.h5"
     with h5py.File(path, "w") as file:
         file.attrs["text"] = "the text"

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from tbseg_ops.errors import ResourceError
-from tbseg_ops.volume import open_source, stack
+from tbseg_ops.volume import open_planned, open_source, stack
 from tbseg_ops.volume import regular_files as files
 from tests.refusals import refused
 from tests.synthetic import noise_volume, write_hdf5, write_page, write_stack
@@ -216,3 +216,31 @@ def test_too_little_memory_for_a_slice_is_not_the_input(tmp_path, monkeypatch):
     monkeypatch.setattr(tifffile.TiffPage, "asarray", failing)
     with pytest.raises(ResourceError, match="memory"):
         source.read(0, 1)
+
+
+@every_kind
+def test_a_planned_volume_reads_only_what_was_planned(written, tmp_path):
+    path = str(written(tmp_path))
+    with open_source(path) as audited:
+        info, names, prints = audited.info, audited.slices, audited.fingerprints(0, 12)
+    with open_planned(path, names, info) as source:
+        assert np.array_equal(source.read(3, 6, prints).array[..., 0], VOLUME[3:6])
+        with refused("changed since the plan"):
+            source.read(3, 6, (*prints[:4], "0" * 64, *prints[5:]))
+    other = info.model_copy(update={"dtype": "uint8"})
+    with refused("changed since the"), open_planned(path, names, other) as source:
+        source.read(3, 6, prints)
+
+
+def test_a_slice_that_was_not_planned_is_not_parsed(tmp_path, monkeypatch):
+    folder = as_stack(tmp_path)
+    with open_source(str(folder)) as source:
+        names, prints = source.slices, source.fingerprints(0, 12)
+    (folder / names[2]).write_bytes(b"II*\0 no TIFF file")
+    (folder / names[5]).unlink()
+    monkeypatch.setattr(stack, "page_offsets", None)
+    with open_planned(str(folder), names, None) as planned:
+        with refused("changed since the plan"):
+            planned.read(2, 3, prints)
+        with refused("cannot be opened", names[5]):
+            planned.read(5, 6, prints)

@@ -1,7 +1,6 @@
 """The operator of the first step: checks the form and turns it into ``tbseg plan``."""
 
 import contextlib
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from airflow.sdk import Context, Variable
 from tbseg_airflow.claims import holder_of, is_dead
 from tbseg_airflow.operators.step import TbsegStep
 from tbseg_airflow.outcome import StepRefused
+from tbseg_ops.volume.reference import Reference
 
 # Form field -> option of `tbseg plan`.
 OPTIONS = {
@@ -120,11 +120,8 @@ def default_run(volume: str, classifier: str, runs: str | None, home: Path) -> s
     That folder is the Airflow Variable ``tbseg_runs``; without it, the one that holds the volume,
     or .demo/ of the deployment for the volume that comes with it.
     """
-    where = Path(re.sub(r"\.(h5|hdf5|tiff?):/.*$", r".\1", volume))
-    if "*" in where.name:
-        where = where.parent
-    parent = Path(runs) if runs else where.parent
-    if not runs and where.is_relative_to(home):
+    reference = Reference.of(volume)
+    parent = Path(runs) if runs else reference.folder
+    if not runs and reference.fixed.is_relative_to(home):
         parent = home / ".demo"
-    name = where.name if where.is_dir() else where.stem
-    return str(parent / f"{name}-{Path(classifier).stem}")
+    return str(parent / f"{reference.name}-{Path(classifier).stem}")

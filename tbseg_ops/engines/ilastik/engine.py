@@ -23,9 +23,10 @@ from tbseg_ops.engines.ilastik.limits import Limits
 from tbseg_ops.engines.ilastik.output import check_end, read_probabilities
 from tbseg_ops.engines.ilastik.program import Program, base_environment
 from tbseg_ops.engines.ilastik.program import find_ilastik as _find_ilastik
-from tbseg_ops.engines.ilastik.safe_project import image_of, safe_project
+from tbseg_ops.engines.ilastik.safe_project import LIBVER, safe_project
 from tbseg_ops.errors import ConfigError, InputError, ResourceError
 from tbseg_ops.geometry import Box, Index
+from tbseg_ops.hdf5.image import image_of
 from tbseg_ops.processes.bounded import run_bounded
 
 # Part of every key: change it whenever what is handed to ilastik changes its result.
@@ -218,7 +219,7 @@ def _tile_image(raw: NDArray[Any]) -> bytes:
         data = file.create_dataset("data", data=raw, chunks=chunks)
         data.attrs["axistags"] = json.dumps({"axes": tags})
 
-    return image_of(fill)
+    return image_of(fill, LIBVER)
 
 
 def _put(path: Path, data: bytes) -> None:

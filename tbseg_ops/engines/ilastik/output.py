@@ -1,6 +1,7 @@
 """What ilastik left behind: its output, which is checked before it counts, and its log."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from tbseg_ops.errors import ConfigError, InputError, IntegrityError, ResourceError, TbsegError
 from tbseg_ops.geometry import Box, Index
+from tbseg_ops.hdf5.untrusted import check_dataset, find
 from tbseg_ops.processes.bounded import NOT_ISOLATED, NOT_STARTED, Outcome
 
 _TAIL_LINES = 40
@@ -131,11 +133,7 @@ def read_probabilities(
         raise wrong("there is none", f"a file {path.name}", "nothing")
     try:
         with h5py.File(path, "r") as file:
-            if not isinstance(file.get(dataset, getlink=True), h5py.HardLink):
-                raise wrong("the dataset is missing", dataset, sorted(file)[:10])
-            found: Any = file[dataset]
-            if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual:
-                raise wrong("the dataset is of another kind", "a plain dataset", found)
+            found: Any = _dataset(file, dataset, wrong)
             if found.shape != (*shape, labels):
                 raise wrong("other shape", (*shape, labels), found.shape)
             if found.dtype.newbyteorder("=") != np.float32:
@@ -152,6 +150,22 @@ def read_probabilities(
     if not np.all((np.abs(total - 1) <= _SUM) | (total == 0)):
         raise wrong("they do not sum to 1", "1, or all 0", f"{total.min()}..{total.max()}")
     return np.ascontiguousarray(np.moveaxis(np.clip(values, 0, 1), -1, 0))
+
+
+def _dataset(
+    file: h5py.File, name: str, wrong: Callable[[str, object, object], IntegrityError]
+) -> h5py.Dataset:
+    try:
+        found = find(file["/"], name, name)
+    except InputError:
+        raise wrong("the dataset is missing", name, sorted(file)[:10]) from None
+    try:
+        if isinstance(found, h5py.Dataset):
+            check_dataset(found, name)
+            return found
+    except InputError as error:
+        raise wrong("the dataset is of another kind", error.expected, error.found) from None
+    raise wrong("the dataset is of another kind", "a plain dataset", found)
 
 
 def tail(text: bytes) -> str:

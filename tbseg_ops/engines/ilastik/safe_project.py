@@ -7,15 +7,27 @@ The remaining pickles are looked at (``pickles``), never loaded.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from tbseg_ops.engines.ilastik.pickles import LIMIT_BYTES, check_pickle
 from tbseg_ops.errors import InputError
-from tbseg_ops.hdf5.untrusted import hdf5_errors, open_untrusted
+from tbseg_ops.hdf5.image import image_of
+from tbseg_ops.hdf5.texts import TextReader
+from tbseg_ops.hdf5.untrusted import (
+    MissingError,
+    check_attributes,
+    check_dataset,
+    find,
+    hdf5_errors,
+    members,
+    open_untrusted,
+)
 
 # Group -> the names taken from it. Without "Input Data" and its labels ilastik does not keep a
 # stored classifier, so these go along although nothing of them is used.
@@ -44,6 +56,9 @@ _PICKLES = ("/PixelClassification/ClassifierFactory", _CLASSIFIER + "pickled_typ
 # A classifier that is not made of random forests is stored as one more pickle.
 _CLASSIFIER_TEXTS = (_CLASSIFIER + "pickled_type", _CLASSIFIER + "feature_names")
 
+LIBVER = ("earliest", "v110")
+"""Versions of the HDF5 format that each release of ilastik can read."""
+
 _MAX_OBJECTS = 500_000
 _MAX_DEPTH = 12
 _MAX_ATTRIBUTES = 64
@@ -59,50 +74,44 @@ def safe_project(path: str | Path) -> bytes:
     own, and for projects of which more than 1 GiB would have to be copied.
     """
     file = str(path)
-    with hdf5_errors(file, "copied"), open_untrusted(file) as source:
-        copy = _Copy(file)
-        return image_of(lambda target: copy.project(source, target))
-
-
-def image_of(fill: Callable[[h5py.File], None]) -> bytes:
-    """The bytes of the HDF5 file that ``fill`` writes, made in memory.
-
-    A full disk is then an error of one plain write, not one inside the HDF5 library.
-    """
-    with h5py.File(
-        "image", "w", driver="core", backing_store=False, libver=("earliest", "v110")
-    ) as file:
-        fill(file)
-        file.flush()
-        image: bytes = file.id.get_file_image()
-    return image
+    with hdf5_errors(file, "copied"), open_untrusted(file) as source, TextReader(file) as reader:
+        copy = _Copy(file, reader)
+        return image_of(lambda target: copy.project(source["/"], target), LIBVER)
 
 
 class _Copy:
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, reader: TextReader) -> None:
         self._file = file
+        self._reader = reader
         self._objects = 0
         self._bytes = 0
+        # Texts of variable length, and what is to be done with them: read at the end, in one go.
+        self._texts: list[tuple[h5py.HLObject, str | None]] = []
+        self._writers: list[Callable[[NDArray[np.object_]], None]] = []
 
-    def project(self, source: h5py.File, target: h5py.File) -> None:
+    def project(self, source: h5py.Group, target: h5py.File) -> None:
         for path, names in _WANTED.items():
-            group = source if path == "/" else self._open(source, path.strip("/"), "")
-            if group is None:
+            try:
+                group = find(source, path, f"{self._file}:{path}")
+            except MissingError:
                 continue
             if not isinstance(group, h5py.Group):
                 raise self._refusal(path, "a group", "a dataset")
             place = target.require_group(path)
             self._attributes(group, place, path)
+            there = members(group, _MAX_OBJECTS, f"{self._file}:{path}")
             for name in names:
-                self._member(group, name, place, path.rstrip("/"), (group.id,))
+                if name in there:
+                    self._member(group, name, place, path.rstrip("/"), (group.id,))
+        self._reader.prefetch(self._texts)
+        for (owner, attribute), write in zip(self._texts, self._writers, strict=True):
+            write(self._read(owner, attribute))
 
     def _member(
         self, source: h5py.Group, name: str, target: h5py.Group, parent: str, above: tuple[Any, ...]
     ) -> None:
         path = f"{parent}/{name}"
-        item = self._open(source, name, parent)
-        if item is None:
-            return
+        item = find(source, name, f"{self._file}:{path}")
         self._objects += 1
         if self._objects > _MAX_OBJECTS:
             raise self._refusal(path, f"at most {_MAX_OBJECTS} objects", "more")
@@ -114,14 +123,14 @@ class _Copy:
                 raise self._refusal(path, "a tree of groups", "a loop, or too many levels")
             group = target.create_group(name)
             self._attributes(item, group, path)
-            for child in item:
+            for child in members(item, _MAX_OBJECTS, f"{self._file}:{path}"):
                 self._member(item, child, group, path, (*above, item.id))
         else:
             raise self._refusal(path, "a group or a dataset", "a named type")
 
     def _dataset(self, item: h5py.Dataset, name: str, target: h5py.Group, path: str) -> None:
-        if item.external or item.is_virtual:
-            raise self._refusal(path, "data inside the file", "data in another file")
+        if item.shape is not None:  # else it has no bytes
+            check_dataset(item, f"{self._file}:{path}")
         text = h5py.check_string_dtype(item.dtype)
         if (
             path.startswith(_CLASSIFIER)
@@ -129,11 +138,16 @@ class _Copy:
             and path not in _CLASSIFIER_TEXTS
         ):
             raise self._refusal(path, "a random forest, in numbers", f"data of type {item.dtype}")
-        if path in _PICKLES:
-            check_pickle(self._pickle(item, path, text), file=self._file, path=path)
+        if path in _PICKLES and (
+            item.shape != () or item.dtype.itemsize > LIMIT_BYTES or text is None
+        ):
+            raise self._refusal(path, "one text", f"{item.dtype} {item.shape}")
         if text is not None and text.length is None:
-            self._texts(item, name, target, path)
-        elif item.dtype.kind in "biufS":
+            self._later(item, name, target, path)
+            return
+        if item.dtype.kind in "biufS":
+            if path in _PICKLES:
+                check_pickle(bytes(item[()]), file=self._file, path=path)
             # Chunks are copied as they are stored; nothing is decompressed.
             self._spend(path, item.id.get_storage_size())
             item.parent.copy(item, target, name=name, without_attrs=True)
@@ -141,24 +155,30 @@ class _Copy:
             raise self._refusal(path, "numbers or text", item.dtype)
         self._attributes(item, target[name], path)
 
-    def _texts(self, item: h5py.Dataset, name: str, target: h5py.Group, path: str) -> None:
+    def _later(self, item: h5py.Dataset, name: str, target: h5py.Group, path: str) -> None:
         if item.size is None or item.size > _MAX_TEXTS:
             raise self._refusal(path, f"at most {_MAX_TEXTS} texts", item.size)
-        values = np.empty(item.shape, object)
-        # One by one: all of them may point at the same huge text.
-        for index in np.ndindex(item.shape):
-            values[index] = item[index]
-            self._spend(path, len(values[index]))
-        target.create_dataset(name, item.shape, item.dtype, data=values)
+        place = target.create_dataset(name, item.shape, item.dtype)
 
-    def _pickle(self, item: h5py.Dataset, path: str, text: object) -> bytes:
-        if item.shape != () or item.dtype.itemsize > LIMIT_BYTES or text is None:
-            raise self._refusal(path, "one text", f"{item.dtype} {item.shape}")
-        return bytes(item[()])
+        def write(values: NDArray[np.object_]) -> None:
+            if path in _PICKLES:
+                check_pickle(values.item(), file=self._file, path=path)
+            place[()] = values
+
+        self._texts.append((item, None))
+        self._writers.append(write)
+        self._attributes(item, place, path)
+
+    def _read(self, owner: Any, attribute: str | None) -> NDArray[np.object_]:
+        found = owner.attrs.get_id(attribute) if attribute else owner
+        values = np.empty(found.shape, object)
+        for i, text in enumerate(self._reader.texts(owner, attribute)):
+            self._spend(owner.name, len(text))
+            values.flat[i] = text
+        return values
 
     def _attributes(self, item: Any, target: Any, path: str) -> None:
-        if len(item.attrs) > _MAX_ATTRIBUTES:
-            raise self._refusal(path, f"at most {_MAX_ATTRIBUTES} attributes", len(item.attrs))
+        check_attributes(item, f"{self._file}:{path}", _MAX_ATTRIBUTES)
         for name in item.attrs:
             found = item.attrs.get_id(name)
             text = h5py.check_string_dtype(found.dtype)
@@ -166,18 +186,14 @@ class _Copy:
                 raise self._refusal(f"{path}@{name}", "numbers or text", found.dtype)
             if found.shape is None or len(found.shape) > 1 or max(found.shape, default=1) > 16:
                 raise self._refusal(f"{path}@{name}", "a few values", found.shape)
-            value = item.attrs[name]
-            self._spend(path, len(value) if isinstance(value, str) else np.asarray(value).nbytes)
-            target.attrs.create(name, value, dtype=found.dtype)
-
-    def _open(self, group: h5py.Group, name: str, parent: str) -> Any:
-        """The object of that name, or None; only a plain hard link is followed."""
-        link = group.get(name, getlink=True)
-        if link is None:
-            return None
-        if not isinstance(link, h5py.HardLink):
-            raise self._refusal(f"{parent}/{name}", "an object of this file", "a link elsewhere")
-        return group[name]
+            create = partial(target.attrs.create, name, dtype=found.dtype)
+            if text is not None and text.length is None:
+                self._texts.append((item, name))
+                self._writers.append(create)
+                continue
+            value = np.asarray(item.attrs[name])
+            self._spend(path, value.nbytes)
+            create(value)
 
     def _spend(self, path: str, size: int) -> None:
         self._bytes += size

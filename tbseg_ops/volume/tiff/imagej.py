@@ -7,6 +7,7 @@ other images follow those of the first without pages of their own.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -20,17 +21,14 @@ _ORDERS = {"default": "czt", "xyczt": "czt"}
 
 @dataclass(frozen=True, slots=True)
 class ImageJ:
-    """Number of images along c, z, t, fastest first in ``order``; samples of a page not counted."""
+    """``sizes``: number of images along t, z, c, slowest first; samples of a page not counted."""
 
-    order: str
-    channels: int
-    slices: int
-    frames: int
+    sizes: Mapping[str, int]
     voxels: VoxelSize
 
     @property
     def images(self) -> int:
-        return self.channels * self.slices * self.frames
+        return prod(self.sizes.values())
 
 
 def imagej_header(page: TiffPage, where: str) -> ImageJ | None:
@@ -63,7 +61,8 @@ def imagej_header(page: TiffPage, where: str) -> ImageJ | None:
             expected="a permutation of czt",
             found=order,
         )
-    return ImageJ(order, channels, slices, frames, _voxels(page, words))
+    sizes = {"c": channels, "z": slices, "t": frames}
+    return ImageJ({axis: sizes[axis] for axis in reversed(order)}, _voxels(page, words))
 
 
 def _count(words: dict[str, str], key: str, where: str) -> int:

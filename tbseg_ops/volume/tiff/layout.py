@@ -39,14 +39,9 @@ def find_layout(first: TiffPage, pages: int, where: str) -> Layout:
     if first.shaped_description is not None:
         return _shaped(first, first.shaped_description, pages, where)
     if first.is_ome:
-        planes = ome_planes(
-            first.description,
-            pages,
-            first.samplesperpixel,
-            (first.imagelength, first.imagewidth),
-            where,
-        )
-        return Layout(planes.pages, voxels=planes.voxels)
+        shape = first.imagelength, first.imagewidth
+        ome = ome_planes(first.description, pages, first.samplesperpixel, shape, where)
+        return Layout(ome.pages[_planes(ome.sizes, where)], voxels=ome.voxels)
     header = imagej_header(first, where)
     if header is None:
         return Layout(np.arange(pages).reshape(-1, 1))
@@ -58,9 +53,8 @@ def find_layout(first: TiffPage, pages: int, where: str) -> Layout:
                 f"ImageJ's description declares 1 image; the {pages} pages are taken as slices",
             ),
         )
-    sizes = {"c": header.channels, "z": header.slices, "t": header.frames}
     contiguous = _contiguous(first, header.images, pages, where)
-    return Layout(_planes(header.order[::-1], sizes, where), contiguous, header.voxels)
+    return Layout(_planes(header.sizes, where), contiguous, header.voxels)
 
 
 def declared_images(page: TiffPage, where: str) -> int:
@@ -95,7 +89,7 @@ def _shaped(first: TiffPage, text: str, pages: int, where: str) -> Layout:
             ),
         )
     contiguous = _contiguous(first, images, pages, where)
-    return Layout(_planes("".join(axes), axes, where), contiguous)
+    return Layout(_planes(axes, where), contiguous)
 
 
 def _shaped_axes(page: TiffPage, text: str, where: str) -> dict[str, int]:
@@ -140,24 +134,20 @@ def _shaped_axes(page: TiffPage, text: str, where: str) -> dict[str, int]:
     return found or {"z": 1}
 
 
-def _planes(slow_to_fast: str, sizes: Mapping[str, int], where: str) -> NDArray[np.int64]:
+def _planes(sizes: Mapping[str, int], where: str) -> NDArray[np.int64]:
     """Image numbers (z, c) when images run over the axes, the last one fastest."""
     if sizes.get("t", 1) != 1:
         raise InputError(
             "the file holds several time points",
             file=where,
             expected="1 time point",
-            found=f"{sizes['t']} ({', '.join(f'{axis}: {sizes[axis]}' for axis in slow_to_fast)})",
+            found=f"{sizes['t']} ({', '.join(f'{axis}: {n}' for axis, n in sizes.items())})",
             mend="export one time point, or exchange frames and slices in Image > Properties",
         )
-    numbers = np.arange(prod(sizes.values()))
-    axes = [axis for axis in slow_to_fast if axis != "t"]
-    grid = numbers.reshape([sizes[axis] for axis in axes])
-    if "c" not in axes:
-        return grid.reshape(-1, 1)
-    if "z" not in axes:
-        return grid.reshape(1, -1)
-    return grid if axes == ["z", "c"] else grid.T
+    depth, channels = sizes.get("z", 1), sizes.get("c", 1)
+    axes = "".join(axis for axis in sizes if axis != "t")
+    numbers = np.arange(depth * channels)
+    return numbers.reshape(channels, depth).T if axes == "cz" else numbers.reshape(depth, channels)
 
 
 def _contiguous(first: TiffPage, images: int, pages: int, where: str) -> bool:

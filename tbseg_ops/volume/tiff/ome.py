@@ -6,9 +6,9 @@ in that order. Without IFD and PlaneCount it means all pages; with IFD alone, on
 One image of one time point in one file is accepted, everything else refused by name.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from math import prod
 from xml.etree import ElementTree
 
 import numpy as np
@@ -22,9 +22,13 @@ _MICRO = "\N{MICRO SIGN}m"
 
 @dataclass(frozen=True, slots=True)
 class OmePlanes:
-    """``pages``: page number of each plane, (z, c); samples of a page are not counted in c."""
+    """``pages``: page number of each plane; planes run over the axes of ``sizes``, slowest first.
+
+    Samples of a page are not counted in c.
+    """
 
     pages: NDArray[np.int64]
+    sizes: Mapping[str, int]
     voxels: VoxelSize
 
 
@@ -45,14 +49,6 @@ def ome_planes(xml: str, pages: int, samples: int, shape: tuple[int, int], where
             f"{sizes['Y']} x {sizes['X']} (y, x)",
             f"{shape[0]} x {shape[1]}",
         )
-    if sizes["T"] != 1:
-        raise _wrong(
-            "the file holds several time points",
-            where,
-            "SizeT=1",
-            f"SizeT={sizes['T']}",
-            "export one time point",
-        )
     if sizes["C"] % samples:
         raise _wrong(
             "the OME-XML and the pages differ in channels",
@@ -61,11 +57,12 @@ def ome_planes(xml: str, pages: int, samples: int, shape: tuple[int, int], where
             f"SizeC={sizes['C']}",
         )
     sizes["C"] //= samples
-    if sizes["Z"] * sizes["C"] != pages:
+    planes = {axis: sizes[axis] for axis in "ZCT"}
+    if prod(planes.values()) != pages:
         raise _wrong(
             "the file does not hold the planes that its OME-XML declares",
             where,
-            f"{sizes['Z'] * sizes['C']} pages ({sizes['Z']} slices, {sizes['C']} channels)",
+            f"{prod(planes.values())} pages ({planes})",
             f"{pages} pages",
         )
     order = pixels.get("DimensionOrder", "")
@@ -73,8 +70,9 @@ def ome_planes(xml: str, pages: int, samples: int, shape: tuple[int, int], where
         raise _wrong(
             "the OME-XML has no valid DimensionOrder", where, "XYZCT or a permutation", order
         )
-    found = _place(root, pixels, order[2:], sizes, samples, where)
-    return OmePlanes(found, _voxels(pixels))
+    planes = {axis: planes[axis] for axis in reversed(order[2:])}
+    found = _pages_of_planes(root, pixels, planes, samples, where)
+    return OmePlanes(found, {axis.lower(): n for axis, n in planes.items()}, _voxels(pixels))
 
 
 def _parse(xml: str, where: str) -> ElementTree.Element:
@@ -109,55 +107,46 @@ def _pixels(root: ElementTree.Element, where: str) -> ElementTree.Element:
     return pixels[0]
 
 
-def _place(
+def _pages_of_planes(
     root: ElementTree.Element,
     pixels: ElementTree.Element,
-    order: str,
-    sizes: dict[str, int],
+    sizes: Mapping[str, int],
     samples: int,
     where: str,
 ) -> NDArray[np.int64]:
-    """Page numbers, (z, c)."""
-    total = sizes["Z"] * sizes["C"]
-    # The planes (z, c, t) in DimensionOrder; itertools.product runs fastest over its last factor.
-    slow_to_fast = order[::-1]
-    planes = list(product(*(range(sizes[axis]) for axis in slow_to_fast)))
-    at = {plane: i for i, plane in enumerate(planes)}
+    """The page of each plane; ``sizes``: axes in DimensionOrder, slowest first."""
+    total = prod(sizes.values())
     blocks = [element for element in pixels if _name(element) == "TiffData"]
     _check_one_file(root, blocks, where)
-    pages = np.full((sizes["Z"], sizes["C"]), -1, np.int64)
-    used: set[int] = set()
+    pages = np.full(total, -1)
+    used = np.zeros(total, np.bool_)
     for block in blocks or [ElementTree.Element("TiffData")]:
         page = _integer(block, "IFD", where, 0)
         count = _integer(block, "PlaneCount", where, 1 if "IFD" in block.attrib else total)
-        first = {axis: _integer(block, f"First{axis}", where, 0) for axis in order}
+        first = {axis: _integer(block, f"First{axis}", where, 0) for axis in sizes}
         first["C"] //= samples
-        start = at.get(tuple(first[axis] for axis in slow_to_fast))
-        if start is None or start + count > total or page + count > total:
+        inside = all(first[axis] < length for axis, length in sizes.items())
+        plane = int(np.ravel_multi_index([*first.values()], [*sizes.values()])) if inside else total
+        if max(plane, page) + count > total:
             raise _wrong(
                 "the OME-XML points outside of the file",
                 where,
                 f"{total} planes",
                 dict(block.attrib),
             )
-        for i in range(count):
-            plane = dict(zip(slow_to_fast, planes[start + i], strict=True))
-            if pages[plane["Z"], plane["C"]] >= 0 or page + i in used:
-                raise _wrong(
-                    "the OME-XML uses a plane or a page twice",
-                    where,
-                    "each once",
-                    dict(block.attrib),
-                )
-            pages[plane["Z"], plane["C"]] = page + i
-            used.add(page + i)
-    if pages.min() < 0:
-        z, c = np.argwhere(pages < 0)[0]
+        if used[page : page + count].any() or (pages[plane : plane + count] >= 0).any():
+            raise _wrong(
+                "the OME-XML uses a plane or a page twice", where, "each once", dict(block.attrib)
+            )
+        pages[plane : plane + count] = np.arange(page, page + count)
+        used[page : page + count] = True
+    missing = np.flatnonzero(pages < 0)
+    if len(missing):
         raise _wrong(
             "the OME-XML gives some planes no page",
             where,
             f"{total} planes",
-            f"{np.count_nonzero(pages < 0)} missing, first z={z} c={c}",
+            f"{len(missing)} missing, first number {missing[0]} in DimensionOrder",
         )
     return pages
 

@@ -1,0 +1,80 @@
+"""What a user writes for a volume, taken apart.
+
+folder                 its TIFF slices (.tif, .tiff in any case)
+'folder/img_*.tif'     the TIFF slices that match (any glob pattern, also over several folders)
+stack.tif              one multi-page TIFF file, whatever its extension
+file.h5:/path          a dataset of an HDF5 file; without the path, the only one of 2 to 5 axes
+
+Nothing heavy is imported here: a form that proposes a run folder needs no volume to be opened.
+"""
+
+import glob
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tbseg_ops.volume.regular_files import system_errors
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """``file``: the folder, pattern or file; ``dataset``: what stands behind "file.h5:", if given.
+
+    ``str()`` gives what was written, to the letter.
+    """
+
+    file: str
+    dataset: str | None
+    kind: Literal["folder", "pattern", "file"]
+
+    @classmethod
+    def of(cls, text: str) -> "Reference":
+        """What is there decides: names may hold ":/" and the signs of a pattern.
+
+        Of what is not there, a sign of a pattern makes a pattern, ":/" a dataset, a suffix a file.
+        InputError or ResourceError if the file system cannot be asked.
+        """
+        with system_errors(text):
+            if Path(text).is_dir():
+                return cls(text, None, "folder")
+            if os.path.lexists(text):
+                return cls(text, None, "file")
+            at = text.find(":/")
+            while at >= 0:
+                file = text[:at]
+                if os.path.lexists(file) and not Path(file).is_dir():
+                    return cls(file, text[at + 1 :], "file")
+                at = text.find(":/", at + 1)
+        if glob.has_magic(text):
+            return cls(text, None, "pattern")
+        file, colon, dataset = text.partition(":/")
+        if colon:
+            return cls(file, f"/{dataset}", "file")
+        return cls(text, None, "file" if Path(text).suffix else "folder")
+
+    def __str__(self) -> str:
+        return self.file if self.dataset is None else f"{self.file}:{self.dataset}"
+
+    def absolute(self) -> "Reference":
+        """With an absolute path, its ``..`` resolved by name; the path of the dataset is kept."""
+        file = os.path.abspath(self.file)  # noqa: PTH100 - Path.absolute keeps ".."
+        return Reference(file, self.dataset, self.kind)
+
+    @property
+    def fixed(self) -> Path:
+        """The file or folder; of a pattern, the folder above all that is variable in it."""
+        if self.kind != "pattern":
+            return Path(self.file)
+        return next(path for path in Path(self.file).parents if not glob.has_magic(str(path)))
+
+    @property
+    def folder(self) -> Path:
+        """The folder in which the volume lies: runs are put there, beside it."""
+        several = self.kind == "pattern" and self.fixed != Path(self.file).parent
+        return self.fixed if several else self.fixed.parent
+
+    @property
+    def name(self) -> str:
+        """A name for what is made of it: that of the folder, or of the file without its suffix."""
+        return self.fixed.stem if self.kind == "file" else self.fixed.name
