@@ -93,7 +93,7 @@ class Plan(Stored):
             return tiles[0].name
         return f"batch {number}: {tiles[0].name} to {tiles[-1].name}"
 
-    # Keys (contract 3): what a result depends on, and nothing else.
+    # Keys (docs/restart.md): what a result depends on, and nothing else.
 
     def slab_key(self, inputs: Inputs, slab: Slab) -> str:
         return digest_of(

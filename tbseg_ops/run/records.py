@@ -1,7 +1,7 @@
 """The ledger: one small file per finished piece of work, kept in the run folder.
 
 *Finished* means: a record with the wanted key, whose file is there with the recorded size and
-digest (contract 3). A record is never trusted without its file, nor a file without its record.
+digest (docs/restart.md). A record is never trusted without its file, nor a file without its record.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Contract 5: the tiled result is the untiled result, bit for bit."""
+"""The tiled result is the untiled result, bit for bit."""
 
 import numpy as np
 import pytest

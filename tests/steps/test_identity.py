@@ -1,4 +1,4 @@
-"""Contract 3: what is finished is told by what it was made from, never by its being there."""
+"""What is finished is told by what it was made from, never by its being there."""
 
 import os
 
