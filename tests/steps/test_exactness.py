@@ -1,4 +1,4 @@
-"""The tiled result is the untiled result, bit for bit."""
+"""Contract 5: the tiled result is the untiled result, bit for bit."""
 
 import numpy as np
 import pytest
