@@ -38,6 +38,13 @@ lint: setup ## Style, types, layers, and that each imported package is declared
 	.venv/bin/deptry tbseg_ops plugins dags scripts config docker
 	.venv/bin/deptry tests --ignore DEP002,DEP004
 
+# Airflow, hosts, ilastik, the command line, faults: what is left is done in the tests' own processes.
+ELSEWHERE = cli dags docker e2e engines/ilastik faults hosts kubernetes plugins processes ssh
+
+.PHONY: check
+check: lint ## Lint and the library's own tests, without programs, workers, Airflow, ilastik: 3 minutes
+	$(PY) -m pytest -n 2 -m "not slow" --no-programs $(addprefix --ignore=tests/,$(ELSEWHERE))
+
 .PHONY: test
 test: lint ## What CI runs: lint and all tests but the slow ones
 	$(PY) -m pytest -n 2 --dist loadgroup -m "not slow"
