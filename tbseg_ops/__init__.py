@@ -1,3 +1,3 @@
 """tbseg: exact, restartable classification of terabyte volumes with ilastik's classifiers."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,5 +1,8 @@
 """Settings of the whole test suite."""
 
+import multiprocessing.process
+import subprocess
+
 import pytest
 from hypothesis import settings
 
@@ -8,6 +11,33 @@ from tests.runs import planned, stack, through
 # Two shared cores: a deadline would measure the neighbours.
 settings.register_profile("tbseg", deadline=None, max_examples=60)
 settings.load_profile("tbseg")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--no-programs",
+        action="store_true",
+        help="a test ends, skipped, where it would start a program or a worker (make check)",
+    )
+
+
+@pytest.fixture(autouse=True)
+def no_programs(request, monkeypatch):
+    """With ``--no-programs``, only the small reader of texts in an .ilp may start."""
+    if not request.config.getoption("--no-programs"):
+        return
+    start = subprocess.Popen.__init__
+
+    def only_the_reader(self, args, *more, **options):
+        if not any(str(word).endswith("text_reader.py") for word in args):
+            pytest.skip("starts a program: make test")
+        start(self, args, *more, **options)
+
+    def no_worker(self):
+        pytest.skip("starts a worker: make test")
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", only_the_reader)
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", no_worker)
 
 
 @pytest.fixture(scope="session")

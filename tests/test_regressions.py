@@ -1,7 +1,27 @@
 """The defects of the scripts that tbseg replaces (2017 to 2019), one named test each.
 
-Row numbers are those of the list the project started from; docs/regressions.md repeats it. Row 17
-(object labels) concerns no step that exists here: tbseg makes no object labels.
+| row | defect there | what holds here |
+| --- | --- | --- |
+| 1 | outputs named by a counter per rank overwrite each other | named by the tile |
+| 2 | class volumes are uint8 while values are raw intensities | dtype and value are kept |
+| 3 | ``raw * mask`` loses the class of voxels of value 0 | /labels stores membership as itself |
+| 4 | the halo is a constant 20 | computed from the classifier |
+| 5 | overlap is all or nothing | each face takes the context that exists |
+| 6 | thin tails stop a rank | balanced; the plan says so |
+| 7 | five-digit names sorted as text | no order comes from names |
+| 8 | a fixed chunk larger than a small volume | any volume from one slice up works |
+| 9 | lexicographic order, gaps not seen | natural order; gaps, doubles, mixed slices refused |
+| 10 | errors print and exit 0 | errors exit non-zero and say what to do |
+| 11 | a missing tile becomes zeros | merge refuses and names the tiles |
+| 12 | every step deletes its earlier outputs | finished work is kept; one tile can be redone |
+| 13 | inputs found by ``*subvol*.h5`` | the plan lists them |
+| 14 | a label with "/" makes groups | any label name works |
+| 15 | only some labels can have probability maps | any class, by name or all |
+| 16 | the classifier is loaded for every tile | once per worker |
+| 18 | the slowest rank sets the time | idle workers take the next piece |
+| 19 | an exception leaves the others waiting | the whole job stops, non-zero |
+
+Row 17 (object labels made per tile) concerns no step that exists here.
 """
 
 import h5py

@@ -2,8 +2,8 @@
 
 Pure Python and numpy: reading a classifier must not load numba. Every kernel is symmetric
 (orders 0 and 2) or antisymmetric (order 1), so only the taps 0..radius are kept; a pass computes
-``c0*v + c1*(right +- left) + c2*(...)``. Formulas, roundings and windows are those of ilastik's
-filter library: docs/engine-ilastik.md, "What a project holds".
+``c0*v + c1*(right +- left) + c2*(...)``. What ilastik does with them: docs/ilp-format.md;
+how passes are rounded: docs/engine-native.md.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """What an ilastik project says apart from its forests: features, labels, training volume.
 
-Layout of the file: docs/engine-ilastik.md, "What a project holds". Files from before ilastik 1.3.3
+Layout of the file: docs/ilp-format.md. Files from before ilastik 1.3.3
 have no ComputeIn2d, very old ones neither pickled_type nor known_labels; strings may be of fixed
 or variable length. A "lane" is ilastik's word for one of the images that a project was trained on.
 """

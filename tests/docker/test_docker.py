@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tbseg_ops import __version__
 from tests.docker.dockerfile import base, commands, copied, instructions
 
 ROOT = Path(__file__).parents[2]
@@ -24,10 +25,6 @@ KNOWN = {"FROM", "RUN", "COPY", "ENV", "WORKDIR", "USER", "CMD"}
 INSTALLS = re.compile(r"(?:\bpip install|\$pip)\s(.*)")
 each_dockerfile = pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
 each_lock = pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)
-
-
-def version():
-    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
 def pins(path):
@@ -281,8 +278,8 @@ def test_helm_names_secrets_and_holds_none():
     values = helm()
     assert values["executor"] == "CeleryExecutor"
     assert values["triggerer"]["enabled"] is True
-    assert values["images"]["airflow"]["tag"] == version()
-    assert compose()["services"]["worker"]["image"].endswith(f":{version()}")
+    assert values["images"]["airflow"]["tag"] == __version__
+    assert compose()["services"]["worker"]["image"].endswith(f":{__version__}")
     for name in ("fernetKeySecretName", "apiSecretKeySecretName", "jwtSecretName"):
         assert values[name]
     assert values["data"] == {"metadataSecretName": values["fernetKeySecretName"]}
@@ -322,3 +319,4 @@ def test_the_page_names_every_file():
         assert name in text
     for path in DOCKERFILES:
         assert path.name in text
+    assert set(re.findall(r"localhost/tbseg-[a-z]+:([\d.]+)", text)) == {__version__}

@@ -33,26 +33,33 @@ def rack(airflow, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def local(airflow, form, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("local") / "run"
-    airflow.run(**form, run=str(folder))
-    return datasets(folder / "segmentation.h5")
+def local(finished):
+    """The arrays of a run without Airflow: no tiling changes a byte of them."""
+    return datasets(finished / "run" / "segmentation.h5")
 
 
-def test_a_run_over_two_hosts(airflow, form, rack, local, tmp_path):
-    run = airflow.run(**form, run=str(tmp_path / "run"), backend="ssh")
-    assert airflow.computed(run, "classify") == [1] * 8
-    hosts = {airflow.result(run, "classify", index)["host"][-7:] for index in range(8)}
+@pytest.fixture(scope="module")
+def over_hosts(airflow, form, rack, tmp_path_factory):
+    """A run of four tiles over two hosts: its form with the folder, and its id."""
+    folder = tmp_path_factory.mktemp("hosts") / "run"
+    conf = {**form, "tile": "20,45,30", "run": str(folder), "backend": "ssh"}
+    return folder, conf, airflow.run(**conf)
+
+
+def test_a_run_over_two_hosts(airflow, over_hosts, local):
+    folder, _, run = over_hosts
+    assert airflow.computed(run, "classify") == [1] * 4
+    hosts = {airflow.result(run, "classify", index)["host"][-7:] for index in range(4)}
     assert hosts == {"(host1)", "(host2)"}
-    log = airflow.log(run, "classify[5]")
+    log = airflow.log(run, "classify[3]")
     assert any(line.startswith("started on ") for line in log)
     assert any(line.startswith("classify z001_y000_x001: computed") for line in log)
     assert any(line.startswith("done: step classify, computed 1") for line in log)
-    assert same(datasets(tmp_path / "run" / "segmentation.h5"), local)
-    airflow.clear(run, [["classify", 3]])
-    records = RunFolder(tmp_path / "run").records("classify")
+    assert same(datasets(folder / "segmentation.h5"), local)
+    airflow.clear(run, [["classify", 2]])
+    records = RunFolder(folder).records("classify")
     attempts = {name: records.get(name).attempts for name in records.names()}
-    assert attempts == {name: 2 if name == "z000_y001_x001" else 1 for name in attempts}
+    assert attempts == {name: 2 if name == "z001_y000_x000" else 1 for name in attempts}
 
 
 @pytest.fixture
@@ -90,13 +97,10 @@ def test_a_full_pool_bounds_the_jobs_and_blocks_nobody(
     assert same(datasets(tmp_path / "run" / "segmentation.h5"), local)
 
 
-def test_wrong_input_is_told_as_on_this_machine(airflow, form, rack, tmp_path):
+def test_wrong_input_is_told_as_on_this_machine(airflow, over_hosts):
     """Refused at once, with the message of the host, and not tried again."""
-    folder = tmp_path / "run"
-    form = {**form, "tile": "20,64,64"}  # two tiles
-    airflow.run(**form, run=str(folder), backend="ssh")
-    conf = {**form, "run": str(folder), "backend": "ssh", "only_tiles": "z000_y000_x007"}
-    run = airflow.trigger(**conf)
+    _, conf, _ = over_hosts
+    run = airflow.trigger(**conf, only_tiles="z000_y000_x007")
     assert airflow.wait(run) == "failed"
     instance = airflow.instances(run)["split[0]"]
     assert (instance["state"], instance["try_number"]) == ("failed", 1)
@@ -104,7 +108,8 @@ def test_wrong_input_is_told_as_on_this_machine(airflow, form, rack, tmp_path):
 
 
 def test_a_task_that_is_marked_failed_ends_on_its_host(airflow, form, rack, tmp_path):
-    run = airflow.trigger(**form, run=str(tmp_path / "run"), backend="ssh")
+    conf = {**form, "tile": "20,64,64"}  # two tiles
+    run = airflow.trigger(**conf, run=str(tmp_path / "run"), backend="ssh")
     airflow.until(run, "classify[0]", "deferred")
     end = time.monotonic() + 60
     while not (found := at_work("classify", "--batch=0")):

@@ -107,6 +107,9 @@ class Task:
         path, values = deferred.trigger.serialize()
         module, _, name = path.rpartition(".")
         self.pods.append(values["pod_name"])
+        # The least that the settings allow is a second, which most of these pods do not need.
+        assert values["poll_interval"] == values["startup_check_interval"] == 1
+        values |= {"poll_interval": 0.2, "startup_check_interval": 0.2}
         return getattr(importlib.import_module(module), name)(**values)
 
     def end(self, trigger):

@@ -11,7 +11,7 @@ import pytest
 
 from tests.runs import datasets, planned, same, through
 
-TILES_24 = (20, 12, 20)
+TILES_24, TILES_12 = (20, 12, 20), (20, 24, 20)
 
 
 def trigger_of(run, settings, step="classify", batch=0, job=None, **options):
@@ -46,20 +46,27 @@ def together(run, settings, step, batches, meanwhile=None):
 
 
 @pytest.fixture(scope="module")
-def local(finished, tmp_path_factory):
-    """The result of 24 tiles on one machine."""
-    run = tmp_path_factory.mktemp("local") / "run"
-    planned(run, finished / "slices", tile=TILES_24)
-    through(run)
-    return datasets(run / "segmentation.h5")
+def local(finished):
+    """The result on one machine: no tiling changes a byte of it."""
+    return datasets(finished / "run" / "segmentation.h5")
 
 
 @pytest.fixture
 def run(finished, tmp_path):
-    made = planned(tmp_path / "run", finished / "slices", tile=TILES_24, max_batches=24)
-    assert (len(made.grid), made.batches) == (24, 24)
-    through(tmp_path / "run", until="ingest")
-    return tmp_path / "run"
+    return ingested(tmp_path / "run", finished / "slices", TILES_24, 24)
+
+
+@pytest.fixture
+def twelve(finished, tmp_path):
+    """Twice as many jobs as there are places: enough where the hosts matter, not the tiles."""
+    return ingested(tmp_path / "run", finished / "slices", TILES_12, 12)
+
+
+def ingested(run, slices, tile, tiles):
+    made = planned(run, slices, tile=tile, max_batches=tiles)
+    assert (len(made.grid), made.batches) == (tiles, tiles)
+    through(run, until="ingest")
+    return run
 
 
 def computed(events):
@@ -79,9 +86,9 @@ def test_24_tiles_over_three_hosts(rack, run, local):
 
 
 @pytest.mark.parametrize("back", [True, False])
-def test_a_host_that_is_cut_off_in_the_middle(back, rack, run, local):
+def test_a_host_that_is_cut_off_in_the_middle(back, rack, twelve, local):
     """Its jobs go on without a connection; only when it stays away are they done elsewhere."""
-    made = rack(3, seconds=1)
+    made, run = rack(3, seconds=1), twelve
     lost = made.hosts[1]
 
     async def cut():
@@ -93,22 +100,22 @@ def test_a_host_that_is_cut_off_in_the_middle(back, rack, run, local):
             await asyncio.sleep(2)
             lost.start()
 
-    events = together(run, made.settings(), "classify", 24, cut)
-    assert computed(events) <= 24  # what the lost host had finished is recognised
+    events = together(run, made.settings(), "classify", 12, cut)
+    assert computed(events) <= 12  # what the lost host had finished is recognised
     through(run)
     assert same(datasets(run / "segmentation.h5"), local)
 
 
-def test_a_host_that_hangs_stops_nobody(rack, run, local, monkeypatch):
+def test_a_host_that_hangs_stops_nobody(rack, twelve, local, monkeypatch):
     """A stopped server accepts connections and says nothing."""
     monkeypatch.setattr("tbseg_airflow.backends.ssh.link.ANSWER_SECONDS", 2.0)
     monkeypatch.setattr("tbseg_airflow.backends.ssh.link.CONNECT_SECONDS", 2.0)
     made = rack(3)
     made.hosts[0].signal(signal.SIGSTOP)
     start = time.monotonic()
-    events = together(run, made.settings(), "classify", 24)
+    events = together(twelve, made.settings(), "classify", 12)
     assert {event["host"][-7:] for event in events} == {"(host2)", "(host3)"}
-    assert computed(events) == 24
+    assert computed(events) == 12
     assert time.monotonic() - start < 60
     made.hosts[0].signal(signal.SIGCONT)
 
