@@ -9,6 +9,8 @@ import pytest
 from tbseg_ops import steps
 from tbseg_ops.errors import IntegrityError
 from tbseg_ops.run import Plan, RunFolder
+from tbseg_ops.run.status import status
+from tbseg_ops.run.work_left import work_left
 from tests.runs import VESSELS, copied, datasets, planned, same, through
 
 OPENED: list[str] = []
@@ -91,6 +93,21 @@ def test_a_damaged_slab_is_seen_when_it_is_used_and_mended_then(damage, run):
     assert steps.ingest(run=run).computed == 1
     through(run)
     assert same(datasets(run / "segmentation.h5"), good)
+
+
+def test_status_plan_and_the_steps_say_the_same_of_what_is_done(run):
+    """Of one tile both files are gone, of another one the sub-volume, which nothing needs."""
+    folder = RunFolder(run)
+    lost, uncut = (folder.plan.grid[i].name for i in (2, 5))
+    for part, name in (("classes", lost), ("tiles", lost), ("tiles", uncut)):
+        next((run / part).glob(f"{name}.*")).unlink()
+    folder.records("merge").drop("volume")
+    missing = {step.step: step.missing for step in status(run=run).steps}
+    assert missing["split"] == missing["classify"] == (lost,)
+    left = work_left(folder)
+    assert [left.of(step).computed for step in ("ingest", "split", "classify")] == [0, 1, 1]
+    results = through(run)
+    assert [results[step].computed for step in ("ingest", "split", "classify")] == [0, 1, 1]
 
 
 def test_a_worker_parses_the_plan_once_and_reads_the_classifier_once(
