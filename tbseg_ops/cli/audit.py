@@ -2,19 +2,16 @@
 
 from typing import Annotated
 
-import typer
-
 from tbseg_ops.cli.common import Json, emit
-from tbseg_ops.cli.specs import Volume, absolute
+from tbseg_ops.cli.options import declared
 from tbseg_ops.errors import printable
+from tbseg_ops.spec import RunSpec, absolute
 from tbseg_ops.steps import audit as audit_step
 
 
 def audit(
-    volume: Volume,
-    classifier: Annotated[
-        str | None, typer.Argument(metavar="[CLASSIFIER]", help="A trained ilastik .ilp.")
-    ] = None,
+    volume: Annotated[str, declared(RunSpec, "volume")],
+    classifier: Annotated[str | None, declared(RunSpec, "classifier")] = None,
     as_json: Json = False,
 ) -> None:
     """Check a volume's headers, order and completeness, and its fit to a classifier."""

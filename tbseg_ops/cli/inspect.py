@@ -1,15 +1,20 @@
 """tbseg inspect: the passport of a classifier."""
 
+from typing import Annotated
+
 from rich.console import Console
 from rich.table import Table
 
 from tbseg_ops.classifier import read_passport
 from tbseg_ops.cli.common import Json, emit
-from tbseg_ops.cli.specs import Classifier, absolute
+from tbseg_ops.cli.options import declared
 from tbseg_ops.errors import printable
+from tbseg_ops.spec import RunSpec, absolute
 
 
-def inspect(classifier: Classifier, as_json: Json = False) -> None:
+def inspect(
+    classifier: Annotated[str, declared(RunSpec, "classifier")], as_json: Json = False
+) -> None:
     """Print what an ilastik classifier holds: classes, features, forest, halo, digest."""
     passport = read_passport(absolute(classifier))
     if as_json:

@@ -17,11 +17,10 @@ from tbseg_ops.errors import ConfigError, IntegrityError, printable
 from tbseg_ops.run import Inputs, Plan, RunFolder, RunSpec
 from tbseg_ops.run.inputs import read_inputs
 from tbseg_ops.run.result import Progress, silent
+from tbseg_ops.spec import decisive
 from tbseg_ops.stored import Stored
 from tbseg_ops.volume import VolumeInfo, open_source
 
-# What else a spec holds does not change the result; paths count by what lies there.
-_DECISIVE = ("tile", "engine", "output", "probabilities", "probability_dtype")
 _NAMED = 5  # slices in a sentence
 _DIGITS = 12  # of a digest there
 
@@ -181,7 +180,7 @@ def _of_spec(old: RunSpec, new: RunSpec) -> list[str]:
     then, now = old.model_dump(), new.model_dump()
     return [
         f"the parameter {name} has changed: from {_text(then[name])} to {_text(now[name])}"
-        for name in _DECISIVE
+        for name in decisive(type(new))
         if then[name] != now[name]
     ]
 

@@ -3,7 +3,6 @@
 from tbseg_ops.engines.contract import (
     NATIVE_VERSION,
     Engine,
-    EngineName,
     bit_stable,
     check_engine,
     hard_labels,
@@ -13,7 +12,6 @@ from tbseg_ops.engines.contract import (
 __all__ = [
     "NATIVE_VERSION",
     "Engine",
-    "EngineName",
     "bit_stable",
     "check_engine",
     "hard_labels",
