@@ -225,10 +225,9 @@ class Target(Options):
         str | None,
         Field(
             title="Dataset",
-            description="The name of a registered dataset (**tbseg dataset add**), in place of"
-            " volume, classifier, run folder, and all about tiles, engine and output: those are the"
-            " dataset's own. Each run has a new folder, and takes over from earlier ones what is"
-            " the same.",
+            description="The name of a registered dataset (**tbseg dataset add**). It stands for"
+            " volume, classifier, run folder, and all about tiles, engine and output. Each run has"
+            " a new folder, and takes over from earlier ones what is the same.",
         ),
         Shown(
             metavar="NAME",

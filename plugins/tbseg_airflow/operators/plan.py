@@ -8,19 +8,14 @@ from typing import Any, cast
 
 from airflow.sdk import Context, Variable
 from tbseg_airflow.claims import holder_of, is_dead
+from tbseg_airflow.form import by_title, shown
 from tbseg_airflow.operators.step import TbsegStep
 from tbseg_airflow.outcome import StepRefused
 
+from tbseg_ops.spec import RunSpec, Target
+
 # Form field -> option of `tbseg plan`.
-OPTIONS = {
-    "tile": "--tile",
-    "split": "--split",
-    "engine": "--engine",
-    "output": "--output",
-    "probabilities": "--probabilities",
-    "probability_dtype": "--probability-dtype",
-    "mask": "--mask",
-}
+OPTIONS = {option.name: option.typed for option in shown(RunSpec) if not option.shown.argument}
 RUNS_VARIABLE = "tbseg_runs"
 MOST_INSTANCES = 1000  # of a mapped task: [core] max_map_length of airflow.cfg
 
@@ -43,7 +38,10 @@ class TbsegPlan(TbsegStep):
         # The form's own names: Airflow adds whatever else the conf holds to context["params"].
         self._refuse_unknown(context["dag"].params, context["dag_run"].conf or {})
         chosen = self._chosen(params["only_tiles"])
-        report = self.call(self.command(context))
+        try:
+            report = self.call(self.command(context))
+        except StepRefused as error:
+            raise StepRefused(by_title(str(error), RunSpec, Target)) from None
         self.run_dir = report["run"]  # for OpenLineage, which asks the operator afterwards
         clear_number = context["dag_run"].clear_number or 0
         plan = {key: report[key] for key in ("run", "tiles", "batches")}
