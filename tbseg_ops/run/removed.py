@@ -4,7 +4,7 @@ It is written before the first file goes, so that what is missing later is never
 The records stay: they tell what was done, how long it took, and what it gave.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import ValidationError
 
@@ -15,8 +15,6 @@ from tbseg_ops.stored import Stored
 
 Kind = Literal["segmentation", "classes", "tiles", "volume"]
 KINDS: tuple[Kind, ...] = ("segmentation", "classes", "tiles", "volume")
-
-_STEPS: tuple[Step, ...] = ("ingest", "split", "classify", "merge", "verify")
 
 
 class Pruned(Stored):
@@ -57,7 +55,7 @@ def revive(folder: RunFolder) -> None:
     """
     if not pruned(folder):
         return
-    for step in _STEPS:
+    for step in get_args(Step):
         ledger = folder.records(step)
         for name in ledger.names():
             record = ledger.get(name)

@@ -32,6 +32,8 @@ from tbseg_airflow.outcome import StepFailed, StepRefused
 from tbseg_airflow.transcript import Transcript
 from urllib3.exceptions import HTTPError
 
+from tbseg_ops.pipeline import resources_of
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from tbseg_airflow.operators.step import TbsegStep
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
 MEMORY_KEY = "tbseg_out_of_memory"
 TAIL_LINES = 2000  # of a pod's log: an error's message and the report are its end
 QUIET = logging.Logger("quiet", logging.CRITICAL + 1)
-LIKE = {"calibrate": "classify"}  # steps with the images and resources of another one
 UNREACHABLE = (HTTPError, KubernetesApiException)
 
 
@@ -54,7 +55,7 @@ class KubernetesBackend:
         too_little = store.get(MEMORY_KEY) if store is not None else None
         pod = manifest(
             chosen,
-            LIKE.get(step.step, step.step),
+            resources_of(step.step),
             arguments,
             str(too_little) if too_little else None,
         )

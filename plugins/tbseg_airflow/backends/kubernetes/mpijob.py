@@ -17,7 +17,9 @@ from tbseg_airflow.backends.kubernetes.pod import manifest
 from tbseg_airflow.backends.kubernetes.settings import KubernetesSettings, parsed
 from tbseg_airflow.outcome import StepRefused
 
-STEPS = ("ingest", "split", "classify", "merge")  # those that are MPI programs
+from tbseg_ops import pipeline
+
+STEPS = pipeline.mpi()
 PORT = 2222
 KEYS = "/etc/tbseg-ssh"  # the operator mounts the job's own pair of keys here
 SSH = (

@@ -31,7 +31,7 @@ def manifest(
     spec["nodeSelector"] = {**(spec.get("nodeSelector") or {}), **settings.node_selector}
     container = spec["containers"][0]
     program, *rest = command(settings, step, arguments)
-    container["image"] = settings.images.get(step, settings.image)  # type: ignore[call-overload]
+    container["image"] = settings.images.get(step, settings.image)
     container["command"], container["args"] = [program], rest
     if settings.paths:
         joined = ":".join(f"{outer}={inner}" for outer, inner in settings.paths.items())

@@ -1,11 +1,12 @@
 """Which hosts there are: the Airflow Variable ``tbseg_ssh``; how each is reached: a Connection."""
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import asyncssh
 from airflow.sdk import Connection
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -15,7 +16,10 @@ from pydantic import (
 )
 from tbseg_airflow.outcome import StepRefused
 
+from tbseg_ops import pipeline
+
 VARIABLE = "tbseg_ssh"
+MpiStep = Annotated[str, AfterValidator(lambda name: pipeline.known(name, pipeline.mpi()))]
 ConnId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,200}$")]
 
 
@@ -28,7 +32,7 @@ class MpiSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: tuple[Literal["ingest", "split", "classify", "merge"], ...] = ("merge",)
+    steps: tuple[MpiStep, ...] = ("merge",)
     ranks: int = Field(1, ge=1, le=1024)
     options: tuple[str, ...] = ()
     # UCX's default transports wait for an answer that never comes between some hosts.
