@@ -5,16 +5,15 @@ are made from the fields. Nothing heavy is imported: the form is made anew whene
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from pydantic import ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import Field, ValidationError
 
 from tbseg_ops.errors import ConfigError, printable
 from tbseg_ops.stored import Stored
 
-_BOUNDS = ("minimum", "maximum", "minLength", "maxLength", "pattern", "enum")
+_BOUNDS = ("type", "minimum", "maximum", "minLength", "maxLength", "pattern", "enum")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,82 +29,90 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """Metadata of a field that is an option, beside pydantic's own: title, description, bounds.
+class Option:
+    """What people are told of a field; its first sentence is the ``summary``.
 
     ``section``: of the form. ``metavar``: what stands for the value; of an ``argument`` its name.
     ``spelling``: on the command line, if not --NAME. ``choices``: what each value means. ``empty``:
-    what happens without a value. ``decides``: another value is another result.
+    what happens without a value. ``decides``: another value is another result. The last four are
+    the field's own: ``schema`` is that of its value as people write it, and ``default``, too.
     """
 
+    title: str = ""
+    description: str = ""
+    examples: tuple[str, ...] = ()
     section: str = ""
     metavar: str | None = None
     argument: bool = False
-    spelling: str | None = None
+    spelling: str = ""
     choices: Mapping[str, str] = field(default_factory=dict)
     empty: str = ""
     decides: bool = False
     text: Text | None = None
     in_form: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """A field as an option. ``schema``: JSON schema of its value as people write it."""
-
-    name: str
-    field: FieldInfo
-    shown: Shown
-    schema: Mapping[str, Any]
-    nullable: bool
-
-    @property
-    def typed(self) -> str:
-        """What stands for it on the command line: ``--tile``, or VOLUME for an argument."""
-        return (self.shown.metavar if self.shown.argument else self.flag.partition("/")[0]) or ""
+    name: str = ""
+    default: Any = None
+    nullable: bool = False
+    schema: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def flag(self) -> str:
-        return self.shown.spelling or "--" + self.name.replace("_", "-")
+        return self.spelling or "--" + self.name.replace("_", "-")
 
     @property
-    def default(self) -> Any:
-        """As people write it; None if there is none."""
-        value = self.field.get_default(call_default_factory=True)
-        is_none = value is None or self.field.is_required()
-        return None if is_none else self.written(value)
+    def typed(self) -> str:
+        """What a user types for it: ``--tile``, or in the place of an argument ``VOLUME``."""
+        return self.metavar if self.argument and self.metavar else self.flag.partition("/")[0]
 
     @property
     def summary(self) -> str:
-        """The first sentence of the description, without its full stop."""
-        return (self.field.description or "").partition(". ")[0].removesuffix(".")
+        return self.description.partition(". ")[0].removesuffix(".")
+
+    @property
+    def required(self) -> bool:
+        return self.default is None and not self.nullable
 
     def written(self, value: Any) -> Any:
-        return value if self.shown.text is None else self.shown.text.show(value)
+        """A value as people write it."""
+        return value if self.text is None or value is None else self.text.show(value)
 
     def parsed(self, text: Any) -> Any:
         """The value of what was written; ValueError says what was expected."""
-        if self.shown.text is None or text is None:
+        if self.text is None or text is None:
             return text
-        return None if self.nullable and not text else self.shown.text.parse(text)
+        return None if self.nullable and not text else self.text.parse(text)
+
+
+def option(default: Any, title: str = "", description: str = "", **more: Any) -> Any:
+    """A field of ``Options`` that is an option; ``default`` is ... if it is required."""
+    made = Field(default, title=title or None, description=description)
+    made.metadata.append(Option(title=title, description=description, **more))
+    return made
 
 
 class Options(Stored):
-    """A model whose fields are options."""
+    """A model with fields that are options."""
 
     @classmethod
     def options(cls) -> Iterator[Option]:
         """The fields that are options, in their order."""
         schemas = cls.model_json_schema()["properties"]
-        for name, its in cls.model_fields.items():
-            shown = next((part for part in its.metadata if isinstance(part, Shown)), None)
-            if shown is not None:
-                kinds = schemas[name].get("anyOf", [schemas[name]])
-                values = [kind for kind in kinds if kind.get("type") != "null"]
-                schema = {key: values[0][key] for key in ("type", *_BOUNDS) if key in values[0]}
-                if shown.text is not None:
-                    schema = {"type": "string", **shown.text.schema}
-                yield Option(name, its, shown, schema, len(values) < len(kinds))
+        for name, info in cls.model_fields.items():
+            declared = next((part for part in info.metadata if isinstance(part, Option)), None)
+            if declared is None:
+                continue
+            kinds = schemas[name].get("anyOf", [schemas[name]])
+            values = [kind for kind in kinds if kind.get("type") != "null"]
+            schema = {key: values[0][key] for key in _BOUNDS if key in values[0]}
+            if declared.text is not None:
+                schema = {"type": "string", **declared.text.schema}
+            yield replace(
+                declared,
+                name=name,
+                default=None if info.is_required() else declared.written(info.default),
+                nullable=len(values) < len(kinds),
+                schema=schema,
+            )
 
     @classmethod
     def of(cls, names: Mapping[str, str] | None = None, /, **values: object) -> Self:

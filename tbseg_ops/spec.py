@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from pydantic import AfterValidator, Field, StringConstraints
 
 from tbseg_ops.errors import InputError
-from tbseg_ops.options import Option, Options, Shown, Text
+from tbseg_ops.options import Option, Options, Text, option
 from tbseg_ops.settings import DATASET_NAME
 
 EngineName = Literal["native", "ilastik"]
@@ -75,130 +75,108 @@ class RunSpec(Options):
     """
 
     schema_version: Literal[1] = 1
-    volume: Annotated[
-        AbsolutePath,
-        Field(
-            title="Volume",
-            description="A folder of TIFF slices, some files of a folder, a TIFF file with many"
-            " pages, or a dataset in an HDF5 file.",
-            examples=[
-                *("/data/brain7/slices", "/data/brain7/ch1_*.tif"),
-                *("/data/brain7.tif", "/data/brain7.h5:/data"),
-            ],
+    volume: AbsolutePath = option(
+        ...,
+        "Volume",
+        "A folder of TIFF slices, some files of a folder, a TIFF file with many pages, or a dataset"
+        " in an HDF5 file.",
+        examples=(
+            *("/data/brain7/slices", "/data/brain7/ch1_*.tif"),
+            *("/data/brain7.tif", "/data/brain7.h5:/data"),
         ),
-        Shown(argument=True, metavar="VOLUME", text=PATH),
-    ]
-    classifier: Annotated[
-        AbsolutePath,
-        Field(
-            title="Classifier",
-            description="The project file (.ilp) of a pixel classification, trained in ilastik.",
+        argument=True,
+        metavar="VOLUME",
+        text=PATH,
+    )
+    classifier: AbsolutePath = option(
+        ...,
+        "Classifier",
+        "The project file (.ilp) of a pixel classification, trained in ilastik.",
+        argument=True,
+        metavar="CLASSIFIER",
+        text=PATH,
+    )
+    mask: AbsolutePath | None = option(
+        None,
+        "Mask",
+        "A volume of the same shape, given like the volume: nothing is done where it is 0.",
+        section="Tiles",
+        metavar="VOLUME",
+        text=PATH,
+        empty="everywhere",
+    )
+    tile: tuple[Side, Side, Side] = option(
+        (256, 256, 256),
+        "Tile size: z,y,x",
+        "Wanted size of a tile in voxels: z, y, x. It is balanced over the volume, and does not"
+        " count the surroundings (halo) that are added. Smaller tiles need less memory; much"
+        " smaller ones waste time on the surroundings.",
+        section="Tiles",
+        metavar="Z,Y,X",
+        text=Text(
+            _three,
+            _joined,
+            {"pattern": rf"^{_NUMBER}(\s*,{_NUMBER}\s*,{_NUMBER})?\s*$", "maxLength": 100},
         ),
-        Shown(argument=True, metavar="CLASSIFIER", text=PATH),
-    ]
-    mask: Annotated[
-        AbsolutePath | None,
-        Field(
-            title="Mask",
-            description="A volume of the same shape, given like the volume: nothing is done where"
-            " it is 0.",
-        ),
-        Shown(section="Tiles", metavar="VOLUME", text=PATH, empty="everywhere"),
-    ] = None
-    tile: Annotated[
-        tuple[Side, Side, Side],
-        Field(
-            title="Tile size: z,y,x",
-            description="Wanted size of a tile in voxels: z, y, x. It is balanced over the volume,"
-            " and does not count the surroundings (halo) that are added. Smaller tiles need less"
-            " memory; much smaller ones waste time on the surroundings.",
-        ),
-        Shown(
-            section="Tiles",
-            metavar="Z,Y,X",
-            decides=True,
-            text=Text(
-                _three,
-                _joined,
-                {"pattern": rf"^{_NUMBER}(\s*,{_NUMBER}\s*,{_NUMBER})?\s*$", "maxLength": 100},
-            ),
-        ),
-    ] = (256, 256, 256)
-    engine: Annotated[
-        EngineName,
-        Field(
-            title="Engine",
-            description="What computes the classes. If a classifier uses what **native** lacks, the"
-            " run says so at once.",
-        ),
-        Shown(
-            section="Engine",
-            decides=True,
-            choices={
-                "native": "built in, fast, the same result",
-                "ilastik": "the original program (it must be installed)",
-            },
-        ),
-    ] = "native"
-    output: Annotated[
-        Output,
-        Field(title="Arrays of the classes", description="What the array of a class holds."),
-        Shown(
-            section="Output",
-            decides=True,
-            choices={
-                "mask": "1 inside of the class, 0 outside",
-                "intensity": "the volume's own values inside of the class, 0 outside",
-            },
-        ),
-    ] = "mask"
-    probabilities: Annotated[
-        Literal["none", "all"] | tuple[Label, ...],
-        Field(
-            title="Probability maps",
-            description="Classes whose probability maps are kept. **none**, **all**, or names of"
-            " classes: **vessel,axon** (a comma in a name is written %2C). They need much space.",
-        ),
-        Shown(
-            section="Output",
-            metavar="none|all|LABEL,...",
-            decides=True,
-            text=Text(_labels, _joined, {"minLength": 1, "maxLength": 10_000}),
-        ),
-    ] = "none"
-    probability_dtype: Annotated[
-        ProbabilityDtype,
-        Field(title="Type of the probability maps", description="Type of the probability maps."),
-        Shown(
-            section="Output",
-            decides=True,
-            choices={
-                "uint8": "whole percents, a quarter of the space, if that loses nothing",
-                "float32": "0 to 1, as ilastik gives them",
-            },
-        ),
-    ] = "float32"
-    split: Annotated[
-        SplitMode,
-        Field(title="Tile files", description="How the sub-volumes of the tiles are stored."),
-        Shown(
-            section="Tiles",
-            choices={
-                "copy": "each tile is a file of its own, which ilastik can open",
-                "virtual": "each tile refers to the volume, no disk space",
-            },
-        ),
-    ] = "copy"
-    max_batches: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=1000,
-            title="Batches",
-            description="Most batches that the tiles are put into.",
-        ),
-        Shown(in_form=False),
-    ] = 500
+        decides=True,
+    )
+    engine: EngineName = option(
+        "native",
+        "Engine",
+        "What computes the classes. If a classifier uses what **native** lacks, the run says so at"
+        " once.",
+        section="Engine",
+        choices={
+            "native": "built in, fast, the same result",
+            "ilastik": "the original program (it must be installed)",
+        },
+        decides=True,
+    )
+    output: Output = option(
+        "mask",
+        "Arrays of the classes",
+        "What the array of a class holds.",
+        section="Output",
+        choices={
+            "mask": "1 inside of the class, 0 outside",
+            "intensity": "the volume's own values inside of the class, 0 outside",
+        },
+        decides=True,
+    )
+    probabilities: Literal["none", "all"] | tuple[Label, ...] = option(
+        "none",
+        "Probability maps",
+        "Classes whose probability maps are kept. **none**, **all**, or names of classes:"
+        " **vessel,axon** (a comma in a name is written %2C). They need much space.",
+        section="Output",
+        metavar="none|all|LABEL,...",
+        text=Text(_labels, _joined, {"minLength": 1, "maxLength": 10_000}),
+        decides=True,
+    )
+    probability_dtype: ProbabilityDtype = option(
+        "float32",
+        "Type of the probability maps",
+        "Type of the probability maps.",
+        section="Output",
+        choices={
+            "uint8": "whole percents, a quarter of the space, if that loses nothing",
+            "float32": "0 to 1, as ilastik gives them",
+        },
+        decides=True,
+    )
+    split: SplitMode = option(
+        "copy",
+        "Tile files",
+        "How the sub-volumes of the tiles are stored.",
+        section="Tiles",
+        choices={
+            "copy": "each tile is a file of its own, which ilastik can open",
+            "virtual": "each tile refers to the volume, no disk space",
+        },
+    )
+    max_batches: Annotated[int, Field(ge=1, le=1000)] = option(
+        500, "Batches", "Most batches that the tiles are put into.", in_form=False
+    )
 
     def wanted_probabilities(self, labels: tuple[str, ...]) -> tuple[int, ...]:
         """Indices into ``labels`` of the classes whose probability maps are wanted."""
@@ -221,111 +199,89 @@ class RunSpec(Options):
 class Target(Options):
     """Which run: of a registered dataset, or in a folder, and what it may start from."""
 
-    dataset: Annotated[
-        str | None,
-        Field(
-            title="Dataset",
-            description="The name of a registered dataset (**tbseg dataset add**). It stands for"
-            " volume, classifier, run folder, and all about tiles, engine and output. Each run has"
-            " a new folder, and takes over from earlier ones what is the same.",
-        ),
-        Shown(
-            metavar="NAME",
-            text=Text(str, schema={"pattern": f"^{DATASET_NAME.pattern}$"}),
-            empty="what is given one by one",
-        ),
-    ] = None
-    run: Annotated[
-        Path | None,
-        Field(
-            title="Run folder",
-            description="Where results and everything in between are kept. Give the folder of an"
-            " earlier run to continue it: what is finished is kept.",
-        ),
-        Shown(
-            argument=True,
-            metavar="RUN_DIR",
-            text=Text(Path, schema=_PATH_SCHEMA),
-            empty="a folder beside the volume, named after volume and classifier",
-        ),
-    ] = None
-    update: Annotated[
-        bool,
-        Field(
-            title="Replace the plan",
-            description="Replace the plan where volume, classifier or settings differ from those"
-            " that the run folder was made for. What is still right is kept. Without it such a"
-            " difference is an error.",
-        ),
-        Shown(section="Redo"),
-    ] = False
-    earlier: Annotated[
-        tuple[Path, ...],
-        Field(
-            title="Earlier runs",
-            description="An earlier run: what is the same is taken over from it. Can be given"
-            " several times.",
-        ),
-        Shown(metavar="DIR", in_form=False),
-    ] = ()
+    dataset: str | None = option(
+        None,
+        "Dataset",
+        "The name of a registered dataset (**tbseg dataset add**). It stands for volume,"
+        " classifier, run folder, and all about tiles, engine and output. Each run has a new"
+        " folder, and takes over from earlier ones what is the same.",
+        metavar="NAME",
+        text=Text(str, schema={"pattern": f"^{DATASET_NAME.pattern}$"}),
+        empty="what is given one by one",
+    )
+    run: Path | None = option(
+        None,
+        "Run folder",
+        "Where results and everything in between are kept. Give the folder of an earlier run to"
+        " continue it: what is finished is kept.",
+        argument=True,
+        metavar="RUN_DIR",
+        text=Text(Path, schema=_PATH_SCHEMA),
+        empty="a folder beside the volume, named after volume and classifier",
+    )
+    update: bool = option(
+        False,
+        "Replace the plan",
+        "Replace the plan where volume, classifier or settings differ from those that the run"
+        " folder was made for. What is still right is kept. Without it such a difference is an"
+        " error.",
+        section="Redo",
+    )
+    earlier: tuple[Path, ...] = option(
+        (),
+        "Earlier runs",
+        "An earlier run: what is the same is taken over from it. Can be given several times.",
+        metavar="DIR",
+        in_form=False,
+    )
 
 
 class Effort(Options):
     """With what means a run is done; nothing of it changes the result."""
 
-    backend: Annotated[
-        Backend,
-        Field(
-            title="Where the work is done",
-            description="Who does the work of a run in Airflow. *plan*, *verify* and *publish* run"
-            " on Airflow's machine in any case, which must see the run folder, too.",
-        ),
-        Shown(
-            section="Resources",
-            choices={
-                "local": "the machine on which Airflow runs",
-                "ssh": "the hosts of the Variable tbseg_ssh",
-                "kubernetes": "pods, by the Variable tbseg_kubernetes",
-            },
-        ),
-    ] = "local"
-    threads: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=256,
-            title="Threads for each tile",
-            description="Threads of the engine, in each worker. Where several tiles are worked on"
-            " side by side, one each is best.",
-        ),
-        Shown(section="Resources"),
-    ] = 1
-    workers: Annotated[
-        Annotated[int, Field(ge=1, le=1024)] | None,
-        Field(
-            title="Processes for ingest, merge and verify",
-            description="Processes that work side by side, on each host. In Airflow: those of"
-            " ingest, merge and verify, which run alone.",
-        ),
-        Shown(section="Resources", empty="all cores"),
-    ] = None
-    approval_hours: Annotated[
-        Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] | None,
-        Field(
-            title="Ask before more than so many hours",
-            description="If the rest of a run in Airflow is expected to take longer, the task"
-            " *approve* waits until somebody approves or rejects it under *Required Actions*.",
-        ),
-        Shown(section="Resources", empty="never ask"),
-    ] = None
+    backend: Backend = option(
+        "local",
+        "Where the work is done",
+        "Who does the work of a run in Airflow. *plan*, *verify* and *publish* run on Airflow's"
+        " machine in any case, which must see the run folder, too.",
+        section="Resources",
+        choices={
+            "local": "the machine on which Airflow runs",
+            "ssh": "the hosts of the Variable tbseg_ssh",
+            "kubernetes": "pods, by the Variable tbseg_kubernetes",
+        },
+    )
+    threads: Annotated[int, Field(ge=1, le=256)] = option(
+        1,
+        "Threads for each tile",
+        "Threads of the engine, in each worker. Where several tiles are worked on side by side, one"
+        " each is best.",
+        section="Resources",
+    )
+    workers: Annotated[int, Field(ge=1, le=1024)] | None = option(
+        None,
+        "Processes for ingest, merge and verify",
+        "Processes that work side by side, on each host. In Airflow: those of ingest, merge and"
+        " verify, which run alone.",
+        section="Resources",
+        empty="all cores",
+    )
+    approval_hours: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] | None = option(
+        None,
+        "Ask before more than so many hours",
+        "If the rest of a run in Airflow is expected to take longer, the task *approve* waits until"
+        " somebody approves or rejects it under *Required Actions*.",
+        section="Resources",
+        empty="never ask",
+    )
 
 
 def decisive(spec: type[Options]) -> tuple[str, ...]:
     """The fields of a spec of which another value is another result; paths count by content."""
-    return tuple(option.name for option in spec.options() if option.shown.decides)
+    return tuple(its.name for its in spec.options() if its.decides)
 
 
 def parameters(spec: Options) -> list[tuple[Option, Any]]:
     """The options of a spec, but for the files that it names, each as people write its value."""
-    found = [option for option in spec.options() if option.shown.text is not PATH]
-    return [(option, option.written(getattr(spec, option.name))) for option in found]
+    found = [its for its in spec.options() if its.text is not PATH]
+    return [(its, its.written(getattr(spec, its.name))) for its in found]

@@ -6,28 +6,31 @@ That the form has it is shown by tests/plugins/test_form.py.
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import pytest
 import typer
-from pydantic import Field, create_model
+from pydantic import create_model
 from typer.testing import CliRunner
 
 from tbseg_ops import datasets, steps
 from tbseg_ops.cli.options import Given, table, with_options
 from tbseg_ops.datasets import Dataset, registry
 from tbseg_ops.errors import ConfigError
-from tbseg_ops.options import Shown
+from tbseg_ops.options import option
 from tbseg_ops.run import RunFolder, RunSpec
 from tbseg_ops.spec import Effort, Target
 from tests.runs import copied
 
-FIELD = Annotated[
-    Literal["off", "on"],
-    Field(title="Smoothing", description="Whether classes are smoothed. It takes time."),
-    Shown(section="Output", decides=True, choices={"off": "as they are", "on": "rounded"}),
-]
-Wider = create_model("Wider", __base__=RunSpec, smoothing=(FIELD, "off"))
+FIELD = option(
+    "off",
+    "Smoothing",
+    "Whether classes are smoothed. It takes time.",
+    section="Output",
+    choices={"off": "as they are", "on": "rounded"},
+    decides=True,
+)
+Wider = create_model("Wider", __base__=RunSpec, smoothing=(Literal["off", "on"], FIELD))
 WiderDataset = create_model("WiderDataset", __base__=Dataset, spec=(Wider, ...))
 GOOD = ("/data/slices", "/data/c.ilp")
 README = Path(__file__).parents[1] / "README.md"
@@ -87,7 +90,7 @@ def test_the_table_of_the_documentation_has_it():
 
 
 def test_the_table_in_readme_is_that_of_the_models():
-    effort = (option for option in Effort.options() if option.name in ("threads", "workers"))
+    effort = (made for made in Effort.options() if made.name in ("threads", "workers"))
     rows = table([*RunSpec.options(), *Target.options(), *effort])
     head = "| option of `tbseg run` | | default |\n| --- | --- | --- |\n"
     assert f"\n\n{head}{rows}\n" in README.read_text()

@@ -39,12 +39,12 @@ def params(
 
 def shown(model: type[Options]) -> Iterator[Option]:
     """The options of a model that a form has."""
-    return (option for option in model.options() if option.shown.in_form)
+    return (option for option in model.options() if option.in_form)
 
 
 def by_title(text: str, *models: type[Options]) -> str:
     """``text`` with the options that it names called as the form calls them."""
-    titles = {option.typed: option.field.title for model in models for option in shown(model)}
+    titles = {option.typed: option.title for model in models for option in shown(model)}
     return re.sub(
         r"--[a-z][a-z-]*|\b[A-Z]{2}[A-Z_]+\b",
         lambda word: f"{titles[word[0]]} ({word[0]})" if word[0] in titles else word[0],
@@ -53,19 +53,18 @@ def by_title(text: str, *models: type[Options]) -> str:
 
 
 def _param(option: Option, examples: Any, default: Any) -> Param:
-    shown, field = option.shown, option.field
-    sentences = [field.description or ""]
-    if field.examples:
-        sentences.append("Such as " + ", ".join(f"`{example}`" for example in field.examples) + ".")
-    if shown.empty:
-        sentences.append(f"Empty: {shown.empty}.")
-    schema = {**option.schema, "title": field.title, "description_md": " ".join(sentences)}
+    sentences = [option.description]
+    if option.examples:
+        sentences.append(f"Such as {', '.join(f'`{example}`' for example in option.examples)}.")
+    if option.empty:
+        sentences.append(f"Empty: {option.empty}.")
+    schema = {**option.schema, "title": option.title, "description_md": " ".join(sentences)}
     if option.nullable:
         schema["type"] = ["null", schema["type"]]
-    if shown.section:
-        schema["section"] = shown.section
-    if shown.choices:
-        schema["values_display"] = {name: f"{name}: {what}" for name, what in shown.choices.items()}
+    if option.section:
+        schema["section"] = option.section
+    if option.choices:
+        schema["values_display"] = {k: f"{k}: {what}" for k, what in option.choices.items()}
     if examples is not None:
         schema["examples"] = examples
     return Param(option.default if default is None else default, **schema)

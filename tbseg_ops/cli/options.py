@@ -43,15 +43,14 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     parameters = [_parameter("context", typer.Context)]
     models: dict[str, tuple[type[Options], bool, list[Option]]] = {}
     for parameter in inspect.signature(command, eval_str=True).parameters.values():
-        kind, *fields = get_args(parameter.annotation) or (parameter.annotation,)
-        if get_origin(parameter.annotation) is not Annotated:
-            kind, fields = parameter.annotation, []
+        its = parameter.annotation
+        kind, *fields = get_args(its) if get_origin(its) is Annotated else [its]
         lazily = get_origin(kind) is Given
         model = get_args(kind)[0] if lazily else kind
         if isinstance(model, type) and issubclass(model, Options):
             options = [option for option in model.options() if not fields or option.name in fields]
             models[parameter.name] = model, lazily, options
-            parameters += [_declared(option, lazily) for option in options]
+            parameters += [_declared(option, option.required and not lazily) for option in options]
         else:
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 
@@ -77,51 +76,50 @@ def declared(model: type[Options], name: str) -> Any:
 
 def table(options: Iterable[Option]) -> str:
     """Rows of a Markdown table: options (no arguments) with their values, meaning and default."""
-    rows = (" | ".join(_cells(option)) for option in options if not option.shown.argument)
+    rows = (" | ".join(_cells(option)) for option in options if not option.argument)
     return "".join(f"| {row} |\n" for row in rows)
 
 
 def _cells(option: Option) -> list[str]:
     kind = "" if option.schema["type"] == "boolean" else "N"
-    value = option.shown.metavar or " or ".join(option.schema.get("enum", ())) or kind
+    value = option.metavar or " or ".join(option.schema.get("enum", ())) or kind
     typed = f"`{option.typed} {value}".rstrip() + "`"
-    default = option.default or option.shown.empty
-    cells = [typed, "; ".join([option.summary, *_choices(option)]), str(default or "")]
+    what = "; ".join([option.summary, *_choices(option)])
+    cells = [typed, what, str(option.default or option.empty or "")]
     return [cell.replace("|", r"\|") for cell in cells]
 
 
 def _choices(option: Option) -> list[str]:
-    return [f"{value}: {what}" for value, what in option.shown.choices.items()]
+    return [f"{value}: {what}" for value, what in option.choices.items()]
 
 
 def _info(option: Option) -> Any:
     """What typer is told of an option; descriptions are Markdown, which terminals do not show."""
-    shown, schema, field = option.shown, option.schema, option.field
-    such_as = f"Such as {', '.join(field.examples)}" if field.examples else ""
-    sentences = [f"{text}." for text in (*_choices(option), such_as) if text]
-    text = " ".join([(field.description or "").replace("*", ""), *sentences])
-    if shown.argument:
-        return typer.Argument(metavar=shown.metavar, help=text)
+    such_as = [f"Such as {', '.join(option.examples)}"] if option.examples else []
+    sentences = [f"{text}." for text in (*_choices(option), *such_as)]
+    text = " ".join([option.description.replace("*", ""), *sentences])
+    if option.argument:
+        return typer.Argument(metavar=option.metavar, help=text)
     return typer.Option(
         option.flag,
-        metavar=shown.metavar,
+        metavar=option.metavar,
         help=text,
-        min=schema.get("minimum"),
-        max=schema.get("maximum"),
-        show_default=shown.empty or True,
+        min=option.schema.get("minimum"),
+        max=option.schema.get("maximum"),
+        show_default=option.empty or True,
     )
 
 
-def _declared(option: Option, lazily: bool) -> inspect.Parameter:
+def _declared(option: Option, is_required: bool) -> inspect.Parameter:
     """The option as a parameter of a command: with its type, default and bounds."""
     kind: Any = _KINDS[option.schema["type"]]
     if "enum" in option.schema:
         kind = Literal[tuple(option.schema["enum"])]
-    default = option.default
-    if option.field.is_required() and not lazily:
+    default = option.default if option.default != () else None
+    if is_required:
         default = inspect.Parameter.empty
-    elif default in (None, ()):
-        kind, default = kind | None, None
+    elif default is None:
+        kind = kind | None
     return _parameter(option.name, Annotated[kind, _info(option)], default)
 
 

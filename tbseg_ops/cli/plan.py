@@ -5,14 +5,13 @@ from functools import partial
 from typing import Annotated
 
 import typer
-from pydantic import Field
 
 from tbseg_ops.cli.begin import begun, claimed, looked_at, user
 from tbseg_ops.cli.common import ALL_CORES, Json, emit
 from tbseg_ops.cli.forecast import summary as forecast_lines
 from tbseg_ops.cli.options import Given, with_options
 from tbseg_ops.forecast import Crew, disk_needed, memory_needed, prospect
-from tbseg_ops.options import Options, Shown
+from tbseg_ops.options import Options, option
 from tbseg_ops.run import Plan, RunFolder, RunSpec
 from tbseg_ops.run.result import silent
 from tbseg_ops.run.work_left import work_left
@@ -27,21 +26,20 @@ Explain = Annotated[
 class Claiming(Options):
     """How the run of a dataset is claimed."""
 
-    holder: Annotated[
-        str | None,
-        Field(description="Who claims the dataset."),
-        Shown(metavar="TEXT", empty="this command and its user"),
-    ] = None
-    supersede: Annotated[
-        str | None,
-        Field(description="A claim of the dataset whose holder is dead."),
-        Shown(metavar="TOKEN"),
-    ] = None
-    again: Annotated[
-        bool,
-        Field(description="Of the dataset's newest run, even if it is finished."),
-        Shown(spelling="--again/--no-again"),
-    ] = False
+    holder: str | None = option(
+        None,
+        description="Who claims the dataset.",
+        metavar="TEXT",
+        empty="this command and its user",
+    )
+    supersede: str | None = option(
+        None, description="A claim of the dataset whose holder is dead.", metavar="TOKEN"
+    )
+    again: bool = option(
+        False,
+        description="Of the dataset's newest run, even if it is finished.",
+        spelling="--again/--no-again",
+    )
 
 
 @with_options

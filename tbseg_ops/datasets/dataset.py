@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from tbseg_ops.options import Options, Shown
+from tbseg_ops.options import Options, option
 from tbseg_ops.spec import PATH, AbsolutePath, Effort, RunSpec
 
 
@@ -20,33 +20,29 @@ Line = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterVali
 class Retention(Options):
     """What ``tbseg gc`` leaves: so many verified runs whole, with their sub-volumes or without."""
 
-    keep_runs: Annotated[
-        int,
-        Field(ge=1, le=1_000_000, description="So many verified runs are kept whole by tbseg gc."),
-        Shown(),
-    ] = 3
-    keep_sub_volumes: Annotated[
-        bool, Field(description="Their sub-volumes (tiles/) are kept, too."), Shown()
-    ] = False
+    keep_runs: Annotated[int, Field(ge=1, le=1_000_000)] = option(
+        3, description="So many verified runs are kept whole by tbseg gc."
+    )
+    keep_sub_volumes: bool = option(False, description="Their sub-volumes (tiles/) are kept, too.")
 
 
 class _Entry(Options):
     """Who asks for a dataset, and where its runs are: the first fields of its file."""
 
     schema_version: Literal[1] = 1
-    owner: Annotated[
-        Line, Field(description="Whom to ask."), Shown(metavar="TEXT", empty="log-in name")
-    ]
-    schedule: Annotated[
-        bool,
-        Field(description="Looked at by the scheduled DAG."),
-        Shown(spelling="--schedule/--no-schedule"),
-    ] = False
-    runs: Annotated[
-        AbsolutePath,
-        Field(description="Folder for its runs: 0001, 0002, ..."),
-        Shown(metavar="DIR", text=PATH, empty="beside the volume"),
-    ]
+    owner: Line = option(..., description="Whom to ask.", metavar="TEXT", empty="log-in name")
+    schedule: bool = option(
+        False,
+        description="Looked at by the scheduled DAG.",
+        spelling="--schedule/--no-schedule",
+    )
+    runs: AbsolutePath = option(
+        ...,
+        description="Folder for its runs: 0001, 0002, ...",
+        metavar="DIR",
+        text=PATH,
+        empty="beside the volume",
+    )
 
 
 class Dataset(Effort, _Entry):

@@ -15,7 +15,7 @@ from tbseg_airflow.outcome import StepRefused
 from tbseg_ops.spec import RunSpec, Target
 
 # Form field -> option of `tbseg plan`.
-OPTIONS = {option.name: option.typed for option in shown(RunSpec) if not option.shown.argument}
+OPTIONS = {option.name: option.typed for option in shown(RunSpec) if not option.argument}
 RUNS_VARIABLE = "tbseg_runs"
 MOST_INSTANCES = 1000  # of a mapped task: [core] max_map_length of airflow.cfg
 
