@@ -4,7 +4,6 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import Annotated
 
@@ -88,45 +87,27 @@ def run(
     print(f"report        {report.file}")
 
 
-class Bars(AbstractContextManager["Bars"]):
+class Bars(Progress):
     """One progress bar per step on a terminal; plain lines elsewhere."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)
-        self._progress = (
-            Progress(
-                TextColumn("{task.description:9}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                console=console,
-            )
-            if console.is_terminal
-            else None
+        super().__init__(
+            TextColumn("{task.description:9}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
         )
 
-    def __enter__(self) -> "Bars":
-        if self._progress is not None:
-            self._progress.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-
     def __call__(self, step: str) -> Callable[[str, str, int, int], None]:
-        progress = self._progress
-        if progress is None:
+        if self.disable:
             return lines(step)
-        bar = progress.add_task(step, total=None)
-
-        def advance(piece: str, what: str, done: int, total: int) -> None:
-            progress.update(bar, completed=done, total=total)
-
-        return advance
+        bar = self.add_task(step, total=None)
+        return lambda piece, what, done, total: self.update(bar, completed=done, total=total)
 
     def say(self, line: str) -> None:
         """A line for people, above the bars."""
-        console = self._progress.console if self._progress else Console(stderr=True)
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)

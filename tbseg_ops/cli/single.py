@@ -7,14 +7,7 @@ from typing import Annotated
 import typer
 
 from tbseg_ops import steps
-from tbseg_ops.cli.common import (
-    ALL_CORES,
-    Json,
-    RunOption,
-    conclude,
-    lines,
-    names,
-)
+from tbseg_ops.cli.common import ALL_CORES, Json, RunOption, conclude, lines, names
 from tbseg_ops.cli.options import with_options
 from tbseg_ops.datasets import release_finished
 from tbseg_ops.run import Alone, team
