@@ -57,7 +57,9 @@ class TbsegPlan(TbsegStep):
             volume, classifier, Variable.get(RUNS_VARIABLE, default=None), Path(self.home)
         )
         options = [
-            f"{option}={params[field]}" for field, option in OPTIONS.items() if params[field]
+            f"{OPTIONS[field]}={params[field]}"
+            for field in params
+            if field in OPTIONS and params[field]
         ]
         if params["update"]:
             options.append("--update")
