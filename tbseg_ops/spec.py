@@ -13,10 +13,6 @@ from tbseg_ops.options import Option, Options, Text, option
 from tbseg_ops.settings import DATASET_NAME
 
 EngineName = Literal["native", "ilastik"]
-Output = Literal["mask", "intensity"]
-ProbabilityDtype = Literal["uint8", "float32"]
-SplitMode = Literal["copy", "virtual"]
-Backend = Literal["local", "ssh", "kubernetes"]
 
 _LONGEST_SIDE = 65_536
 Side = Annotated[int, Field(ge=1, le=_LONGEST_SIDE)]
@@ -132,7 +128,7 @@ class RunSpec(Options):
         },
         decides=True,
     )
-    output: Output = option(
+    output: Literal["mask", "intensity"] = option(
         "mask",
         "Arrays of the classes",
         "What the array of a class holds.",
@@ -153,7 +149,7 @@ class RunSpec(Options):
         text=Text(_labels, _joined, {"minLength": 1, "maxLength": 10_000}),
         decides=True,
     )
-    probability_dtype: ProbabilityDtype = option(
+    probability_dtype: Literal["uint8", "float32"] = option(
         "float32",
         "Type of the probability maps",
         "Type of the probability maps.",
@@ -164,7 +160,7 @@ class RunSpec(Options):
         },
         decides=True,
     )
-    split: SplitMode = option(
+    split: Literal["copy", "virtual"] = option(
         "copy",
         "Tile files",
         "How the sub-volumes of the tiles are stored.",
@@ -239,7 +235,7 @@ class Target(Options):
 class Effort(Options):
     """With what means a run is done; nothing of it changes the result."""
 
-    backend: Backend = option(
+    backend: Literal["local", "ssh", "kubernetes"] = option(
         "local",
         "Where the work is done",
         "Who does the work of a run in Airflow. *plan*, *verify* and *publish* run on Airflow's"

@@ -2,9 +2,6 @@
 
 from typing import Annotated
 
-from rich.console import Console
-from rich.table import Table
-
 from tbseg_ops.classifier import read_passport
 from tbseg_ops.cli.common import Json, emit
 from tbseg_ops.cli.options import declared
@@ -20,7 +17,6 @@ def inspect(
     if as_json:
         emit(passport)
         return
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     scales = sorted({f.scale for f in passport.features})
     rows = {
         "file": passport.path,
@@ -40,9 +36,6 @@ def inspect(
         "digest": passport.digest,
     }
     for name, value in rows.items():
-        table.add_row(name, printable(str(value)))
-    console = Console(markup=False, highlight=False)
-    console.print(table)
+        print(f"{name:15}{printable(str(value))}")
     for feature in passport.features:
-        flat = " in 2D" if feature.in_2d else ""
-        console.print(f"  {feature.id} {feature.scale:g}{flat}")
+        print(f"  {feature.id} {feature.scale:g}{' in 2D' if feature.in_2d else ''}")

@@ -23,6 +23,7 @@ from tbseg_ops.cli.common import ALL_CORES, Json, emit, how_done, lines
 from tbseg_ops.cli.options import Given, with_options
 from tbseg_ops.cli.plan import summary
 from tbseg_ops.errors import ConfigError
+from tbseg_ops.pipeline import mpi
 from tbseg_ops.processes.identity import Process
 from tbseg_ops.run import RunSpec, team, under_mpi
 from tbseg_ops.run.cancellation import heed
@@ -44,7 +45,7 @@ def run(
     if under_mpi():
         raise ConfigError(
             "tbseg run is not an MPI program",
-            mend="tbseg plan first; then mpiexec -n N tbseg ingest, split, classify and merge",
+            mend=f"tbseg plan first; then mpiexec -n N tbseg STEP, for {', '.join(mpi())}",
         )
     start = time.perf_counter()
     holder = f"tbseg run on {socket.gethostname()}, process {os.getpid()}"
