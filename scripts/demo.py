@@ -14,11 +14,8 @@ from scripts.follow import Follower
 from scripts.home import Home
 from scripts.service import DAG, Service, ServiceError, find, up
 from tbseg_ops.errors import ConfigError
+from tbseg_ops.pipeline import STEPS
 
-TASKS = (
-    *("plan", "doctor", "ingest", "split", "calibrate", "forecast", "approve"),
-    *("classify", "merge", "verify", "publish"),
-)
 LIMIT_SECONDS = 3600
 # ilastik's own labels move by this much with its version and the way it cuts its blocks.
 MOST_DIFFERING = 1e-4
@@ -63,7 +60,7 @@ def demo(home: Home) -> int:
     }
     api = service.login()
     started = api.post(f"dags/{DAG}/dagRuns", {"logical_date": None, "conf": conf})
-    follower = Follower(api, DAG, str(started["dag_run_id"]), TASKS)
+    follower = Follower(api, DAG, str(started["dag_run_id"]), tuple(step.name for step in STEPS))
     print(f"segmenting {slices.relative_to(home.path)} (60 slices of 256 x 256, three classes)")
     if follower.until_end(LIMIT_SECONDS) != "success":
         _report_failure(follower)

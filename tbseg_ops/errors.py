@@ -12,8 +12,10 @@ The codes are those of BSD's sysexits.h: shells, SSH clients and pods carry them
 gives ``--json`` gets the whole error, too, as one JSON object (``TbsegError.to_json``).
 """
 
+import errno
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -123,3 +125,38 @@ def printable(text: str) -> str:
 
 def _rebuild(cls: type[TbsegError], what: str, keywords: dict[str, object]) -> TbsegError:
     return cls(what, **keywords)  # type: ignore[arg-type]
+
+
+# These say something about what was asked for; every other errno (EIO, ESTALE, EMFILE, ...) is the
+# machine's and may be gone at the next attempt.
+_WRONG_INPUT = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENXIO,
+}
+
+
+@contextmanager
+def system_errors(file: str) -> Iterator[None]:
+    """OSError inside becomes InputError or ResourceError naming ``file``, by its errno."""
+    try:
+        yield
+    except TbsegError:
+        raise
+    except OSError as error:
+        raise from_system(error, file) from error
+    except ValueError as error:  # a NUL character in the path
+        raise InputError("this is not a path", file=file, found=str(error)) from error
+
+
+def from_system(error: OSError, file: str) -> TbsegError:
+    """The project's error for an OSError with an errno."""
+    found = error.strerror or str(error)
+    if error.errno in _WRONG_INPUT:
+        return InputError("the file cannot be opened", file=file, found=found)
+    return ResourceError("the file cannot be read", file=file, found=found)

@@ -14,21 +14,11 @@ from openlineage.client.event_v2 import Dataset, InputDataset, OutputDataset
 from openlineage.client.facet_v2 import DatasetFacet, dataset_version_dataset
 from openlineage.client.naming.dataset import LocalFileSystem
 
+from tbseg_ops.pipeline import STEPS
 from tbseg_ops.run import RunFolder
 
 # Step: what it reads, what it writes. Each step after plan reads the plan, too.
-FILES = {
-    "plan": (("volume", "classifier", "mask"), ("plan",)),
-    "doctor": (("classifier",), ()),
-    "ingest": (("volume", "mask"), ("whole",)),
-    "split": (("whole",), ("tiles",)),
-    "calibrate": (("tiles", "classifier"), ("classes",)),
-    "forecast": ((), ()),
-    "classify": (("tiles", "classifier"), ("classes",)),
-    "merge": (("classes",), ("segmentation",)),
-    "verify": (("segmentation", "classes", "classifier"), ()),
-    "publish": (("segmentation",), ("report", "crate")),
-}
+FILES = {step.name: (step.reads, step.writes) for step in STEPS if step.command}
 
 
 def lineage(step: str, run_dir: str, *, done: bool) -> "OperatorLineage[Any, Any]":

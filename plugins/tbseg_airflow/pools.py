@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.listeners import hookimpl
 
+from tbseg_ops import pipeline
+
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
@@ -21,9 +23,7 @@ if TYPE_CHECKING:
 # Airflow's models are imported when they are used: this module is loaded while Airflow itself is.
 
 DAG = "tbseg_segment"
-STEPS = frozenset(
-    {"doctor", "ingest", "split", "calibrate", "classify", "merge"}
-)  # the others run here
+STEPS = frozenset(pipeline.remote())  # the others run here
 NO_LIMIT = -1
 
 # By backend, as they are made at first; what people change in them later stays.

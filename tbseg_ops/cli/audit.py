@@ -1,25 +1,25 @@
 """tbseg audit: is this volume whole, and does this classifier fit it?"""
 
+import os
 from typing import Annotated
 
-import typer
-
 from tbseg_ops.cli.common import Json, emit
-from tbseg_ops.cli.specs import Volume, absolute
+from tbseg_ops.cli.options import declared
 from tbseg_ops.errors import printable
+from tbseg_ops.reference import Reference
+from tbseg_ops.spec import RunSpec
 from tbseg_ops.steps import audit as audit_step
 
 
 def audit(
-    volume: Volume,
-    classifier: Annotated[
-        str | None, typer.Argument(metavar="[CLASSIFIER]", help="A trained ilastik .ilp.")
-    ] = None,
+    volume: Annotated[str, declared(RunSpec, "volume")],
+    classifier: Annotated[str | None, declared(RunSpec, "classifier")] = None,
     as_json: Json = False,
 ) -> None:
     """Check a volume's headers, order and completeness, and its fit to a classifier."""
     found = audit_step(
-        volume=absolute(volume), classifier=absolute(classifier) if classifier else None
+        volume=str(Reference.of(volume).absolute()),
+        classifier=os.path.abspath(classifier) if classifier else None,  # noqa: PTH100
     )
     if as_json:
         emit(found)

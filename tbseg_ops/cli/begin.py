@@ -2,35 +2,21 @@
 
 import getpass
 import os
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from tbseg_ops import datasets, steps
+from tbseg_ops.cli.options import Given
 from tbseg_ops.datasets import Claim, Dataset, Runs, claim_of, get, release
 from tbseg_ops.errors import TbsegError
 from tbseg_ops.processes.identity import Process
 from tbseg_ops.run import Plan, RunFolder, RunSpec
 from tbseg_ops.run.result import Progress
-
-DatasetOption = Annotated[
-    str | None,
-    typer.Option(
-        "--dataset",
-        metavar="NAME",
-        help="A registered dataset, in place of VOLUME CLASSIFIER RUN_DIR and all of its options.",
-    ),
-]
-# Parameters of ``plan`` and ``run`` that a dataset has of its own.
-_OF_THE_DATASET = (
-    *("volume", "classifier", "run_dir", "tile", "engine", "output", "probabilities"),
-    *("probability_dtype", "split", "mask", "max_batches", "update", "earlier"),
-)
+from tbseg_ops.spec import Target
 
 
 @dataclass(frozen=True)
@@ -53,6 +39,30 @@ class Work:
             earlier=self.earlier,
             progress=progress,
         )
+
+
+def begun(
+    spec: Given[RunSpec],
+    target: Given[Target],
+    of_dataset: Callable[[str], AbstractContextManager[Work]],
+) -> AbstractContextManager[Work]:
+    """The work that the command line names; ``of_dataset`` makes it of a registered dataset.
+
+    Wrong usage if something is missing, or given beside a dataset that has it of its own.
+    """
+    chosen = target.made()
+    if chosen.dataset is None:
+        if chosen.run is None or not {"volume", "classifier"} <= spec.values.keys():
+            raise typer.BadParameter("give VOLUME CLASSIFIER RUN_DIR, or --dataset NAME")
+        return nullcontext(Work(spec.made(), chosen.run, chosen.update, chosen.earlier))
+    more = [*spec.typed, *(option for option in target.typed if option != "--dataset")]
+    if more:
+        raise typer.BadParameter(
+            f"--dataset stands for {', '.join(more)}, too: a dataset has a volume, a classifier, a"
+            " run folder and options of its own; change it (tbseg dataset add --replace), or leave"
+            " them out"
+        )
+    return of_dataset(chosen.dataset)
 
 
 @contextmanager
@@ -103,40 +113,6 @@ def looked_at(name: str) -> Iterator[Work]:
         if is_new:
             with suppress(OSError):  # it is not empty: somebody has begun the run
                 run.rmdir()
-
-
-def nothing_else(context: typer.Context) -> None:
-    """Wrong usage if the command line holds what the chosen dataset has of its own."""
-    more = [name for name in _OF_THE_DATASET if is_given(context, name)]
-    if more:
-        raise typer.BadParameter(
-            f"--dataset stands for {', '.join(more)}, too: change the dataset, or leave it out"
-        )
-
-
-def all_given(
-    volume: str | None, classifier: str | None, run_dir: Path | None
-) -> tuple[str, str, Path]:
-    """The three arguments; wrong usage if one is missing."""
-    if volume is None or classifier is None or run_dir is None:
-        raise typer.BadParameter("give VOLUME CLASSIFIER RUN_DIR, or --dataset NAME")
-    return volume, classifier, run_dir
-
-
-def is_given(context: typer.Context, name: str) -> bool:
-    """Whether a parameter is on the command line."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
-
-
-def by_user(command: str) -> str:
-    """The holder of a claim that outlives its command."""
-    return f"{command} by {user()} on {socket.gethostname()}"
-
-
-def by_process(command: str) -> str:
-    """The holder of a claim that goes with its command."""
-    return f"{command} on {socket.gethostname()}, process {os.getpid()}"
 
 
 def user() -> str:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +9,11 @@ from typing import Annotated
 import typer
 from pydantic import BaseModel
 
+from tbseg_ops.cli.options import declared
 from tbseg_ops.run import Team
 from tbseg_ops.run.result import Progress, StepResult
 from tbseg_ops.settings import here
+from tbseg_ops.spec import Effort
 
 Json = Annotated[bool, typer.Option("--json", help="Last line of output: one JSON object.")]
 RunOption = Annotated[
@@ -21,15 +22,8 @@ RunOption = Annotated[
         "--run", metavar="DIR", help="The run folder.", parser=lambda path: Path(here(str(path)))
     ),
 ]
-Workers = Annotated[
-    int,
-    typer.Option(
-        min=1, max=1024, help="Processes that work side by side.", show_default="all cores"
-    ),
-]
-Threads = Annotated[
-    int, typer.Option(min=1, max=256, help="Threads of the engine, in each worker.")
-]
+Workers = Annotated[int, declared(Effort, "workers")]
+Threads = Annotated[int, declared(Effort, "threads")]
 
 ALL_CORES = len(os.sched_getaffinity(0))
 
@@ -47,12 +41,12 @@ def conclude(result: StepResult, team: Team, as_json: bool) -> None:
     if as_json:
         emit(result)
         return
-    print(f"{result.step}: {told(result)}; {result.seconds:.1f} s")
+    print(f"{result.step}: {how_done(result)}; {result.seconds:.1f} s")
     if result.file is not None:
         print(result.file)
 
 
-def told(result: StepResult) -> str:
+def how_done(result: StepResult) -> str:
     """How the pieces of a step came to be done."""
     here = result.reused - result.taken - result.derived
     parts = [f"{result.computed} computed", f"{here} already done"]
@@ -72,17 +66,6 @@ def lines(step: str) -> Progress:
         print(f"{step} {piece}: {what} ({done} of {total})", file=sys.stderr, flush=True)
 
     return line
-
-
-def triple(text: str) -> tuple[int, int, int]:
-    """Three positive integers "z,y,x", or one for all axes."""
-    parts = text.replace(" ", "").split(",")
-    if len(parts) == 1:
-        parts *= 3
-    if len(parts) != 3 or not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
-        raise typer.BadParameter(f"expected Z,Y,X (three integers), found {text!r}")
-    z, y, x = (int(part) for part in parts)
-    return z, y, x
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -10,25 +10,13 @@ from rich.table import Table
 
 from tbseg_ops import datasets
 from tbseg_ops.cli.begin import user
-from tbseg_ops.cli.common import Json, Threads, emit, lines
+from tbseg_ops.cli.common import Json, emit, lines
 from tbseg_ops.cli.dataset_rows import CheckRow, claim_row, dataset_row
-from tbseg_ops.cli.specs import (
-    Classifier,
-    EngineOption,
-    Mask,
-    MaxBatches,
-    OutputOption,
-    ProbabilitiesOption,
-    ProbabilityDtypeOption,
-    SplitOption,
-    TileOption,
-    Volume,
-    absolute,
-    make_spec,
-)
-from tbseg_ops.datasets import Backend, Dataset, Runs
+from tbseg_ops.cli.options import Given, with_options
+from tbseg_ops.datasets import Dataset, Retention, Runs
 from tbseg_ops.errors import ConfigError, TbsegError, printable
-from tbseg_ops.volume.reference import Reference
+from tbseg_ops.reference import Reference
+from tbseg_ops.run import RunSpec
 
 app = typer.Typer(no_args_is_help=True, help="Datasets that are segmented again and again.")
 
@@ -36,73 +24,17 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the dataset."
 
 
 @app.command()
+@with_options
 def add(
     name: Name,
-    volume: Volume,
-    classifier: Classifier,
-    runs: Annotated[
-        str | None,
-        typer.Option(metavar="DIR", help="Folder for its runs.", show_default="beside the volume"),
-    ] = None,
-    tile: TileOption = "256,256,256",
-    engine: EngineOption = "native",
-    output: OutputOption = "mask",
-    probabilities: ProbabilitiesOption = "none",
-    probability_dtype: ProbabilityDtypeOption = "float32",
-    split: SplitOption = "copy",
-    mask: Mask = None,
-    max_batches: MaxBatches = 500,
-    owner: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Whom to ask.", show_default="log-in name")
-    ] = None,
-    schedule: Annotated[
-        bool, typer.Option("--schedule/--no-schedule", help="Looked at by the scheduled DAG.")
-    ] = False,
-    backend: Annotated[Backend, typer.Option(help="Who does the work of its Airflow runs.")] = (
-        "local"
-    ),
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, max=1024, help="Processes on each host.", show_default="all cores"),
-    ] = None,
-    threads: Threads = 1,
-    keep_runs: Annotated[
-        int, typer.Option(min=1, help="So many verified runs are kept whole by tbseg gc.")
-    ] = 3,
-    keep_sub_volumes: Annotated[
-        bool, typer.Option("--keep-sub-volumes", help="Their tiles/ are kept, too.")
-    ] = False,
-    approval_hours: Annotated[
-        float | None,
-        typer.Option(min=0, help="A run with a longer forecast waits for somebody's approval."),
-    ] = None,
+    spec: RunSpec,
+    entry: Given[Dataset],
+    retention: Retention,
     replace: Annotated[bool, typer.Option("--replace", help="Change a dataset.")] = False,
 ) -> None:
     """Register a dataset, or change it with --replace."""
-    spec = make_spec(
-        volume,
-        classifier,
-        mask,
-        probabilities,
-        tile,
-        engine=engine,
-        output=output,
-        probability_dtype=probability_dtype,
-        split=split,
-        max_batches=max_batches,
-    )
     beside = Reference.of(spec.volume).folder / f"{name}-runs"
-    dataset = Dataset.of(
-        owner=user() if owner is None else owner,
-        schedule=schedule,
-        runs=absolute(str(beside) if runs is None else runs),
-        backend=backend,
-        threads=threads,
-        workers=workers,
-        approval_hours=approval_hours,
-        spec=spec,
-        retention={"keep_runs": keep_runs, "keep_sub_volumes": keep_sub_volumes},
-    )
+    dataset = entry.made(owner=user(), runs=str(beside), spec=spec, retention=retention)
     print(datasets.add(name, dataset, replace=replace))
 
 

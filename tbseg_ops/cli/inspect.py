@@ -1,21 +1,23 @@
 """tbseg inspect: the passport of a classifier."""
 
-from rich.console import Console
-from rich.table import Table
+import os
+from typing import Annotated
 
 from tbseg_ops.classifier import read_passport
 from tbseg_ops.cli.common import Json, emit
-from tbseg_ops.cli.specs import Classifier, absolute
+from tbseg_ops.cli.options import declared
 from tbseg_ops.errors import printable
+from tbseg_ops.spec import RunSpec
 
 
-def inspect(classifier: Classifier, as_json: Json = False) -> None:
+def inspect(
+    classifier: Annotated[str, declared(RunSpec, "classifier")], as_json: Json = False
+) -> None:
     """Print what an ilastik classifier holds: classes, features, forest, halo, digest."""
-    passport = read_passport(absolute(classifier))
+    passport = read_passport(os.path.abspath(classifier))  # noqa: PTH100
     if as_json:
         emit(passport)
         return
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     scales = sorted({f.scale for f in passport.features})
     rows = {
         "file": passport.path,
@@ -35,9 +37,6 @@ def inspect(classifier: Classifier, as_json: Json = False) -> None:
         "digest": passport.digest,
     }
     for name, value in rows.items():
-        table.add_row(name, printable(str(value)))
-    console = Console(markup=False, highlight=False)
-    console.print(table)
+        print(f"{name:15}{printable(str(value))}")
     for feature in passport.features:
-        flat = " in 2D" if feature.in_2d else ""
-        console.print(f"  {feature.id} {feature.scale:g}{flat}")
+        print(f"  {feature.id} {feature.scale:g}{' in 2D' if feature.in_2d else ''}")

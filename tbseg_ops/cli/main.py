@@ -20,11 +20,10 @@ from tbseg_ops.cli import (
     forecast,
     gc,
     inspect,
-    pieces,
     plan,
     run,
+    single,
     status,
-    whole,
 )
 from tbseg_ops.errors import ResourceError, TbsegError, UsageError
 from tbseg_ops.processes.team import under_mpi
@@ -50,13 +49,13 @@ app.command(rich_help_panel="Look")(status.status)
 app.command(rich_help_panel="Look")(doctor.doctor)
 app.command(rich_help_panel="Look")(forecast.forecast)
 app.command(rich_help_panel="Single steps")(plan.plan)
-app.command(rich_help_panel="Single steps")(whole.ingest)
-app.command(rich_help_panel="Single steps")(pieces.split)
+app.command(rich_help_panel="Single steps")(single.ingest)
+app.command(rich_help_panel="Single steps")(single.split)
 app.command(rich_help_panel="Single steps")(forecast.calibrate)
-app.command(rich_help_panel="Single steps")(pieces.classify)
-app.command(rich_help_panel="Single steps")(whole.merge)
-app.command(rich_help_panel="Single steps")(whole.verify)
-app.command(rich_help_panel="Single steps")(whole.publish)
+app.command(rich_help_panel="Single steps")(single.classify)
+app.command(rich_help_panel="Single steps")(single.merge)
+app.command(rich_help_panel="Single steps")(single.verify)
+app.command(rich_help_panel="Single steps")(single.publish)
 app.command(rich_help_panel="Again and again")(gc.gc)
 app.add_typer(dataset.app, name="dataset", rich_help_panel="Again and again")
 app.command(hidden=True)(agent.agent)

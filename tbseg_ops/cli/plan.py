@@ -1,41 +1,21 @@
 """tbseg plan: audit the input, cut the volume into tiles, check the room, write the plan."""
 
-from contextlib import AbstractContextManager, nullcontext
+import socket
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from tbseg_ops.cli.begin import (
-    DatasetOption,
-    Work,
-    all_given,
-    by_user,
-    claimed,
-    looked_at,
-    nothing_else,
-)
+from tbseg_ops.cli.begin import begun, claimed, looked_at, user
 from tbseg_ops.cli.common import ALL_CORES, Json, emit
-from tbseg_ops.cli.specs import (
-    ClassifierOrNone,
-    Earlier,
-    EngineOption,
-    Mask,
-    MaxBatches,
-    OutputOption,
-    ProbabilitiesOption,
-    ProbabilityDtypeOption,
-    RunDirOrNone,
-    SplitOption,
-    TileOption,
-    Update,
-    VolumeOrNone,
-    make_spec,
-)
+from tbseg_ops.cli.options import Given, with_options
 from tbseg_ops.forecast import Workforce, disk_needed, forecast_of, memory_needed
 from tbseg_ops.forecast.words import summary as forecast_lines
-from tbseg_ops.run import Plan, RunFolder
+from tbseg_ops.options import Options, option
+from tbseg_ops.run import Plan, RunFolder, RunSpec
 from tbseg_ops.run.result import silent
 from tbseg_ops.run.work_left import work_left
+from tbseg_ops.spec import Target
 from tbseg_ops.steps import draft
 
 Explain = Annotated[
@@ -43,70 +23,42 @@ Explain = Annotated[
 ]
 
 
+class Claiming(Options):
+    """How the run of a dataset is claimed."""
+
+    holder: str | None = option(
+        None,
+        description="Who claims the dataset.",
+        metavar="TEXT",
+        empty="this command and its user",
+    )
+    supersede: str | None = option(
+        None, description="A claim of the dataset whose holder is dead.", metavar="TOKEN"
+    )
+    again: bool = option(
+        False,
+        description="Of the dataset's newest run, even if it is finished.",
+        spelling="--again/--no-again",
+    )
+
+
+@with_options
 def plan(
-    context: typer.Context,
-    volume: VolumeOrNone = None,
-    classifier: ClassifierOrNone = None,
-    run_dir: RunDirOrNone = None,
-    dataset: DatasetOption = None,
-    tile: TileOption = "256,256,256",
-    engine: EngineOption = "native",
-    output: OutputOption = "mask",
-    probabilities: ProbabilitiesOption = "none",
-    probability_dtype: ProbabilityDtypeOption = "float32",
-    split: SplitOption = "copy",
-    mask: Mask = None,
-    max_batches: MaxBatches = 500,
-    update: Update = False,
-    earlier: Earlier = None,
+    spec: Given[RunSpec],
+    target: Given[Target],
+    claiming: Given[Claiming],
     explain: Explain = False,
-    holder: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TEXT", help="Who claims the dataset.", show_default="this command and its user"
-        ),
-    ] = None,
-    supersede: Annotated[
-        str | None,
-        typer.Option(metavar="TOKEN", help="A claim of the dataset whose holder is dead."),
-    ] = None,
-    again: Annotated[
-        bool,
-        typer.Option(help="Of the dataset's newest run, even if it is finished."),
-    ] = False,
     as_json: Json = False,
 ) -> None:
     """Audit the input and write the plan of a run; with --explain, say what it would do and why.
 
     With --dataset: of the dataset's next run, which holds its claim until it is published.
     """
-    begun: AbstractContextManager[Work]
-    if dataset is not None:
-        nothing_else(context)
-        claimer = holder or by_user("tbseg plan")
-        begun = (
-            looked_at(dataset)
-            if explain
-            else claimed(dataset, holder=claimer, supersede=supersede, again=again)
-        )
-    else:
-        volume, classifier, run_dir = all_given(volume, classifier, run_dir)
-        if holder is not None or supersede is not None or again:
-            raise typer.BadParameter("--holder, --supersede and --again are for --dataset")
-        spec = make_spec(
-            volume,
-            classifier,
-            mask,
-            probabilities,
-            tile,
-            engine=engine,
-            output=output,
-            probability_dtype=probability_dtype,
-            split=split,
-            max_batches=max_batches,
-        )
-        begun = nullcontext(Work(spec, run_dir, update, tuple(earlier or ())))
-    with begun as work:
+    if claiming.values and "dataset" not in target.values:
+        raise typer.BadParameter(f"{', '.join(claiming.typed)}: only with --dataset")
+    holder = f"tbseg plan by {user()} on {socket.gethostname()}"
+    how = {"holder": holder} | claiming.values
+    with begun(spec, target, looked_at if explain else partial(claimed, **how)) as work:
         if explain:
             future = draft(spec=work.spec, run=work.run, earlier=work.earlier)
             explained(future, as_json)
@@ -131,7 +83,7 @@ def plan(
         return
     for line in summary(made):
         print(line)
-    if dataset is not None:
+    if work.dataset is not None:
         print(f"run      {work.run}")
 
 

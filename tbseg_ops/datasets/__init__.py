@@ -3,14 +3,13 @@
 from tbseg_ops.datasets.changes import Changes, changes
 from tbseg_ops.datasets.choice import Choice, RunState, choose, claim_next, run_state
 from tbseg_ops.datasets.claims import Claim, claim, claim_of, release, release_finished
-from tbseg_ops.datasets.dataset import Backend, Dataset, Retention
+from tbseg_ops.datasets.dataset import Dataset, Retention
 from tbseg_ops.datasets.gc import Freed, gc
 from tbseg_ops.datasets.registry import add, get, names, remove
 from tbseg_ops.datasets.runs import Runs
 from tbseg_ops.settings import registry_folder
 
 __all__ = [
-    "Backend",
     "Changes",
     "Choice",
     "Claim",

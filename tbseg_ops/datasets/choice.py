@@ -7,6 +7,7 @@ from pathlib import Path
 from tbseg_ops.datasets.claims import Claim, claim
 from tbseg_ops.datasets.runs import Runs
 from tbseg_ops.errors import ConfigError, IntegrityError
+from tbseg_ops.pipeline import STEPS
 from tbseg_ops.processes.identity import Process
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.piece import WHOLE
@@ -14,7 +15,7 @@ from tbseg_ops.run.status import Status, status
 from tbseg_ops.stored import Stored
 
 _MOST_EARLIER = 3
-_WHOLE_STEPS = ("merge", "verify")  # one piece each
+_WHOLE_STEPS = {step.name for step in STEPS if step.unit == "volume"}  # one piece each
 
 
 class RunState(Stored):

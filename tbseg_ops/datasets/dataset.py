@@ -1,14 +1,11 @@
 """A dataset: what is to be segmented, how, by what means, and what is kept of it."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, Field, StringConstraints
 
-from tbseg_ops.errors import ConfigError
-from tbseg_ops.run.spec import AbsolutePath, RunSpec, explained
-from tbseg_ops.stored import Stored
-
-Backend = Literal["local", "ssh", "kubernetes"]
+from tbseg_ops.options import Options, option
+from tbseg_ops.spec import PATH, AbsolutePath, Effort, RunSpec
 
 
 def _line(text: str) -> str:
@@ -20,38 +17,36 @@ def _line(text: str) -> str:
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_line)]
 
 
-class Retention(Stored):
+class Retention(Options):
     """What ``tbseg gc`` leaves: so many verified runs whole, with their sub-volumes or without."""
 
-    keep_runs: Annotated[int, Field(ge=1, le=1_000_000)] = 3
-    keep_sub_volumes: bool = False
+    keep_runs: Annotated[int, Field(ge=1, le=1_000_000)] = option(
+        3, description="So many verified runs are kept whole by tbseg gc."
+    )
+    keep_sub_volumes: bool = option(False, description="Their sub-volumes (tiles/) are kept, too.")
 
 
-class Dataset(Stored):
-    """One entry of the registry.
-
-    ``runs``: the folder that holds its runs, 0001, 0002, ... ``schedule``: whether it is looked
-    at by the scheduled DAG. ``workers``: processes of each host, None for all cores.
-    ``approval_hours``: a run with a longer forecast waits for somebody's approval; None: never.
-    """
+class _Entry(Options):
+    """Who asks for a dataset, and where its runs are: the first fields of its file."""
 
     schema_version: Literal[1] = 1
-    owner: Line
-    schedule: bool = False
-    runs: AbsolutePath
-    backend: Backend = "local"
-    threads: Annotated[int, Field(ge=1, le=256)] = 1
-    workers: Annotated[int, Field(ge=1, le=1024)] | None = None
-    approval_hours: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] | None = None
+    owner: Line = option(..., description="Whom to ask.", metavar="TEXT", empty="log-in name")
+    schedule: bool = option(
+        False,
+        description="Looked at by the scheduled DAG.",
+        spelling="--schedule/--no-schedule",
+    )
+    runs: AbsolutePath = option(
+        ...,
+        description="Folder for its runs: 0001, 0002, ...",
+        metavar="DIR",
+        text=PATH,
+        empty="beside the volume",
+    )
+
+
+class Dataset(Effort, _Entry):
+    """One entry of the registry: whose, where its runs are, with what means, and of what."""
+
     spec: RunSpec
     retention: Retention = Retention()
-
-    @classmethod
-    def of(cls, **values: object) -> Self:
-        """A dataset from a form or a command line; ConfigError names each wrong field."""
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise ConfigError(
-                "the dataset is wrong:\n" + explained(error), mend="correct the named fields"
-            ) from None

@@ -1,6 +1,6 @@
 """What an engine is, and how to get one. Importing this module does not load numba."""
 
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,12 +8,10 @@ from numpy.typing import NDArray
 from tbseg_ops.classifier.passport import Passport, read_classifier
 from tbseg_ops.errors import InputError
 from tbseg_ops.geometry import Box, Index
+from tbseg_ops.spec import EngineName
 
 # Part of every key of a run: change it whenever a probability could change.
 NATIVE_VERSION = "1"
-
-
-EngineName = Literal["native", "ilastik"]
 
 
 class Engine(Protocol):

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from tbseg_ops.reference import Reference
 from tbseg_ops.report.entities import Entities, uri_of
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.records import Record, Step, sha256_of
-from tbseg_ops.volume.reference import Reference
+from tbseg_ops.spec import parameters
 
 RecordsByStep = Mapping[Step, Sequence[Record]]
 
@@ -24,15 +25,6 @@ _PROFILES = (
     ("https://w3id.org/ro/wfrun/process/0.5", "Process Run Crate", "0.5"),
     ("https://w3id.org/ro/wfrun/workflow/0.5", "Workflow Run Crate", "0.5"),
     ("https://w3id.org/workflowhub/workflow-ro-crate/1.0", "Workflow RO-Crate", "1.0"),
-)
-_PARAMETERS = (
-    ("tile", "Text", "wanted size of a tile in voxels: z, y, x"),
-    ("engine", "Text", "what computes the classes"),
-    ("output", "Text", "what the array of a class holds"),
-    ("probabilities", "Text", "classes whose probability maps are kept"),
-    ("probability_dtype", "Text", "type of the probability maps"),
-    ("split", "Text", "how the sub-volumes of the tiles are stored"),
-    ("max_batches", "Integer", "most batches that the tiles are put into"),
 )
 _JSON, _HDF5 = "application/json", "application/x-hdf5"
 
@@ -127,10 +119,10 @@ def _inputs(entities: Entities, folder: RunFolder) -> dict[Any, Any]:
         is_stack = Reference.of(spec.mask).kind != "file"
         mask = entities.volume(spec.mask, is_stack, len(folder.inputs.mask_slices))
         put("mask", mask, "Dataset" if is_stack else "File", "nothing is done where it is 0")
-    for name, kind, description in _PARAMETERS:
-        value = getattr(spec, name)
-        text = ",".join(map(str, value)) if isinstance(value, tuple) else value
-        put(name, entities.value(name, text, name), kind, description)
+    for option, value in parameters(spec):
+        kind = "Integer" if isinstance(value, int) else "Text"
+        description = option.summary[:1].lower() + option.summary[1:]
+        put(option.name, entities.value(option.name, value, option.name), kind, description)
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tbseg_ops.errors import printable
-from tbseg_ops.volume.reference import Reference
+from tbseg_ops.reference import Reference
 
 BIOSCHEMAS = "https://bioschemas.org/profiles/"
 _TERMS = "https://w3id.org/ro/terms/workflow-run#"

@@ -11,13 +11,11 @@ from typing import Self
 from tbseg_ops.classifier import Passport
 from tbseg_ops.geometry import Box
 from tbseg_ops.run.plan import GridModel, Inputs, Plan
-from tbseg_ops.run.spec import RunSpec
+from tbseg_ops.spec import RunSpec, decisive
 from tbseg_ops.volume import VolumeInfo
 
 _OTHER_TILES = "the tiles have another size or halo"
 
-# What else a spec holds does not change the result; paths count by what lies there.
-_DECISIVE = ("tile", "engine", "output", "probabilities", "probability_dtype")
 _NAMED = 5  # slices in a sentence
 _DIGITS = 12  # of a digest there
 
@@ -88,7 +86,7 @@ def _facts(basis: Basis) -> dict[str, object]:
     form = {"size of a slice": basis.volume.shape[1:], **form}
     return {
         **{f"{name.replace('_', ' ')} of the volume": value for name, value in form.items()},
-        **{f"parameter {name}": getattr(basis.spec, name) for name in _DECISIVE},
+        **{f"parameter {name}": getattr(basis.spec, name) for name in decisive(type(basis.spec))},
         f"version of engine {basis.spec.engine}": basis.engine_version,
     }
 

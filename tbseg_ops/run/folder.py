@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from tbseg_ops.errors import ConfigError, IntegrityError
 from tbseg_ops.geometry import Tile
+from tbseg_ops.options import explained
 from tbseg_ops.run.piece import (
     WHOLE,
     Piece,
@@ -21,8 +22,8 @@ from tbseg_ops.run.piece import (
 )
 from tbseg_ops.run.plan import Inputs, Plan, Slab
 from tbseg_ops.run.records import Record, Records, Step
-from tbseg_ops.run.spec import RunSpec, explained
 from tbseg_ops.settings import check_inside, here
+from tbseg_ops.spec import RunSpec
 from tbseg_ops.storage.commit import commit_over, storage_errors, sweep
 from tbseg_ops.stored import Stored
 

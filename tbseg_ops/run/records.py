@@ -11,10 +11,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
 
+from tbseg_ops.pipeline import RecordedStep
 from tbseg_ops.storage.commit import commit_over, storage_errors
 from tbseg_ops.stored import Stored
 
-Step = Literal["ingest", "split", "classify", "merge", "verify", "publish"]
+Step = RecordedStep
 # A record names a file that is read and, when it is out of date, removed: it must stay inside.
 RunFile = Annotated[
     str, StringConstraints(pattern=r"^((volume|tiles|classes)/[^/\x00]+|segmentation)\.h5$")

@@ -5,10 +5,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from tbseg_ops.errors import InputError
+from tbseg_ops.errors import InputError, system_errors
+from tbseg_ops.reference import Reference
 from tbseg_ops.settings import check_inside
-from tbseg_ops.volume.reference import Reference
-from tbseg_ops.volume.regular_files import open_regular, system_errors
+from tbseg_ops.volume.regular_files import open_regular
 from tbseg_ops.volume.source import Source, VolumeInfo
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"

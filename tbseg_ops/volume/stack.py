@@ -21,10 +21,10 @@ from typing import BinaryIO, cast
 import numpy as np
 from tifffile import TiffPage
 
-from tbseg_ops.errors import InputError
+from tbseg_ops.errors import InputError, system_errors
 from tbseg_ops.limits import check_expansion
 from tbseg_ops.volume.order import order_slices, shortened
-from tbseg_ops.volume.regular_files import open_regular, size_of, system_errors
+from tbseg_ops.volume.regular_files import open_regular, size_of
 from tbseg_ops.volume.source import Slices, Source, VolumeInfo, check_range
 from tbseg_ops.volume.tiff.ifd_chain import page_offsets
 from tbseg_ops.volume.tiff.layout import declared_images, page_voxel_size

@@ -11,14 +11,12 @@ from scripts.api import Api, ApiError
 from scripts.follow import Follower
 from scripts.home import Home
 from scripts.service import Service, find
+from tbseg_ops.pipeline import STEPS
 from tests.airflow_home import ROOT
 
 DAG = "tbseg_segment"
 REPROCESS = "tbseg_reprocess"
-TASKS = (
-    *("plan", "doctor", "ingest", "split", "calibrate", "forecast", "approve"),
-    *("classify", "merge", "verify", "publish"),
-)
+TASKS = tuple(step.name for step in STEPS)
 
 
 def command(home: Home, *arguments: str) -> str:

@@ -8,20 +8,14 @@ from typing import Any
 from airflow.sdk import Context, Variable
 
 from tbseg_airflow.claims import holder_of, is_dead
+from tbseg_airflow.form import by_title, shown
 from tbseg_airflow.operators.step import TbsegStep
 from tbseg_airflow.outcome import StepRefused
-from tbseg_ops.volume.reference import Reference
+from tbseg_ops.reference import Reference
+from tbseg_ops.spec import RunSpec, Target
 
 # Form field -> option of `tbseg plan`.
-OPTIONS = {
-    "tile": "--tile",
-    "split": "--split",
-    "engine": "--engine",
-    "output": "--output",
-    "probabilities": "--probabilities",
-    "probability_dtype": "--probability-dtype",
-    "mask": "--mask",
-}
+OPTIONS = {option.name: option.typed for option in shown(RunSpec) if not option.argument}
 RUNS_VARIABLE = "tbseg_runs"
 MOST_INSTANCES = 1000  # of a mapped task: [core] max_map_length of airflow.cfg
 
@@ -44,7 +38,10 @@ class TbsegPlan(TbsegStep):
         # The form's own names: Airflow adds whatever else the conf holds to context["params"].
         self._refuse_unknown(context["dag"].params, context["dag_run"].conf or {})
         chosen = self._chosen(params["only_tiles"])
-        report = self.call(self.command(context))
+        try:
+            report = self.call(self.command(context))
+        except StepRefused as error:
+            raise StepRefused(by_title(str(error), RunSpec, Target)) from None
         self.run_dir = report["run"]  # for OpenLineage, which asks the operator afterwards
         clear_number = context["dag_run"].clear_number or 0
         plan = {key: report[key] for key in ("run", "tiles", "batches")}
@@ -60,7 +57,9 @@ class TbsegPlan(TbsegStep):
             volume, classifier, Variable.get(RUNS_VARIABLE, default=None), Path(self.home)
         )
         options = [
-            f"{option}={params[field]}" for field, option in OPTIONS.items() if params[field]
+            f"{OPTIONS[field]}={params[field]}"
+            for field in params
+            if field in OPTIONS and params[field]
         ]
         if params["update"]:
             options.append("--update")

@@ -101,6 +101,7 @@ class TbsegDecide(PlainErrors):
         """Claim a dataset and add its run to ``starts``; in words what was decided."""
         from tbseg_ops import datasets
         from tbseg_ops.errors import TbsegError
+        from tbseg_ops.spec import Effort
 
         ti = context["ti"]
         # The same for each try of this task, and another one each time the DAG runs.
@@ -118,13 +119,7 @@ class TbsegDecide(PlainErrors):
             )
         except TbsegError as error:
             return f"cannot begin: {error.what}"
-        conf = {
-            "dataset": name,
-            "backend": dataset.backend,
-            "threads": dataset.threads,
-            "workers": dataset.workers,
-            "approval_hours": dataset.approval_hours,
-        }
+        conf = {"dataset": name} | {field: getattr(dataset, field) for field in Effort.model_fields}
         starts.append({"trigger_run_id": run_id, "conf": conf})
         return f"run {claim.run} is started as {SEGMENT}/{run_id}"
 

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from tbseg_ops.errors import InputError, ResourceError, TbsegError
-from tbseg_ops.volume.regular_files import from_system
+from tbseg_ops.errors import InputError, ResourceError, TbsegError, from_system
 
 _collected: ContextVar[list[str] | None] = ContextVar("tbseg_tifffile_log", default=None)
 

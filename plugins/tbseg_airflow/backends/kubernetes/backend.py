@@ -28,6 +28,7 @@ from tbseg_airflow.backends.kubernetes.settings import KubernetesSettings, setti
 from tbseg_airflow.backends.kubernetes.trigger import PodTrigger
 from tbseg_airflow.outcome import Failure, StepFailed, StepRefused
 from tbseg_airflow.transcript import Transcript
+from tbseg_ops.pipeline import resources_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 TAIL_LINES = 2000  # of a pod's log: an error's message and the report are its end
 QUIET = logging.Logger("quiet", logging.CRITICAL + 1)
-LIKE = {"calibrate": "classify"}  # steps with the images and resources of another one
 
 
 class KubernetesBackend:
@@ -49,7 +49,7 @@ class KubernetesBackend:
         too_little = store.get(MEMORY_KEY) if store is not None else None
         pod = manifest(
             chosen,
-            LIKE.get(step.step, step.step),
+            resources_of(step.step),
             arguments,
             str(too_little) if too_little else None,
         )

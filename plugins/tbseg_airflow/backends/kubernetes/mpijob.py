@@ -18,8 +18,9 @@ from tbseg_airflow.backends.kubernetes.pod import manifest
 from tbseg_airflow.backends.kubernetes.settings import VARIABLE, KubernetesSettings
 from tbseg_airflow.backends.variable import parsed
 from tbseg_airflow.outcome import StepRefused
+from tbseg_ops import pipeline
 
-STEPS = ("ingest", "split", "classify", "merge")  # those that are MPI programs
+STEPS = pipeline.mpi()
 PORT = 2222
 KEYS = "/etc/tbseg-ssh"  # the operator mounts the job's own pair of keys here
 SSH = (

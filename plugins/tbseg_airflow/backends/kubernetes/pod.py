@@ -32,7 +32,7 @@ def manifest(
     spec["nodeSelector"] = {**(spec.get("nodeSelector") or {}), **settings.node_selector}
     container = spec["containers"][0]
     program, *rest = command(settings, step, arguments)
-    container["image"] = settings.images.get(step, settings.image)  # type: ignore[call-overload]
+    container["image"] = settings.images.get(step, settings.image)
     container["command"], container["args"] = [program], rest
     if settings.paths:
         joined = ":".join(f"{outer}={inner}" for outer, inner in settings.paths.items())
@@ -113,9 +113,9 @@ def _resources(
 ) -> dict[str, Any]:
     """Memory is requested and limited, processors are requested: they can be shared."""
     requests, limits = dict(given.get("requests") or {}), dict(given.get("limits") or {})
-    if memory := settings.memory.get(step):  # type: ignore[call-overload]
+    if memory := settings.memory.get(step):
         requests["memory"] = limits["memory"] = memory
-    if cpu := settings.cpu.get(step):  # type: ignore[call-overload]
+    if cpu := settings.cpu.get(step):
         requests["cpu"] = cpu
         limits.pop("cpu", None)
     limit = limits.get("memory")

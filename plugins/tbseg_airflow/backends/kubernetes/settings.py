@@ -1,16 +1,17 @@
 """The Airflow Variable ``tbseg_kubernetes``: where pods run, from which images, with how much."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, PositiveInt, StringConstraints
 
 from tbseg_airflow.backends.variable import read
+from tbseg_ops.pipeline import known, resourced
 
 VARIABLE = "tbseg_kubernetes"
 TEMPLATE = Path(__file__).parents[4] / "docker" / "pod-template.yaml"
 
-Step = Literal["doctor", "ingest", "split", "classify", "merge"]
+Step = Annotated[str, AfterValidator(lambda name: known(name, resourced()))]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTP]|[KMGTP]i)?$")]
 # TBSEG_PATHS joins them with ":" and "=".

@@ -1,17 +1,26 @@
 """Which hosts there are: the Airflow Variable ``tbseg_ssh``; how each is reached: a Connection."""
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import asyncssh
 from airflow.sdk import Connection
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
 from tbseg_airflow.backends.variable import read
+from tbseg_ops import pipeline
 
 VARIABLE = "tbseg_ssh"
 # TBSEG_PATHS joins them with ":" and "=".
 Folder = Annotated[str, StringConstraints(pattern=r"^/[^:=\n]*$")]
+MpiStep = Annotated[str, AfterValidator(lambda name: pipeline.known(name, pipeline.mpi()))]
 ConnId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,200}$")]
 
 
@@ -24,7 +33,7 @@ class MpiSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: tuple[Literal["ingest", "split", "classify", "merge"], ...] = ("merge",)
+    steps: tuple[MpiStep, ...] = ("merge",)
     ranks: int = Field(1, ge=1, le=1024)
     options: tuple[str, ...] = ()
     # UCX's default transports wait for an answer that never comes between some hosts.

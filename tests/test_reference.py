@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tbseg_ops.volume.reference import Reference
+from tbseg_ops.reference import Reference
 
 # What is not there: written, kind, dataset, folder for runs, name.
 ABSENT = {
@@ -48,7 +48,7 @@ def test_made_absolute_only_the_path_of_the_file_changes(tmp_path, monkeypatch):
 
 def test_a_reference_loads_nothing_heavy():
     code = (
-        "import sys, tbseg_ops.volume.reference;"
+        "import sys, tbseg_ops.reference;"
         "sys.exit(bool({'numpy', 'h5py', 'tifffile'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

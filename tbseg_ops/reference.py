@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tbseg_ops.volume.regular_files import system_errors
+from tbseg_ops.errors import system_errors
 
 
 @dataclass(frozen=True, slots=True)
