@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from tbseg_ops.errors import InputError
+from tbseg_ops.errors import InputError, system_errors
 from tbseg_ops.settings import check_inside
 
 
