@@ -31,7 +31,7 @@ def _feature(raw: Floats, feature: Feature) -> list[Floats]:
         for axis in axes:
             order = derive.count(axis)
             taps = gaussians.taps(sigma, order, window)
-            v = _convolve(v, taps, axis, order == 1, fused=axis != 2)
+            v = _convolve(v, taps, axis, order == 1)
         return v
 
     smooth = gauss(raw, gaussians.presmooth_sigma(feature.scale), gaussians.PRESMOOTH_WINDOW)
@@ -53,7 +53,7 @@ def _feature(raw: Floats, feature: Feature) -> list[Floats]:
     return _eigenvalues_2x2(*matrix) if feature.in_2d else _eigenvalues_3x3(*matrix)
 
 
-def _convolve(v: Floats, taps: Floats, axis: int, odd: bool, fused: bool) -> Floats:
+def _convolve(v: Floats, taps: Floats, axis: int, odd: bool) -> Floats:
     n = v.shape[axis]
     period = max(1, 2 * (n - 1))
 
@@ -64,7 +64,7 @@ def _convolve(v: Floats, taps: Floats, axis: int, odd: bool, fused: bool) -> Flo
     s = v * taps[0]
     for k in range(1, len(taps)):
         pair = shifted(k) - shifted(-k) if odd else shifted(k) + shifted(-k)
-        s = _fma(pair, taps[k], s) if fused else s + pair * taps[k]
+        s = _fma(pair, taps[k], s)
     return s
 
 

@@ -26,7 +26,7 @@ from tbseg_ops.engines.native.features.blocks import (
     through_odd,
 )
 from tbseg_ops.engines.native.features.eigenvalues import eigenvalues_2x2, eigenvalues_3x3
-from tbseg_ops.engines.native.features.filters import STRIDE_OF_TAPS, Floats, Ints, tapped_across
+from tbseg_ops.engines.native.features.filters import STRIDE_OF_TAPS, Floats, Ints, tapped
 from tbseg_ops.engines.native.features.simd import (
     LANES,
     Pointer,
@@ -104,17 +104,15 @@ def _across(
                 right, left = load(smooth, at + 2), load(smooth, at - 2)
                 far, climb = right + left, right - left
             to = _AT_ROWS + (y + REACH) * ROW + x
-            store(scratch, to, tapped_across(centre, near, far, taps, ORDER_0, radius))
-            store(
-                scratch, to + _ROW_FIELD, tapped_across(centre, rise, climb, taps, ORDER_1, radius)
-            )
+            store(scratch, to, tapped(centre, near, far, taps, ORDER_0, radius))
+            store(scratch, to + _ROW_FIELD, tapped(centre, rise, climb, taps, ORDER_1, radius))
             store(
                 scratch,
                 to + 2 * _ROW_FIELD,
-                tapped_across(centre, near, far, taps, ORDER_2, radius),
+                tapped(centre, near, far, taps, ORDER_2, radius),
             )
             if narrow:
-                s = tapped_across(centre, near, centre, taps, NARROW, kernels.small_radius)
+                s = tapped(centre, near, centre, taps, NARROW, kernels.small_radius)
                 store(scratch, to + 3 * _ROW_FIELD, s)
 
 

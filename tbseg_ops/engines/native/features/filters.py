@@ -44,24 +44,6 @@ def tapped(centre: Any, near: Any, far: Any, taps: Pointer, at: int, radius: int
     return s
 
 
-@inlined
-def tapped_across(centre: Any, near: Any, far: Any, taps: Pointer, at: int, radius: int) -> Any:
-    """As ``tapped``, for a pass in x."""
-    s = centre * splat(element(taps, at))
-    if radius > 0:
-        s = s + near * splat(element(taps, at + 1))
-    if radius > 1:
-        s = s + far * splat(element(taps, at + 2))
-    return s
-
-
-@inlined
-def _added(pair: Vector, tap: Vector, s: Vector, across: bool) -> Vector:
-    if across:
-        return s + pair * tap
-    return fma(pair, tap, s)
-
-
 @compiled
 def long_pass(
     source: Pointer,
@@ -73,7 +55,6 @@ def long_pass(
     width: int,
     target: Pointer,
     to: int,
-    across: bool,
 ) -> None:
     """An even kernel of any radius across whole rows.
 
@@ -94,10 +75,10 @@ def long_pass(
             tap = splat(element(taps, k))
             a = start + element(rows, row + k) + i
             b = start + element(rows, row - k) + i
-            s0 = _added(load(source, a) + load(source, b), tap, s0, across)
-            s1 = _added(load(source, a + LANES) + load(source, b + LANES), tap, s1, across)
-            s2 = _added(load(source, a + 2 * LANES) + load(source, b + 2 * LANES), tap, s2, across)
-            s3 = _added(load(source, a + 3 * LANES) + load(source, b + 3 * LANES), tap, s3, across)
+            s0 = fma(load(source, a) + load(source, b), tap, s0)
+            s1 = fma(load(source, a + LANES) + load(source, b + LANES), tap, s1)
+            s2 = fma(load(source, a + 2 * LANES) + load(source, b + 2 * LANES), tap, s2)
+            s3 = fma(load(source, a + 3 * LANES) + load(source, b + 3 * LANES), tap, s3)
         store(target, to + i, s0)
         store(target, to + i + LANES, s1)
         store(target, to + i + 2 * LANES, s2)
@@ -108,6 +89,6 @@ def long_pass(
         for k in range(1, radius + 1):
             a = start + element(rows, row + k) + i
             b = start + element(rows, row - k) + i
-            s0 = _added(load(source, a) + load(source, b), splat(element(taps, k)), s0, across)
+            s0 = fma(load(source, a) + load(source, b), splat(element(taps, k)), s0)
         store(target, to + i, s0)
         i += LANES

@@ -149,7 +149,6 @@ class SmoothedScale:
             to,
             stride,
             self._frame.rows,
-            False,
         )
 
     def _smooth_xy(self, z: int, target: Floats, to: int, step: int) -> None:
@@ -168,7 +167,6 @@ class SmoothedScale:
             0,
             frame.stride,
             len(rows),
-            True,
         )
         smooth_rows(
             self._x_smoothed,
@@ -182,7 +180,6 @@ class SmoothedScale:
             to,
             step,
             frame.rows,
-            False,
         )
 
     def _fill(self, plane: NDArray[Any], rows: Floats) -> None:
@@ -210,7 +207,6 @@ def smooth_rows(
     to: int,
     step: int,
     count: int,
-    across: bool,
 ) -> None:
     """``count`` rows of ``long_pass``: start, row and target advance by their steps."""
     for j in range(count):
@@ -224,5 +220,4 @@ def smooth_rows(
             width,
             pointer(target),
             to + j * step,
-            across,
         )

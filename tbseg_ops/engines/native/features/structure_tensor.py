@@ -26,7 +26,7 @@ from tbseg_ops.engines.native.features.blocks import (
     through_even,
 )
 from tbseg_ops.engines.native.features.eigenvalues import eigenvalues_2x2, eigenvalues_3x3
-from tbseg_ops.engines.native.features.filters import STRIDE_OF_TAPS, Floats, tapped, tapped_across
+from tbseg_ops.engines.native.features.filters import STRIDE_OF_TAPS, Floats, tapped
 from tbseg_ops.engines.native.features.simd import (
     LANES,
     Pointer,
@@ -138,8 +138,8 @@ def _inner(
                 right, left = load(smooth, at + 1), load(smooth, at - 1)
                 near, rise = right + left, right - left
             to = _AT_ROWS + (y + MARGIN) * _WIDE + x
-            store(scratch, to, tapped_across(centre, near, near, taps, INNER_0, n))
-            store(scratch, to + _ROW_FIELD, tapped_across(centre, rise, rise, taps, INNER_1, n))
+            store(scratch, to, tapped(centre, near, near, taps, INNER_0, n))
+            store(scratch, to + _ROW_FIELD, tapped(centre, rise, rise, taps, INNER_1, n))
     for y in range(-radius, block.rows + radius):
         for x in range(0, block.width + LANES, LANES):
             at = _AT_ROWS + (y + MARGIN) * _WIDE + x
@@ -183,7 +183,7 @@ def _outer(
                     near = load(scratch, at + 1) + load(scratch, at - 1)
                 if radius > 1:
                     far = load(scratch, at + 2) + load(scratch, at - 2)
-                s = tapped_across(centre, near, far, kernels.taps, OUTER, radius)
+                s = tapped(centre, near, far, kernels.taps, OUTER, radius)
                 store(scratch, _AT_OUTER + k * _INNER_FIELD + row + x, s)
     for k in range(first, _PRODUCTS):
         at = _AT_OUTER + k * _INNER_FIELD + REACH * _WIDE
