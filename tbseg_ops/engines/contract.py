@@ -10,7 +10,7 @@ from tbseg_ops.errors import InputError
 from tbseg_ops.geometry import Box, Index
 
 # Part of every key of a run: change it whenever a probability could change.
-NATIVE_VERSION = "1"
+NATIVE_VERSION = "2"
 
 
 EngineName = Literal["native", "ilastik"]

@@ -1,13 +1,10 @@
 """One-dimensional passes of the Gaussian kernels, sixteen voxels at a time.
 
-Every pass is ``s = c0*v``, then ``s = s + (right + left) * c_k`` for k = 1..radius (``right -
-left`` for first derivatives). In y and z that is a fused multiply-add, one rounding; in x product
-and sum are rounded each. ilastik's library does so in y and z, and in x at the ends of rows, which
-in volumes up to some 60 voxels wide is everywhere; in the middle of wider rows it fuses in x too.
-One rule for all places is what makes tiles exact, and this one is the closer of the two
-(docs/engine-native.md has the figures). Kernels are the taps 0..radius of
-``kernels.taps``; those of the features reach two voxels at most and lie three floats apart in one
-flat array, so that one set of loads serves several of them.
+Every pass is ``s = c0*v``, then ``s = fma(right + left, c_k, s)`` for k = 1..radius (``right -
+left`` for first derivatives): one rounding each, in x, y and z, at every position, as in ilastik
+where it does not depend on its own blocks (docs/exactness.md). Kernels are the taps 0..radius of
+``gaussians.taps``; those of the features reach two voxels at most and lie three floats apart in
+one flat array, so that one set of loads serves several of them.
 """
 
 from typing import Any
@@ -18,7 +15,6 @@ from numpy.typing import NDArray
 from tbseg_ops.engines.native.features.simd import (
     LANES,
     Pointer,
-    Vector,
     element,
     fma,
     load,
