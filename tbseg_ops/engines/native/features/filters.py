@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tbseg_ops.engines.native.features.simd import (
     LANES,
     Pointer,
+    Vector,
     element,
     fma,
     load,
@@ -25,6 +26,7 @@ from tbseg_ops.engines.native.jit import compiled, inlined
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
+Places = tuple[int, int, int, int, int]
 
 STRIDE_OF_TAPS = 3
 
@@ -38,6 +40,25 @@ def tapped(centre: Any, near: Any, far: Any, taps: Pointer, at: int, radius: int
     if radius > 1:
         s = fma(far, splat(element(taps, at + 2)), s)
     return s
+
+
+@inlined
+def along(
+    source: Pointer, places: Places, at: int, sign: float, taps: Pointer, kernel: int, radius: int
+) -> Vector:
+    """A pass of radius 0, 1 or 2 for the vector at ``at``.
+
+    ``places``: where its neighbours -2 ... 2 along the axis lie, from ``at`` on. ``sign`` is 1 for
+    even kernels and -1 for odd ones: right + sign * left is exact.
+    """
+    turn = splat(sign)
+    centre = load(source, places[2] + at)
+    near, far = centre, centre
+    if radius > 0:
+        near = load(source, places[3] + at) + turn * load(source, places[1] + at)
+    if radius > 1:
+        far = load(source, places[4] + at) + turn * load(source, places[0] + at)
+    return tapped(centre, near, far, taps, kernel, radius)
 
 
 @compiled

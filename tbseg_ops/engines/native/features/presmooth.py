@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbseg_ops.classifier import gaussians
-from tbseg_ops.engines.native.features.blocks import LEFT, MARGIN, Slab, padded_stride
+from tbseg_ops.engines.native.features.blocks import LEFT, MARGIN, SmoothedPlanes, padded_stride
 from tbseg_ops.engines.native.features.buffers import Buffers
 from tbseg_ops.engines.native.features.filters import Floats, Ints, long_pass
 from tbseg_ops.engines.native.features.simd import LANES, pointer
@@ -110,7 +110,7 @@ class SmoothedScale:
         if not in_2d:
             self._xy = buffers.take(f"ring {name}", self._ring * frame.plane)
 
-    def slab(self, z: int, depth: int) -> Slab:
+    def planes(self, z: int, depth: int) -> SmoothedPlanes:
         """Smoothed planes for ``depth`` planes of the core from its plane ``z`` on.
 
         In 2D the planes before and after the slab mean nothing.
@@ -123,7 +123,7 @@ class SmoothedScale:
             self._next = plane + 1
         shape = depth, self._frame.core.shape[1], self._frame.core.shape[2]
         starts = planes % self._slots * self._frame.plane
-        return Slab(self._planes, starts, self._frame.stride, shape)
+        return SmoothedPlanes(self._planes, starts, self._frame.stride, shape)
 
     def _smooth(self, z: int) -> None:
         """Make smoothed plane ``z``."""
