@@ -19,6 +19,7 @@ from tbseg_ops.engines.native.features.simd import (
     element,
     fma,
     load,
+    pointer,
     splat,
     store,
 )
@@ -62,50 +63,56 @@ def along(
 
 
 @compiled
-def long_pass(
-    source: Pointer,
-    start: int,
-    rows: Pointer,
-    row: int,
-    taps: Pointer,
-    radius: int,
+def smooth_rows(
+    source_: Floats,
+    start_step: int,
+    rows_: Ints,
+    row_step: int,
+    taps_: Floats,
     width: int,
-    target: Pointer,
+    target_: Floats,
     to: int,
+    step: int,
+    count: int,
 ) -> None:
-    """An even kernel of any radius across whole rows.
+    """``count`` rows, each an even kernel of any radius across whole rows of ``source_``.
 
-    The rows weighted begin at ``start + rows[row - radius ... row + radius]`` in ``source``;
-    ``width`` floats, a multiple of 16, are written to ``target[to:]``. A pass along the row itself
-    gives the "rows" 0, 1, 2 ... of a padded row, and is ``across``.
+    Row j weights those that begin at ``j * start_step + rows_[j * row_step ...]``, 2 * radius + 1
+    of them; a pass along a padded row itself gives the "rows" 0, 1, 2 ... ``width`` floats, a
+    multiple of 16, are written to ``target_[to + j * step:]``.
     """
-    middle = start + element(rows, row)
+    source, rows, taps, target = pointer(source_), pointer(rows_), pointer(taps_), pointer(target_)
+    radius = taps_.size - 1
     first = splat(element(taps, 0))
-    i = 0
-    # Four vectors at a time hide the latency of the additions, which must stay in order.
-    while i + 4 * LANES <= width:
-        s0 = load(source, middle + i) * first
-        s1 = load(source, middle + i + LANES) * first
-        s2 = load(source, middle + i + 2 * LANES) * first
-        s3 = load(source, middle + i + 3 * LANES) * first
-        for k in range(1, radius + 1):
-            tap = splat(element(taps, k))
-            a = start + element(rows, row + k) + i
-            b = start + element(rows, row - k) + i
-            s0 = fma(load(source, a) + load(source, b), tap, s0)
-            s1 = fma(load(source, a + LANES) + load(source, b + LANES), tap, s1)
-            s2 = fma(load(source, a + 2 * LANES) + load(source, b + 2 * LANES), tap, s2)
-            s3 = fma(load(source, a + 3 * LANES) + load(source, b + 3 * LANES), tap, s3)
-        store(target, to + i, s0)
-        store(target, to + i + LANES, s1)
-        store(target, to + i + 2 * LANES, s2)
-        store(target, to + i + 3 * LANES, s3)
-        i += 4 * LANES
-    while i < width:
-        s0 = load(source, middle + i) * first
-        for k in range(1, radius + 1):
-            a = start + element(rows, row + k) + i
-            b = start + element(rows, row - k) + i
-            s0 = fma(load(source, a) + load(source, b), splat(element(taps, k)), s0)
-        store(target, to + i, s0)
-        i += LANES
+    for j in range(count):
+        start, row = j * start_step, j * row_step + radius
+        middle = start + element(rows, row)
+        i = 0
+        # Four vectors at a time hide the latency of the additions, which must stay in order.
+        while i + 4 * LANES <= width:
+            s0 = load(source, middle + i) * first
+            s1 = load(source, middle + i + LANES) * first
+            s2 = load(source, middle + i + 2 * LANES) * first
+            s3 = load(source, middle + i + 3 * LANES) * first
+            for k in range(1, radius + 1):
+                tap = splat(element(taps, k))
+                a = start + element(rows, row + k) + i
+                b = start + element(rows, row - k) + i
+                s0 = fma(load(source, a) + load(source, b), tap, s0)
+                s1 = fma(load(source, a + LANES) + load(source, b + LANES), tap, s1)
+                s2 = fma(load(source, a + 2 * LANES) + load(source, b + 2 * LANES), tap, s2)
+                s3 = fma(load(source, a + 3 * LANES) + load(source, b + 3 * LANES), tap, s3)
+            store(target, to + i, s0)
+            store(target, to + i + LANES, s1)
+            store(target, to + i + 2 * LANES, s2)
+            store(target, to + i + 3 * LANES, s3)
+            i += 4 * LANES
+        while i < width:
+            s0 = load(source, middle + i) * first
+            for k in range(1, radius + 1):
+                a = start + element(rows, row + k) + i
+                b = start + element(rows, row - k) + i
+                s0 = fma(load(source, a) + load(source, b), splat(element(taps, k)), s0)
+            store(target, to + i, s0)
+            i += LANES
+        to += step
