@@ -11,7 +11,7 @@ from tbseg_ops.geometry import Box, Index
 from tbseg_ops.spec import EngineName
 
 # Part of every key of a run: change it whenever a probability could change.
-NATIVE_VERSION = "1"
+NATIVE_VERSION = "2"
 
 
 class Engine(Protocol):

@@ -58,9 +58,7 @@ def kill_tree(process: psutil.Process) -> None:
 def assert_right(airflow: Deployment, run: str, folder) -> None:
     assert airflow.wait(run, seconds=600) == "success", airflow.states(run)
     with h5py.File(folder / "run" / "segmentation.h5") as file:
-        different = (file["labels"][()] != NUCLEI.labels()).sum()
-    # As many as in an undisturbed run (make demo prints them): 0.01 % would be a lost tile's edge.
-    assert different < 100
+        assert (file["labels"][()] == NUCLEI.labels()).all()
 
 
 @pytest.mark.parametrize("name", ["scheduler", "api-server", "dag-processor", "triggerer"])

@@ -10,19 +10,24 @@ Floats = NDArray[np.float32]
 f = np.float32
 
 
-def slow_features(raw: NDArray[np.generic], features: tuple[Feature, ...]) -> Floats:
-    """(columns, z, y, x) of a whole volume (z, y, x, c)."""
+def slow_features(
+    raw: NDArray[np.generic], features: tuple[Feature, ...], alone: int = 0
+) -> Floats:
+    """(columns, z, y, x) of a whole volume (z, y, x, c).
+
+    ilastik computes 3x3 eigenvalues by eights, and ``alone``, the rest of the voxels, one by one.
+    """
     return np.stack(
         [
             column
             for feature in features
             for channel in range(raw.shape[3])
-            for column in _feature(raw[..., channel].astype(np.float32), feature)
+            for column in _feature(raw[..., channel].astype(np.float32), feature, alone)
         ]
     )
 
 
-def _feature(raw: Floats, feature: Feature) -> list[Floats]:
+def _feature(raw: Floats, feature: Feature, alone: int) -> list[Floats]:
     axes = (2, 1) if feature.in_2d else (2, 1, 0)
     window = gaussians.FEATURE_WINDOW
     t = gaussians.feature_sigma(feature.scale)
@@ -31,7 +36,7 @@ def _feature(raw: Floats, feature: Feature) -> list[Floats]:
         for axis in axes:
             order = derive.count(axis)
             taps = gaussians.taps(sigma, order, window)
-            v = _convolve(v, taps, axis, order == 1, fused=axis != 2)
+            v = _convolve(v, taps, axis, order == 1)
         return v
 
     smooth = gauss(raw, gaussians.presmooth_sigma(feature.scale), gaussians.PRESMOOTH_WINDOW)
@@ -50,10 +55,17 @@ def _feature(raw: Floats, feature: Feature) -> list[Floats]:
     else:
         slopes = {a: gauss(smooth, 0.5 * t, window, a) for a in axes}
         matrix = [gauss(slopes[a] * slopes[b], t, window) for a, b in pairs]
-    return _eigenvalues_2x2(*matrix) if feature.in_2d else _eigenvalues_3x3(*matrix)
+    if feature.in_2d:
+        return _eigenvalues_2x2(*matrix)
+    values = _eigenvalues_3x3(*matrix)
+    if alone:
+        rest = _eigenvalues_one_by_one(*(entry.reshape(-1)[-alone:] for entry in matrix))
+        for value, last in zip(values, rest, strict=True):
+            value.reshape(-1)[-alone:] = last
+    return values
 
 
-def _convolve(v: Floats, taps: Floats, axis: int, odd: bool, fused: bool) -> Floats:
+def _convolve(v: Floats, taps: Floats, axis: int, odd: bool) -> Floats:
     n = v.shape[axis]
     period = max(1, 2 * (n - 1))
 
@@ -64,7 +76,7 @@ def _convolve(v: Floats, taps: Floats, axis: int, odd: bool, fused: bool) -> Flo
     s = v * taps[0]
     for k in range(1, len(taps)):
         pair = shifted(k) - shifted(-k) if odd else shifted(k) + shifted(-k)
-        s = _fma(pair, taps[k], s) if fused else s + pair * taps[k]
+        s = _fma(pair, taps[k], s)
     return s
 
 
@@ -103,6 +115,30 @@ def _eigenvalues_3x3(*matrix: Floats) -> list[Floats]:
     sine, cosine = _sine_and_cosine(angle)
     values = [
         d + f(2) * r * cosine,
+        d - r * (cosine + f(np.sqrt(3)) * sine),
+        d - r * (cosine - f(np.sqrt(3)) * sine),
+    ]
+    return list(np.sort(values, axis=0)[::-1] * size)
+
+
+def _eigenvalues_one_by_one(*matrix: Floats) -> list[Floats]:
+    """As ilastik's loop for single voxels: some steps in double, angles by the C library."""
+    size = np.abs(matrix).max(axis=0)
+    size[size == 0] = 1
+    a00, a01, a02, a11, a12, a22 = (a * (f(1) / size) for a in matrix)
+    two, half = np.float64(2), np.float64(0.5)
+    c0 = a00 * a11 * a22 + two * a01 * a02 * a12
+    c0 = f(c0 - a00 * a12 * a12 - a11 * a02 * a02 - a22 * a01 * a01)
+    c1 = a00 * a11 - a01 * a01 + a00 * a22 - a02 * a02 + a11 * a22 - a12 * a12
+    d = (a00 + a11 + a22) * f(1 / 3)
+    p = np.minimum((c1 - (a00 + a11 + a22) * d) * f(1 / 3), f(0))
+    h = f(half * (c0 + d * (two * d * d - c1)))
+    q = np.minimum(h * h + p * p * p, f(0))
+    r = np.sqrt(-p)
+    angle = f(np.arctan2(np.sqrt(np.float64(-q)), np.float64(h)) * f(1 / 3))
+    sine, cosine = f(np.sin(np.float64(angle))), f(np.cos(np.float64(angle)))
+    values = [
+        f(d + two * r * cosine),
         d - r * (cosine + f(np.sqrt(3)) * sine),
         d - r * (cosine - f(np.sqrt(3)) * sine),
     ]

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from tbseg_ops.classifier import gaussians
 from tbseg_ops.classifier.passport import Feature
 from tbseg_ops.engines.native.features import bricks as features_module
-from tbseg_ops.engines.native.features.bricks import BrickFeatures, feature_stack
+from tbseg_ops.engines.native.features.bricks import BrickFeatures
 from tbseg_ops.geometry import Box, Index
+from tests.engines.native.exactness import GENERIC, ROOT
+from tests.engines.native.feature_stack import feature_stack
 from tests.engines.native.slow_features import slow_features
 
 IDS = (
@@ -210,19 +212,14 @@ print(hashlib.sha256(untiled(ALL_3D).tobytes() + untiled(ALL_2D).tobytes()).hexd
 """
 
 
-def test_any_processor_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_any_processor_gives_the_same_bytes(generic_kernels: Path) -> None:
     """Compiled for the oldest 64-bit processors, without vector multiply-add."""
-    generic = {
-        "NUMBA_CPU_NAME": "generic",
-        "NUMBA_CPU_FEATURES": "",
-        "NUMBA_CACHE_DIR": str(tmp_path),
-    }
-    root = Path(__file__).parents[3]
+    generic = {**GENERIC, "NUMBA_CACHE_DIR": str(generic_kernels)}
     found = [
         subprocess.run(
             [sys.executable, "-c", _DIGEST],
             env={**os.environ, **extra},
-            cwd=root,
+            cwd=ROOT,
             capture_output=True,
             text=True,
             check=True,

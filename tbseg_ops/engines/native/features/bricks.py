@@ -1,7 +1,7 @@
-"""ilastik's pixel features of a tile, in the bricks that the forest walks through.
+"""ilastik's pixel features of a tile, in the bricks that the forest evaluates.
 
 All features of one scale are made together, slab by slab: ``presmooth`` gives the smoothed planes,
-``derivatives`` and ``tensor`` write their columns straight into the bricks.
+``derivatives`` and ``structure_tensor`` write their columns straight into the bricks.
 """
 
 from collections.abc import Collection, Iterator
@@ -14,21 +14,22 @@ from numpy.typing import NDArray
 from tbseg_ops.classifier import gaussians
 from tbseg_ops.classifier.passport import Feature
 from tbseg_ops.engines.native.features import derivatives, structure_tensor
-from tbseg_ops.engines.native.features.blocks import Kernels, Slab
+from tbseg_ops.engines.native.features.blocks import Kernels, SmoothedPlanes
 from tbseg_ops.engines.native.features.buffers import Buffers
-from tbseg_ops.engines.native.features.derivatives import derivative_bricks
-from tbseg_ops.engines.native.features.filters import STRIDE_OF_TAPS, Floats, Ints
+from tbseg_ops.engines.native.features.derivatives import Wanted, derivative_bricks
+from tbseg_ops.engines.native.features.filters import STRIDE_OF_TAPS, Floats
 from tbseg_ops.engines.native.features.presmooth import Frame, SmoothedScale
 from tbseg_ops.engines.native.features.structure_tensor import Signs, tensor_bricks
 from tbseg_ops.geometry import Box
 
-_DERIVED = (
-    gaussians.SMOOTHING,
-    gaussians.LAPLACIAN,
-    gaussians.GRADIENT_MAGNITUDE,
-    gaussians.DIFFERENCE,
-    gaussians.HESSIAN,
-)
+_DERIVED = {
+    gaussians.SMOOTHING: "smoothing",
+    gaussians.LAPLACIAN: "laplacian",
+    gaussians.GRADIENT_MAGNITUDE: "gradient",
+    gaussians.DIFFERENCE: "difference",
+    gaussians.HESSIAN: "hessian",
+}
+_NOTHING = Wanted()
 _SLAB = 16
 _BRICK_BYTES = 32 << 20  # of one slab, if four planes can keep to it
 
@@ -88,7 +89,7 @@ class BrickFeatures:
                 by_brick[-layer // (self.columns * 64) :, :, planes % 4 * 16 :] = 0
             signs = frame.signs(z, planes)
             for scale, group in zip(scales, self._groups.values(), strict=True):
-                group.fill(scale.slab(z, planes), signs, scratch, flat, self.columns)
+                group.fill(scale.planes(z, planes), signs, scratch, flat, self.columns)
             yield z, planes, by_brick
 
 
@@ -98,7 +99,7 @@ class _Group:
 
     derivatives: Kernels
     tensor: Kernels
-    derivative_columns: Ints
+    wanted: Wanted = _NOTHING
     tensor_column: int = -1
 
     @classmethod
@@ -113,25 +114,24 @@ class _Group:
         return cls(
             Kernels(_flat(*three, narrow), radius, len(narrow) - 1, in_2d),
             Kernels(_flat(*inner, orders[0]), radius, len(inner[0]) - 1, in_2d),
-            np.full(len(_DERIVED), -1),
         )
 
     def want(self, feature_id: str, column: int) -> None:
         if feature_id == gaussians.STRUCTURE_TENSOR:
             self.tensor_column = column
         else:
-            self.derivative_columns[_DERIVED.index(feature_id)] = column
+            self.wanted = self.wanted._replace(**{_DERIVED[feature_id]: column})
 
-    def fill(self, slab: Slab, signs: Signs, scratch: Floats, bricks: Floats, columns: int) -> None:
+    def fill(
+        self, planes: SmoothedPlanes, signs: Signs, scratch: Floats, bricks: Floats, columns: int
+    ) -> None:
         """Write the wanted columns of a slab into flat bricks."""
-        if (self.derivative_columns >= 0).any():
-            derivative_bricks(
-                slab, self.derivatives, self.derivative_columns, scratch, bricks, columns
-            )
+        if max(self.wanted) >= 0:
+            derivative_bricks(planes, self.derivatives, self.wanted, scratch, bricks, columns)
         if self.tensor_column >= 0:
             if self.tensor.small_radius == 0:  # the derivative is the input, which has no direction
                 signs = Signs(*(np.ones_like(axis) for axis in signs))
-            tensor_bricks(slab, self.tensor, signs, self.tensor_column, scratch, bricks, columns)
+            tensor_bricks(planes, self.tensor, signs, self.tensor_column, scratch, bricks, columns)
 
 
 def _flat(*kernels_: Floats) -> Floats:
@@ -140,16 +140,3 @@ def _flat(*kernels_: Floats) -> Floats:
     for row, taps in zip(flat, kernels_, strict=True):
         row[: len(taps)] = taps
     return flat.reshape(-1)
-
-
-def feature_stack(raw: NDArray[Any], features: tuple[Feature, ...], core: Box) -> Floats:
-    """The columns of a core box, (columns, z, y, x); arguments as for ``BrickFeatures.slabs``."""
-    maker = BrickFeatures(features, raw.shape[3])
-    stack = np.empty((maker.columns, *core.shape), np.float32)
-    _, ny, nx = core.shape
-    for z, planes, bricks in maker.slabs(raw, core):
-        grid = -(-planes // 4), -(-ny // 4), -(-nx // 4)
-        slab = bricks.reshape(*grid, maker.columns, 4, 4, 4).transpose(3, 0, 4, 1, 5, 2, 6)
-        slab = slab.reshape(maker.columns, *(4 * n for n in grid))
-        stack[:, z : z + planes] = slab[:, :planes, :ny, :nx]
-    return stack

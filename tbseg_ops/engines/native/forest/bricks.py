@@ -18,7 +18,6 @@ class BrickForest:
         self.classes = forests[0].classes
         self._counted = can_be_counted(forests)
         self._packed = pack_votes(forests) if self._counted else pack_proportions(forests)
-        self._thresholds = self._packed.nodes.view(np.float32)
         trees = sum(forest.trees for forest in forests)
         stoppable = self._counted and trees <= MOST_TREES
         self._stops = stops_for(trees) if stoppable else None
@@ -28,12 +27,11 @@ class BrickForest:
         flat = self._checked(bricks)
         out = np.empty((len(bricks), self.classes, VOXELS), np.float32)
         p = self._packed
+        table = flat, self.columns, p.nodes, p.thresholds, p.roots, p.trees
         if self._counted:
-            of_pure(flat, self.columns, p.nodes, self._thresholds, p.roots, p.trees, p.slots, out)
+            of_pure(*table, p.slots, out)
         else:
-            of_any(
-                flat, self.columns, p.nodes, self._thresholds, p.roots, p.trees, p.proportions, out
-            )
+            of_any(*table, p.proportions, out)
         return out
 
     def winners(self, bricks: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -50,18 +48,8 @@ class BrickForest:
         flat = self._checked(bricks)
         out = np.empty((len(bricks), VOXELS), np.uint8)
         p = self._packed
-        find_winners(
-            flat,
-            self.columns,
-            p.nodes,
-            self._thresholds,
-            p.roots,
-            p.trees,
-            p.slots,
-            self.classes,
-            self._stops,
-            out,
-        )
+        table = flat, self.columns, p.nodes, p.thresholds, p.roots, p.trees
+        find_winners(*table, p.slots, self.classes, self._stops, out)
         return out
 
     def _checked(self, bricks: NDArray[np.float32]) -> NDArray[np.float32]:

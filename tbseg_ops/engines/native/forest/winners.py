@@ -11,7 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbseg_ops.engines.native.forest.packing import SPARE
-from tbseg_ops.engines.native.forest.traversal import ALL, aligned, count_votes, load, walk
+from tbseg_ops.engines.native.forest.traversal import (
+    ALL,
+    aligned,
+    count_votes,
+    load_brick,
+    traverse,
+)
 from tbseg_ops.engines.native.forest.vectors import VOXELS, count, exceeding
 from tbseg_ops.engines.native.jit import compiled, inlined
 
@@ -60,7 +66,7 @@ def find_winners(
     best = np.empty(VOXELS, np.uint8)
     lead = np.empty(VOXELS, np.uint8)
     for brick in range(len(out)):
-        nan = load(scratch, flat, brick, columns)
+        nan = load_brick(scratch, flat, brick, columns)
         undecided = ALL ^ nan
         counts[:] = 0
         begin = np.int64(0)
@@ -75,7 +81,7 @@ def find_winners(
                     queue[started] = root
                     masks[started] = undecided
                     started += 1
-            walk(scratch, nodes, thresholds, queue, masks, started, votes)
+            traverse(scratch, nodes, thresholds, queue, masks, started, votes)
             _count_part(counts, total, votes, trees, begin, stop, undecided)
             begin = stop
             _lead(total, out[brick], best, lead)
