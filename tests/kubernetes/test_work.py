@@ -15,10 +15,10 @@ BIN = Path(sys.executable).parent
 
 @pytest.fixture
 def image(programs):
-    """The image's programs are this environment's."""
+    """The image's programs are this environment's, and so are the kernels that it has compiled."""
     for name in ("tbseg", "mpiexec"):
         path = programs.folder / name
-        path.write_text(f'#!/bin/sh\nexec "{BIN / name}" "$@"\n')
+        path.write_text(f'#!/bin/sh\nunset NUMBA_CACHE_DIR\nexec "{BIN / name}" "$@"\n')
         path.chmod(0o755)
 
 
