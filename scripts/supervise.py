@@ -70,7 +70,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Until a signal, which raises SystemExit, or a component that keeps dying: then 1."""
-        adopt_orphans()  # to be ended, too
+        adopt_orphans()  # what a component that died has left is ended with the others
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # no migration ends half way
         if self._airflow("migrate", ("db", "migrate")).wait() != 0:
             return 1
@@ -82,7 +82,6 @@ class Supervisor:
                 self.children[name] = self._airflow(name, COMPONENTS[name])
             while self._mend():
                 time.sleep(0.2)
-                self._reap()
             return 1
         finally:
             self._end()
@@ -98,15 +97,6 @@ class Supervisor:
                 stderr=subprocess.STDOUT,
                 preexec_fn=die_with_parent,
             )
-
-    def _reap(self) -> None:
-        """Bury what a dead component has left to us; the components themselves are polled."""
-        own = {child.pid for child in self.children.values()}
-        with contextlib.suppress(ChildProcessError):
-            while dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                if dead.si_pid in own:
-                    return
-                os.waitpid(dead.si_pid, 0)
 
     def _mend(self) -> bool:
         """Start what has died again; False when one has died too often."""

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Setting(Generic[T]):
-    """An environment variable.
+    """An environment variable, and what it means.
 
     ``expected``: what it may hold; ``unset``: what counts without it; ``read`` makes a value of its
     text, and raises ValueError if it makes no sense.
@@ -49,7 +49,7 @@ class Setting(Generic[T]):
         except ValueError:
             raise ConfigError(
                 f"the setting {self.name} makes no sense",
-                expected=self.expected,
+                expected=f"{self.expected}: {self.meaning}",
                 found=self.text,
                 mend=f"correct the environment variable {self.name}, or remove it",
             ) from None
