@@ -2,8 +2,10 @@
 
     python fake_ilastik.py [--fake-mode MODE] [--fake-note FILE] OPTIONS OF ILASTIK
 
-Like the real one it loads the pickles of the project, warns of options that it does not know, and
-ends with a traceback if something is wrong. MODE chooses what it does; the default, ``native``,
+Like the real one (1.4.3) it logs its session below its home and does not start without the folder
+for that, loads the pickles of the project, warns of options that it does not know, and ends with a
+traceback and exit code 1 if something is wrong; of what goes wrong once the project is being opened
+the traceback holds ``loadProject``. MODE chooses what it does; the default, ``native``,
 computes probabilities by engine native, ``ramp`` cheap ones from the grey values alone.
 FILE receives, as JSON, what the program saw of the world.
 """
@@ -35,7 +37,6 @@ def main():
     parser.add_argument("--headless", action="store_true")
     parser.add_argument("--readonly", nargs="?", const="1")
     parser.add_argument("--project")
-    parser.add_argument("--logfile")
     args, rest = parser.parse_known_args()
 
     workflow = argparse.ArgumentParser(prog="ilastik")
@@ -55,8 +56,23 @@ def main():
         rest = [f"--un{word[2:]}" if word.startswith("--input_axes") else word for word in rest]
     options, unused = workflow.parse_known_args(rest)
 
+    session_log()
     print(f"INFO ilastik.app: Starting fake ilastik {VERSION}", flush=True)
-    Path(args.logfile).write_text("what ilastik itself logs\n")
+    if args.fake_mode == "start":
+        raise RuntimeError("Could not determine the number of cores")
+    loadProject(args, options, unused)
+
+
+def session_log():
+    """Into a folder that somebody else has to make, as logging's own handlers want it."""
+    folder = Path.home() / ".local/state/ilastik/log"
+    try:
+        (folder / time.strftime("log_%Y%m%d_%H%M%S.txt")).write_text("what ilastik itself logs\n")
+    except OSError as error:
+        raise ValueError("Unable to configure handler 'session_file'") from error
+
+
+def loadProject(args, options, unused):
     if unused:
         print(f"WARNING pixelClassificationWorkflow: Unused command-line args: {unused}")
     assert args.headless
@@ -124,6 +140,8 @@ def note(args, options):
 
 
 def before(mode):
+    if mode == "segment":
+        raise ImportError("libgfortran.so.5.0.0: failed to map segment from shared object")
     if mode == "fail":
         raise RuntimeError("All feature images must have the same number of channels")
     if mode == "broken":

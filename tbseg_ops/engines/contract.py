@@ -63,7 +63,9 @@ def check_engine(name: EngineName, passport: Passport) -> str:
         from tbseg_ops.engines.ilastik.engine import find_ilastik
         from tbseg_ops.engines.ilastik.safe_project import safe_project
 
-        safe_project(passport.path)  # refuses now what it would refuse at the first tile
+        safe_project(
+            passport.path, passport.channels
+        )  # refuses now what it would refuse at the first tile
         return find_ilastik().version
     if passport.native_refusals:
         raise InputError(

@@ -76,7 +76,7 @@ class IlastikEngine:
         self._workdir = workdir
         self._passport = passport
         self._threads = max(1, threads)
-        self._project = safe_project(passport.path)
+        self._project = safe_project(passport.path, passport.channels)
         self._check_unchanged()
         self.version = self._program.version
         self.labels = passport.labels
@@ -101,6 +101,10 @@ class IlastikEngine:
                 expected=self._passport.channels,
                 found=channels,
             )
+        if z == 1 and self._passport.spatial_axes == "zyx":
+            # ilastik drops an axis of one voxel and then misses it. All scales are in 2D here, so
+            # that a second slice changes nothing of the first.
+            raw, z = np.repeat(raw, 2, axis=0), 2
         with self._folder() as folder:
             log = folder / "ilastik.log"
             log.touch()
@@ -129,7 +133,6 @@ class IlastikEngine:
             "--headless",
             "--readonly=1",
             f"--project={folder / 'project.ilp'}",
-            f"--logfile={folder / 'ilastik-own.log'}",
             "--export_source=Probabilities",
             "--export_dtype=float32",
             "--output_format=hdf5",

@@ -25,6 +25,8 @@ _VERSION = re.compile(r"(?:ilastik\W{1,3})?v?(\d+\.\d+[\w.+-]*)", re.IGNORECASE)
 _ASK_SECONDS = 300.0  # a first start from a slow network disk takes minutes
 _ASK_MEMORY = 16 << 30
 _READ_BYTES = 1 << 20
+# As platformdirs (1.4.2 and later) and appdirs (before) name it.
+_SESSION_LOGS = (".local/state/ilastik/log", ".cache/ilastik/log")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,12 @@ def find_ilastik() -> Program:
 
 
 def base_environment(folder: Path) -> dict[str, str]:
-    """All that ilastik sees of our environment: PATH; home and temporary files are ``folder``."""
+    """All that ilastik sees of our environment: PATH; home and temporary files are ``folder``.
+
+    ilastik logs each session below its home and does not start where the folder for it is missing.
+    """
+    for logs in _SESSION_LOGS:
+        (folder / logs).mkdir(parents=True, exist_ok=True)
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(folder),

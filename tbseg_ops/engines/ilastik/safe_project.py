@@ -6,7 +6,9 @@ shift, crop or rescale the output; the command line gives them all), saved comma
 The remaining pickles are looked at (``pickles``), never loaded.
 """
 
+import json
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,10 +66,13 @@ _MAX_DEPTH = 12
 _MAX_ATTRIBUTES = 64
 _MAX_TEXTS = 4096
 _MAX_BYTES = 1 << 30
+_LARGE = 1 << 14  # voxels along an axis of a training volume of unknown size
 
 
-def safe_project(path: str | Path) -> bytes:
+def safe_project(path: str | Path, channels: int = 1) -> bytes:
     """The HDF5 image of a copy of the project ``path`` that ilastik may open.
+
+    ``channels``: of the training volumes, for projects that do not tell their shape.
 
     InputError, naming the object and what was found, for links out of the file, external and
     virtual data, loops, objects of a type ilastik does not write, pickles that are not ilastik's
@@ -76,7 +81,28 @@ def safe_project(path: str | Path) -> bytes:
     file = str(path)
     with hdf5_errors(file, "copied"), open_untrusted(file) as source, TextReader(file) as reader:
         copy = _Copy(file, reader)
-        return image_of(lambda target: copy.project(source["/"], target), LIBVER)
+        return image_of(lambda target: copy.project(source["/"], target, channels), LIBVER)
+
+
+def _complete_lanes(target: h5py.File, channels: int) -> None:
+    """Give each training volume a ``shape``, which projects from before ilastik 1.3.3 lack.
+
+    ilastik looks for it in the volume itself then, by a path that leads nowhere from the copy. Only
+    the number of axes and of channels matters to it, and that no label lies outside.
+    """
+    lengths = {"c": channels, "t": 1}
+    for lane in target.get("Input Data/infos", {}).values():
+        for raw in lane.values():
+            axes = _axes_of(raw) if isinstance(raw, h5py.Group) and "shape" not in raw else None
+            if axes is not None:
+                raw["shape"] = [lengths.get(axis, _LARGE) for axis in axes]
+
+
+def _axes_of(raw: h5py.Group) -> list[str] | None:
+    if "axistags" in raw:
+        with suppress(ValueError, LookupError, TypeError):
+            return [axis["key"] for axis in json.loads(raw["axistags"][()])["axes"]]
+    return list(raw["axisorder"][()].decode()) if "axisorder" in raw else None
 
 
 class _Copy:
@@ -89,7 +115,7 @@ class _Copy:
         self._texts: list[tuple[h5py.HLObject, str | None]] = []
         self._writers: list[Callable[[NDArray[np.object_]], None]] = []
 
-    def project(self, source: h5py.Group, target: h5py.File) -> None:
+    def project(self, source: h5py.Group, target: h5py.File, channels: int) -> None:
         for path, names in _WANTED.items():
             try:
                 group = find(source, path, f"{self._file}:{path}")
@@ -106,6 +132,7 @@ class _Copy:
         self._reader.prefetch(self._texts)
         for (owner, attribute), write in zip(self._texts, self._writers, strict=True):
             write(self._read(owner, attribute))
+        _complete_lanes(target, channels)
 
     def _member(
         self, source: h5py.Group, name: str, target: h5py.Group, parent: str, above: tuple[Any, ...]

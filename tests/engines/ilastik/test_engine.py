@@ -134,7 +134,6 @@ def test_command_line(fake):
         "--headless",
         "--readonly=1",
         "--project=/w/project.ilp",
-        "--logfile=/w/ilastik-own.log",
         "--export_source=Probabilities",
         "--export_dtype=float32",
         "--output_format=hdf5",
@@ -169,7 +168,7 @@ def test_what_the_program_sees(tmp_path, temporary, fake, monkeypatch):
     assert seen["cwd"] == seen["folder"]
     assert Path(seen["folder"]).parent == temporary.resolve()
     assert seen["folder_mode"] == 0o700
-    assert seen["files"] == ["ilastik-own.log", "ilastik.log", "project.ilp", "raw.h5"]
+    assert seen["files"] == [".cache", ".local", "ilastik.log", "project.ilp", "raw.h5"]
     assert seen["stdin"] == ""
 
 
