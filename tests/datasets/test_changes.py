@@ -9,7 +9,7 @@ import pytest
 
 from tbseg_ops import datasets, steps
 from tbseg_ops.datasets import Dataset, Runs
-from tbseg_ops.engines import contract as engine
+from tbseg_ops.engines import choose as engine
 from tbseg_ops.errors import InputError
 from tbseg_ops.run.differences import slice_changes
 from tests.runs import VESSELS, spec_of, stack, through
