@@ -24,7 +24,7 @@ _SUM = 1e-3
 
 _EXHAUSTED = re.compile(
     rb"MemoryError|bad_alloc|[Cc]annot allocate memory|No space left on device|Disk quota exceeded"
-    rb"|Input/output error|can't start new thread|Too many open files"
+    rb"|Input/output error|can't start new thread|Too many open files|failed to map segment"
 )
 _BROKEN = re.compile(
     rb"error while loading shared libraries|ModuleNotFoundError|ImportError: |command not found"
@@ -36,15 +36,19 @@ _RETRAINED = re.compile(
     rb"Training new (?:pixelwise )?classifier|new classifier will be trained"
     rb"|need(?:s)? to be retrain|cannot deserialize|able to deserialize the saved classifier"
 )
+# Functions of ilastik that are in the traceback of whatever fails from opening the project on.
+_PROJECT = re.compile(rb", in (?:loadProject|_prepare_auto_open_project)\b")
+# "package.SomeError: text", the last line of a traceback but for further lines of the text.
+_LAST = re.compile(r"^[\w.]*(?:Error|Exception|Interrupt)\b.*", re.MULTILINE)
 _NOT_UNDERSTOOD = re.compile(rb"Unused command-line args:[^\n]*")
 
 
 def check_end(outcome: Outcome, log: Path, file: str, seconds: float, memory_mb: int) -> None:
     """Raise unless ilastik ended well by its exit code and by its own words.
 
-    ResourceError: a signal, the time, memory, the disk. ConfigError: it could not be started, its
-    installation is broken, or it does not know an option. InputError: any other failure, and a
-    classifier that was trained anew instead of used.
+    ResourceError: a signal, the time, memory, the disk. ConfigError: it could not be started, or
+    fails while it starts, its installation is broken, it does not know an option. InputError: any
+    other failure, and a classifier that was trained anew instead of used.
     """
     text = _read(log)
     code = outcome.code if outcome.code >= 0 else 128 - outcome.code  # as a shell reports signals
@@ -103,6 +107,13 @@ def _failure(code: int, text: bytes, file: str, memory_mb: int) -> TbsegError:
             f"{what}: its installation is broken or too old",
             found=tail(text),
             mend="install ilastik 1.3.3 or later anew",
+        )
+    if not _PROJECT.search(text):
+        return ConfigError(
+            f"{what}: it fails while it starts",
+            found=tail(text),
+            mend="start the program of TBSEG_ILASTIK by hand with --headless --help, and mend what "
+            "it says, or use --engine native",
         )
     return InputError(
         f"{what}: it cannot use this project or volume",
@@ -169,9 +180,11 @@ def _dataset(
 
 
 def tail(text: bytes) -> str:
-    """The last lines of a log."""
-    lines = text[-_TAIL_BYTES:].decode("utf-8", "replace").splitlines()[-_TAIL_LINES:]
-    return "the end of ilastik's log:\n" + "\n".join(f"    {line}" for line in lines or ["(empty)"])
+    """What ilastik said last, and the last lines of its log."""
+    end = text[-_TAIL_BYTES:].decode("utf-8", "replace")
+    lines = end.splitlines()[-_TAIL_LINES:] or ["(empty)"]
+    said = _LAST.findall(end)[-1:]
+    return "\n    ".join([*said, "the end of ilastik's log:", *lines])
 
 
 def _read(log: Path) -> bytes:

@@ -207,6 +207,8 @@ FAILURES = {
     "late": (InputError, "exit code 1: it cannot use this project"),
     "retrain": (InputError, "did not use the stored classifier"),
     "broken": (ConfigError, "installation is broken"),
+    "start": (ConfigError, "it fails while it starts"),
+    "segment": (ResourceError, "raise TBSEG_ILASTIK_MEMORY_MB"),
     "old": (ConfigError, "does not understand how it was called"),
     "disk": (ResourceError, "memory or disk ran out"),
     "memory": (ResourceError, "memory or disk ran out"),
