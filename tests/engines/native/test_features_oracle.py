@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from tbseg_ops.classifier import gaussians
 from tbseg_ops.classifier.passport import Feature, read_passport
-from tbseg_ops.engines.native.features.bricks import feature_stack
 from tbseg_ops.geometry import Box
+from tests.engines.native.feature_stack import feature_stack
 from tests.engines.native.slow_features import slow_features
 from tests.reference_sets import SMALL, ReferenceSet
 

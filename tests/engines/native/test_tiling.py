@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from tbseg_ops.classifier import gaussians
 from tbseg_ops.classifier.passport import Feature
 from tbseg_ops.engines.native.features import bricks as features_module
-from tbseg_ops.engines.native.features.bricks import BrickFeatures, feature_stack
+from tbseg_ops.engines.native.features.bricks import BrickFeatures
 from tbseg_ops.geometry import Box, Index
 from tests.engines.native.exactness import GENERIC, ROOT
+from tests.engines.native.feature_stack import feature_stack
 from tests.engines.native.slow_features import slow_features
 
 IDS = (

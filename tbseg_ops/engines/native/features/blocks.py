@@ -11,11 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tbseg_ops.engines.native.features.filters import tapped
+from tbseg_ops.engines.native.features.filters import Places, tapped
 from tbseg_ops.engines.native.features.simd import (
     LANES,
     Pointer,
-    Vector,
     load,
     splat,
     store_squares,
@@ -38,7 +37,7 @@ def padded_stride(width: int) -> int:
     return (-(-width // LANES) | 1) * LANES
 
 
-class Slab(NamedTuple):
+class SmoothedPlanes(NamedTuple):
     """Presmoothed planes around a slab of the core.
 
     Plane z of the slab begins at ``smooth[planes[z + 3]]``, row y of the core ``(y + 3) * stride``
@@ -113,7 +112,7 @@ def square(y: int, x: int) -> int:
 
 
 @inlined
-def ring_planes(z: int, radius: int, slot: int) -> tuple[int, int, int, int, int]:
+def ring_planes(z: int, radius: int, slot: int) -> Places:
     """Offsets of planes z-2 ... z+2 in a ring of 2*radius+1 slots, as far as radius reaches."""
     n = 2 * radius + 1
     base = z + n * REACH
@@ -125,44 +124,6 @@ def ring_planes(z: int, radius: int, slot: int) -> tuple[int, int, int, int, int
         (base + near) % n * slot,
         (base + far) % n * slot,
     )
-
-
-@inlined
-def through_even(
-    ring: Pointer,
-    planes: tuple[int, int, int, int, int],
-    at: int,
-    taps: Pointer,
-    kernel: int,
-    radius: int,
-) -> Vector:
-    """The z pass of an even kernel for the vector at ``at`` of the middle plane."""
-    centre = load(ring, planes[2] + at)
-    near, far = centre, centre
-    if radius > 0:
-        near = load(ring, planes[3] + at) + load(ring, planes[1] + at)
-    if radius > 1:
-        far = load(ring, planes[4] + at) + load(ring, planes[0] + at)
-    return tapped(centre, near, far, taps, kernel, radius)
-
-
-@inlined
-def through_odd(
-    ring: Pointer,
-    planes: tuple[int, int, int, int, int],
-    at: int,
-    taps: Pointer,
-    kernel: int,
-    radius: int,
-) -> Vector:
-    """The z pass of an odd kernel, as ``through_even``."""
-    centre = load(ring, planes[2] + at)
-    near, far = centre, centre
-    if radius > 0:
-        near = load(ring, planes[3] + at) - load(ring, planes[1] + at)
-    if radius > 1:
-        far = load(ring, planes[4] + at) - load(ring, planes[0] + at)
-    return tapped(centre, near, far, taps, kernel, radius)
 
 
 @compiled
@@ -180,7 +141,7 @@ def down(
 ) -> None:
     """The y pass of a block: rows of ``source`` from ``at`` into squares from ``to``.
 
-    ``sign`` is 1 for even kernels and -1 for odd ones: below + sign * above is exact.
+    ``sign`` as of ``filters.along``.
     """
     turn = splat(sign)
     for y in range(block.bricks_y):

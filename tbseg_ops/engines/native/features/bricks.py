@@ -1,7 +1,7 @@
-"""ilastik's pixel features of a tile, in the bricks that the forest walks through.
+"""ilastik's pixel features of a tile, in the bricks that the forest evaluates.
 
 All features of one scale are made together, slab by slab: ``presmooth`` gives the smoothed planes,
-``derivatives`` and ``tensor`` write their columns straight into the bricks.
+``derivatives`` and ``structure_tensor`` write their columns straight into the bricks.
 """
 
 from collections.abc import Collection, Iterator
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tbseg_ops.classifier import gaussians
 from tbseg_ops.classifier.passport import Feature
 from tbseg_ops.engines.native.features import derivatives, structure_tensor
-from tbseg_ops.engines.native.features.blocks import Kernels, Slab
+from tbseg_ops.engines.native.features.blocks import Kernels, SmoothedPlanes
 from tbseg_ops.engines.native.features.buffers import Buffers
 from tbseg_ops.engines.native.features.derivatives import derivative_bricks
 from tbseg_ops.engines.native.features.filters import STRIDE_OF_TAPS, Floats, Ints
@@ -88,7 +88,7 @@ class BrickFeatures:
                 by_brick[-layer // (self.columns * 64) :, :, planes % 4 * 16 :] = 0
             signs = frame.signs(z, planes)
             for scale, group in zip(scales, self._groups.values(), strict=True):
-                group.fill(scale.slab(z, planes), signs, scratch, flat, self.columns)
+                group.fill(scale.planes(z, planes), signs, scratch, flat, self.columns)
             yield z, planes, by_brick
 
 
@@ -122,16 +122,17 @@ class _Group:
         else:
             self.derivative_columns[_DERIVED.index(feature_id)] = column
 
-    def fill(self, slab: Slab, signs: Signs, scratch: Floats, bricks: Floats, columns: int) -> None:
+    def fill(
+        self, planes: SmoothedPlanes, signs: Signs, scratch: Floats, bricks: Floats, columns: int
+    ) -> None:
         """Write the wanted columns of a slab into flat bricks."""
         if (self.derivative_columns >= 0).any():
-            derivative_bricks(
-                slab, self.derivatives, self.derivative_columns, scratch, bricks, columns
-            )
+            wanted = self.derivative_columns
+            derivative_bricks(planes, self.derivatives, wanted, scratch, bricks, columns)
         if self.tensor_column >= 0:
             if self.tensor.small_radius == 0:  # the derivative is the input, which has no direction
                 signs = Signs(*(np.ones_like(axis) for axis in signs))
-            tensor_bricks(slab, self.tensor, signs, self.tensor_column, scratch, bricks, columns)
+            tensor_bricks(planes, self.tensor, signs, self.tensor_column, scratch, bricks, columns)
 
 
 def _flat(*kernels_: Floats) -> Floats:
@@ -140,16 +141,3 @@ def _flat(*kernels_: Floats) -> Floats:
     for row, taps in zip(flat, kernels_, strict=True):
         row[: len(taps)] = taps
     return flat.reshape(-1)
-
-
-def feature_stack(raw: NDArray[Any], features: tuple[Feature, ...], core: Box) -> Floats:
-    """The columns of a core box, (columns, z, y, x); arguments as for ``BrickFeatures.slabs``."""
-    maker = BrickFeatures(features, raw.shape[3])
-    stack = np.empty((maker.columns, *core.shape), np.float32)
-    _, ny, nx = core.shape
-    for z, planes, bricks in maker.slabs(raw, core):
-        grid = -(-planes // 4), -(-ny // 4), -(-nx // 4)
-        slab = bricks.reshape(*grid, maker.columns, 4, 4, 4).transpose(3, 0, 4, 1, 5, 2, 6)
-        slab = slab.reshape(maker.columns, *(4 * n for n in grid))
-        stack[:, z : z + planes] = slab[:, :planes, :ny, :nx]
-    return stack

@@ -19,7 +19,3 @@ class Buffers:
         if self._arrays.get(name, np.empty(0)).size < size:
             self._arrays[name] = np.zeros(size, np.float32)
         return self._arrays[name][:size]
-
-    @property
-    def nbytes(self) -> int:
-        return sum(array.nbytes for array in self._arrays.values())

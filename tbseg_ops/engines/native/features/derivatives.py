@@ -16,17 +16,22 @@ from tbseg_ops.engines.native.features.blocks import (
     ROWS,
     Block,
     Kernels,
-    Slab,
+    SmoothedPlanes,
     block_at,
     brick_plane,
     down,
     ring_planes,
     square,
-    through_even,
-    through_odd,
 )
 from tbseg_ops.engines.native.features.eigenvalues import eigenvalues_2x2, eigenvalues_3x3
-from tbseg_ops.engines.native.features.filters import STRIDE_OF_TAPS, Floats, Ints, tapped
+from tbseg_ops.engines.native.features.filters import (
+    STRIDE_OF_TAPS,
+    Floats,
+    Ints,
+    Places,
+    along,
+    tapped,
+)
 from tbseg_ops.engines.native.features.simd import (
     LANES,
     Pointer,
@@ -53,26 +58,39 @@ SCRATCH = _AT_ROWS + 4 * _ROW_FIELD
 
 @compiled
 def derivative_bricks(
-    slab: Slab, kernels: Kernels, wanted: Ints, scratch: Floats, bricks: Floats, columns: int
+    smoothed: SmoothedPlanes,
+    kernels: Kernels,
+    wanted: Ints,
+    scratch: Floats,
+    bricks: Floats,
+    columns: int,
 ) -> None:
     """Write the wanted columns of one slab into flat bricks [brick][column][64]."""
-    depth, ny, nx = slab.shape
+    depth, ny, nx = smoothed.shape
     asked, out = pointer(wanted), pointer(bricks)
     taps = Kernels(pointer(kernels.taps), kernels.radius, kernels.small_radius, kernels.flat)
     reach = 0 if kernels.flat else kernels.radius
     for y in range(0, ny, ROWS):
         for x in range(0, nx, COLUMNS):
-            block = block_at(y, x, slab.shape)
-            corner = (y + MARGIN) * slab.stride + x + LEFT
+            block = block_at(y, x, smoothed.shape)
+            corner = (y + MARGIN) * smoothed.stride + x + LEFT
             for z in range(-reach, depth + reach):
-                at = slab.planes[z + MARGIN] + corner
+                at = smoothed.planes[z + MARGIN] + corner
                 slot = (z + reach) % (2 * reach + 1) * _SLOT
-                _across(pointer(slab.smooth), at, slab.stride, block, taps, asked, pointer(scratch))
+                _across(
+                    pointer(smoothed.smooth),
+                    at,
+                    smoothed.stride,
+                    block,
+                    taps,
+                    asked,
+                    pointer(scratch),
+                )
                 _down(block, taps, asked, pointer(scratch), slot)
                 done = z - reach
                 if done >= 0:
                     ring = ring_planes(done + reach, reach, _SLOT)
-                    to = brick_plane(block, done, slab.shape, columns)
+                    to = brick_plane(block, done, smoothed.shape, columns)
                     if kernels.flat:
                         _features_2d(pointer(scratch), block, asked, out, to, columns)
                     else:
@@ -139,7 +157,7 @@ def _down(block: Block, kernels: Kernels, wanted: Pointer, scratch: Pointer, slo
 @compiled
 def _features_3d(
     ring: Pointer,
-    planes: tuple[int, int, int, int, int],
+    planes: Places,
     block: Block,
     kernels: Kernels,
     wanted: Pointer,
@@ -157,28 +175,28 @@ def _features_3d(
             at = square(y, x)
             to = first + (y * block.line + x) * columns * BRICK
             if smoothing >= 0 or difference >= 0:
-                s = through_even(ring, planes, at + _XY, taps, ORDER_0, n)
+                s = along(ring, planes, at + _XY, 1.0, taps, ORDER_0, n)
                 if smoothing >= 0:
                     store(bricks, to + smoothing * BRICK, s)
                 if difference >= 0:
                     small = kernels.small_radius
-                    d = through_even(ring, planes, at + _NARROW, taps, NARROW, small)
+                    d = along(ring, planes, at + _NARROW, 1.0, taps, NARROW, small)
                     store(bricks, to + difference * BRICK, s - d)
             if gradient >= 0:
-                dx = through_even(ring, planes, at + _DX, taps, ORDER_0, n)
-                dy = through_even(ring, planes, at + _DY, taps, ORDER_0, n)
-                dz = through_odd(ring, planes, at + _XY, taps, ORDER_1, n)
+                dx = along(ring, planes, at + _DX, 1.0, taps, ORDER_0, n)
+                dy = along(ring, planes, at + _DY, 1.0, taps, ORDER_0, n)
+                dz = along(ring, planes, at + _XY, -1.0, taps, ORDER_1, n)
                 store(bricks, to + gradient * BRICK, root((dx * dx + dy * dy) + dz * dz))
             if laplacian >= 0 or hessian >= 0:
-                xx = through_even(ring, planes, at + _DXX, taps, ORDER_0, n)
-                yy = through_even(ring, planes, at + _DYY, taps, ORDER_0, n)
-                zz = through_even(ring, planes, at + _XY, taps, ORDER_2, n)
+                xx = along(ring, planes, at + _DXX, 1.0, taps, ORDER_0, n)
+                yy = along(ring, planes, at + _DYY, 1.0, taps, ORDER_0, n)
+                zz = along(ring, planes, at + _XY, 1.0, taps, ORDER_2, n)
                 if laplacian >= 0:
                     store(bricks, to + laplacian * BRICK, (xx + yy) + zz)
                 if hessian >= 0:
-                    yz = through_odd(ring, planes, at + _DY, taps, ORDER_1, n)
-                    xz = through_odd(ring, planes, at + _DX, taps, ORDER_1, n)
-                    xy = through_even(ring, planes, at + _DXY, taps, ORDER_0, n)
+                    yz = along(ring, planes, at + _DY, -1.0, taps, ORDER_1, n)
+                    xz = along(ring, planes, at + _DX, -1.0, taps, ORDER_1, n)
+                    xy = along(ring, planes, at + _DXY, 1.0, taps, ORDER_0, n)
                     e0, e1, e2 = eigenvalues_3x3(zz, yz, xz, yy, xy, xx)
                     store(bricks, to + hessian * BRICK, e0)
                     store(bricks, to + (hessian + 1) * BRICK, e1)

@@ -1,8 +1,8 @@
 """Eigenvalues of symmetric 2x2 and 3x3 matrices in float32, sixteen at a time, by closed forms.
 
-The trigonometric form for 3x3 and every rounding in it are those of ilastik's filter library (see
-the format notes, "The arithmetic, to the bit"): the small eigenvalues carry visible float32 noise,
-and that noise is part of the answer. No fused multiply-add is used here.
+The trigonometric form for 3x3 and every rounding in it are those of ilastik's filter library: the
+small eigenvalues carry visible float32 noise, and that noise is part of the answer. No fused
+multiply-add is used here.
 """
 
 from math import pi, sqrt

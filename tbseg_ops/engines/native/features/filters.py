@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from tbseg_ops.engines.native.features.simd import (
     LANES,
     Pointer,
+    Vector,
     element,
     fma,
     load,
+    pointer,
     splat,
     store,
 )
@@ -25,6 +27,7 @@ from tbseg_ops.engines.native.jit import compiled, inlined
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
+Places = tuple[int, int, int, int, int]
 
 STRIDE_OF_TAPS = 3
 
@@ -40,51 +43,76 @@ def tapped(centre: Any, near: Any, far: Any, taps: Pointer, at: int, radius: int
     return s
 
 
-@compiled
-def long_pass(
-    source: Pointer,
-    start: int,
-    rows: Pointer,
-    row: int,
-    taps: Pointer,
-    radius: int,
-    width: int,
-    target: Pointer,
-    to: int,
-) -> None:
-    """An even kernel of any radius across whole rows.
+@inlined
+def along(
+    source: Pointer, places: Places, at: int, sign: float, taps: Pointer, kernel: int, radius: int
+) -> Vector:
+    """A pass of radius 0, 1 or 2 for the vector at ``at``.
 
-    The rows weighted begin at ``start + rows[row - radius ... row + radius]`` in ``source``;
-    ``width`` floats, a multiple of 16, are written to ``target[to:]``. A pass along the row itself
-    gives the "rows" 0, 1, 2 ... of a padded row, and is ``across``.
+    ``places``: where its neighbours -2 ... 2 along the axis lie, from ``at`` on. ``sign`` is 1 for
+    even kernels and -1 for odd ones: right + sign * left is exact.
     """
-    middle = start + element(rows, row)
+    turn = splat(sign)
+    centre = load(source, places[2] + at)
+    near, far = centre, centre
+    if radius > 0:
+        near = load(source, places[3] + at) + turn * load(source, places[1] + at)
+    if radius > 1:
+        far = load(source, places[4] + at) + turn * load(source, places[0] + at)
+    return tapped(centre, near, far, taps, kernel, radius)
+
+
+@compiled
+def smooth_rows(
+    source_: Floats,
+    start_step: int,
+    rows_: Ints,
+    row_step: int,
+    taps_: Floats,
+    width: int,
+    target_: Floats,
+    to: int,
+    step: int,
+    count: int,
+) -> None:
+    """``count`` rows, each an even kernel of any radius across whole rows of ``source_``.
+
+    Row j weights those that begin at ``j * start_step + rows_[j * row_step ...]``, 2 * radius + 1
+    of them; a pass along a padded row itself gives the "rows" 0, 1, 2 ... ``width`` floats, a
+    multiple of 16, are written to ``target_[to + j * step:]``.
+    """
+    source, rows, taps, target = pointer(source_), pointer(rows_), pointer(taps_), pointer(target_)
+    radius = taps_.size - 1
     first = splat(element(taps, 0))
-    i = 0
-    # Four vectors at a time hide the latency of the additions, which must stay in order.
-    while i + 4 * LANES <= width:
-        s0 = load(source, middle + i) * first
-        s1 = load(source, middle + i + LANES) * first
-        s2 = load(source, middle + i + 2 * LANES) * first
-        s3 = load(source, middle + i + 3 * LANES) * first
-        for k in range(1, radius + 1):
-            tap = splat(element(taps, k))
-            a = start + element(rows, row + k) + i
-            b = start + element(rows, row - k) + i
-            s0 = fma(load(source, a) + load(source, b), tap, s0)
-            s1 = fma(load(source, a + LANES) + load(source, b + LANES), tap, s1)
-            s2 = fma(load(source, a + 2 * LANES) + load(source, b + 2 * LANES), tap, s2)
-            s3 = fma(load(source, a + 3 * LANES) + load(source, b + 3 * LANES), tap, s3)
-        store(target, to + i, s0)
-        store(target, to + i + LANES, s1)
-        store(target, to + i + 2 * LANES, s2)
-        store(target, to + i + 3 * LANES, s3)
-        i += 4 * LANES
-    while i < width:
-        s0 = load(source, middle + i) * first
-        for k in range(1, radius + 1):
-            a = start + element(rows, row + k) + i
-            b = start + element(rows, row - k) + i
-            s0 = fma(load(source, a) + load(source, b), splat(element(taps, k)), s0)
-        store(target, to + i, s0)
-        i += LANES
+    for j in range(count):
+        start, row = j * start_step, j * row_step + radius
+        middle = start + element(rows, row)
+        i = 0
+        # Four vectors at a time hide the latency of the additions, which must stay in order.
+        while i + 4 * LANES <= width:
+            s0 = load(source, middle + i) * first
+            s1 = load(source, middle + i + LANES) * first
+            s2 = load(source, middle + i + 2 * LANES) * first
+            s3 = load(source, middle + i + 3 * LANES) * first
+            for k in range(1, radius + 1):
+                tap = splat(element(taps, k))
+                a = start + element(rows, row + k) + i
+                b = start + element(rows, row - k) + i
+                s0 = fma(load(source, a) + load(source, b), tap, s0)
+                s1 = fma(load(source, a + LANES) + load(source, b + LANES), tap, s1)
+                s2 = fma(load(source, a + 2 * LANES) + load(source, b + 2 * LANES), tap, s2)
+                s3 = fma(load(source, a + 3 * LANES) + load(source, b + 3 * LANES), tap, s3)
+            store(target, to + i, s0)
+            store(target, to + i + LANES, s1)
+            store(target, to + i + 2 * LANES, s2)
+            store(target, to + i + 3 * LANES, s3)
+            i += 4 * LANES
+        while i < width:
+            s0 = load(source, middle + i) * first
+            for k in range(1, radius + 1):
+                a = start + element(rows, row + k) + i
+                b = start + element(rows, row - k) + i
+                s0 = fma(load(source, a) + load(source, b), splat(element(taps, k)), s0)
+            store(target, to + i, s0)
+            i += LANES
+        to += step

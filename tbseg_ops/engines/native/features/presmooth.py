@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbseg_ops.classifier import gaussians
-from tbseg_ops.engines.native.features.blocks import LEFT, MARGIN, Slab, padded_stride
+from tbseg_ops.engines.native.features.blocks import LEFT, MARGIN, SmoothedPlanes, padded_stride
 from tbseg_ops.engines.native.features.buffers import Buffers
-from tbseg_ops.engines.native.features.filters import Floats, Ints, long_pass
-from tbseg_ops.engines.native.features.simd import LANES, pointer
+from tbseg_ops.engines.native.features.filters import Floats, Ints, smooth_rows
+from tbseg_ops.engines.native.features.simd import LANES
 from tbseg_ops.engines.native.features.structure_tensor import Signs
-from tbseg_ops.engines.native.jit import compiled
 from tbseg_ops.geometry import Box
 
 
@@ -110,7 +109,7 @@ class SmoothedScale:
         if not in_2d:
             self._xy = buffers.take(f"ring {name}", self._ring * frame.plane)
 
-    def slab(self, z: int, depth: int) -> Slab:
+    def planes(self, z: int, depth: int) -> SmoothedPlanes:
         """Smoothed planes for ``depth`` planes of the core from its plane ``z`` on.
 
         In 2D the planes before and after the slab mean nothing.
@@ -123,7 +122,7 @@ class SmoothedScale:
             self._next = plane + 1
         shape = depth, self._frame.core.shape[1], self._frame.core.shape[2]
         starts = planes % self._slots * self._frame.plane
-        return Slab(self._planes, starts, self._frame.stride, shape)
+        return SmoothedPlanes(self._planes, starts, self._frame.stride, shape)
 
     def _smooth(self, z: int) -> None:
         """Make smoothed plane ``z``."""
@@ -141,7 +140,6 @@ class SmoothedScale:
             self._xy,
             row,
             window % self._ring * stride,
-            self._reach,
             0,
             self._taps,
             self._frame.width,
@@ -153,13 +151,12 @@ class SmoothedScale:
 
     def _smooth_xy(self, z: int, target: Floats, to: int, step: int) -> None:
         """x and y passes of raw plane ``z`` into rows of ``target``."""
-        rows, frame, reach = self._floats, self._frame, self._reach
+        rows, frame = self._floats, self._frame
         self._fill(self._raw[z, self._y], rows)
         smooth_rows(
             rows.reshape(-1),
             rows.shape[1],
             self._x_rows,
-            reach,
             0,
             self._taps,
             frame.width,
@@ -172,7 +169,6 @@ class SmoothedScale:
             self._x_smoothed,
             0,
             self._y_rows,
-            reach,
             1,
             self._taps,
             frame.width,
@@ -192,32 +188,3 @@ class SmoothedScale:
             rows[:, end : end + right] = rows[:, end - 2 : end - 2 - right : -1]
         else:
             rows[:, : len(self._x)] = plane[:, self._x]
-
-
-@compiled
-def smooth_rows(
-    source: Floats,
-    start_step: int,
-    rows: Ints,
-    row: int,
-    row_step: int,
-    taps: Floats,
-    width: int,
-    target: Floats,
-    to: int,
-    step: int,
-    count: int,
-) -> None:
-    """``count`` rows of ``long_pass``: start, row and target advance by their steps."""
-    for j in range(count):
-        long_pass(
-            pointer(source),
-            j * start_step,
-            pointer(rows),
-            row + j * row_step,
-            pointer(taps),
-            taps.size - 1,
-            width,
-            pointer(target),
-            to + j * step,
-        )

@@ -17,16 +17,15 @@ from tbseg_ops.engines.native.features.blocks import (
     ROWS,
     Block,
     Kernels,
-    Slab,
+    SmoothedPlanes,
     block_at,
     brick_plane,
     down,
     ring_planes,
     square,
-    through_even,
 )
 from tbseg_ops.engines.native.features.eigenvalues import eigenvalues_2x2, eigenvalues_3x3
-from tbseg_ops.engines.native.features.filters import STRIDE_OF_TAPS, Floats, tapped
+from tbseg_ops.engines.native.features.filters import STRIDE_OF_TAPS, Floats, Places, along, tapped
 from tbseg_ops.engines.native.features.simd import (
     LANES,
     Pointer,
@@ -75,7 +74,7 @@ class Signs(NamedTuple):
 
 @compiled
 def tensor_bricks(
-    slab: Slab,
+    smoothed: SmoothedPlanes,
     kernels: Kernels,
     signs: Signs,
     column: int,
@@ -84,17 +83,19 @@ def tensor_bricks(
     columns: int,
 ) -> None:
     """Write the three (2D: two) columns from ``column`` on into flat bricks [brick][column][64]."""
-    depth, ny, nx = slab.shape
+    depth, ny, nx = smoothed.shape
     work, out = pointer(scratch), pointer(bricks)
     taps = Kernels(pointer(kernels.taps), kernels.radius, kernels.small_radius, kernels.flat)
     inner_reach, reach = (0, 0) if kernels.flat else (kernels.small_radius, kernels.radius)
     for y in range(0, ny, ROWS):
         for x in range(0, nx, COLUMNS):
-            block = block_at(y, x, slab.shape)
-            corner = (y + MARGIN) * slab.stride + x + LEFT
+            block = block_at(y, x, smoothed.shape)
+            corner = (y + MARGIN) * smoothed.stride + x + LEFT
             for z in range(-reach - inner_reach, depth + reach + inner_reach):
-                at = slab.planes[z + MARGIN] + corner
-                _inner(pointer(slab.smooth), at, slab.stride, block, taps, work, _inner_slot(z))
+                at = smoothed.planes[z + MARGIN] + corner
+                _inner(
+                    pointer(smoothed.smooth), at, smoothed.stride, block, taps, work, _inner_slot(z)
+                )
                 middle = z - inner_reach
                 if middle < -reach:
                     continue
@@ -104,7 +105,7 @@ def tensor_bricks(
                 done = middle - reach
                 if done >= 0:
                     ring = ring_planes(done + reach, reach, _SLOT)
-                    to = brick_plane(block, done, slab.shape, columns) + column * BRICK
+                    to = brick_plane(block, done, smoothed.shape, columns) + column * BRICK
                     if kernels.flat:
                         _features_2d(work, block, out, to, columns)
                     else:
@@ -177,13 +178,7 @@ def _outer(
         for k in range(first, _PRODUCTS):
             for x in range(0, block.width, LANES):
                 at = _AT_PRODUCTS + k * _PRODUCT_ROW + x + REACH
-                centre = load(scratch, at)
-                near, far = centre, centre
-                if radius > 0:
-                    near = load(scratch, at + 1) + load(scratch, at - 1)
-                if radius > 1:
-                    far = load(scratch, at + 2) + load(scratch, at - 2)
-                s = tapped(centre, near, far, kernels.taps, OUTER, radius)
+                s = along(scratch, (-2, -1, 0, 1, 2), at, 1.0, kernels.taps, OUTER, radius)
                 store(scratch, _AT_OUTER + k * _INNER_FIELD + row + x, s)
     for k in range(first, _PRODUCTS):
         at = _AT_OUTER + k * _INNER_FIELD + REACH * _WIDE
@@ -205,28 +200,21 @@ def _products(
     """z pass of the inner kernels for one row, and the products of its derivatives."""
     taps, n, s = kernels.taps, kernels.small_radius, scratch
     above, here, below = _inner_slot(z - n), _inner_slot(z), _inner_slot(z + n)
+    planes = above, above, here, below, below  # n is 0 or 1
     for x in range(0, block.width + LANES, LANES):
         i = row + x
         to = _AT_PRODUCTS + x
-        dx, dy = load(s, here + i + _DX), load(s, here + i + _DY)
-        if not kernels.flat:
-            dz = load(s, here + i + _S)
-            near_x, near_y, rise = dx, dy, dz
-            if n > 0:
-                near_x = load(s, below + i + _DX) + load(s, above + i + _DX)
-                near_y = load(s, below + i + _DY) + load(s, above + i + _DY)
-                rise = load(s, below + i + _S) - load(s, above + i + _S)
-            dx = tapped(dx, near_x, near_x, taps, INNER_0, n)
-            dy = tapped(dy, near_y, near_y, taps, INNER_0, n)
-            dz = tapped(dz, rise, rise, taps, INNER_1, n) * splat(sign_z)
-            dx = dx * load(signs_x, block.x + x + LEFT - REACH)
-            dy = dy * splat(sign_y)
+        sign_x = load(signs_x, block.x + x + LEFT - REACH)
+        if kernels.flat:
+            dx = load(s, here + i + _DX) * sign_x
+            dy = load(s, here + i + _DY) * splat(sign_y)
+        else:
+            dx = along(s, planes, i + _DX, 1.0, taps, INNER_0, n) * sign_x
+            dy = along(s, planes, i + _DY, 1.0, taps, INNER_0, n) * splat(sign_y)
+            dz = along(s, planes, i + _S, -1.0, taps, INNER_1, n) * splat(sign_z)
             store(s, to + _ZZ * _PRODUCT_ROW, dz * dz)
             store(s, to + _YZ * _PRODUCT_ROW, dy * dz)
             store(s, to + _XZ * _PRODUCT_ROW, dx * dz)
-        else:
-            dx = dx * load(signs_x, block.x + x + LEFT - REACH)
-            dy = dy * splat(sign_y)
         store(s, to + _YY * _PRODUCT_ROW, dy * dy)
         store(s, to + _XY * _PRODUCT_ROW, dx * dy)
         store(s, to + _XX * _PRODUCT_ROW, dx * dx)
@@ -235,7 +223,7 @@ def _products(
 @compiled
 def _features_3d(
     ring: Pointer,
-    planes: tuple[int, int, int, int, int],
+    planes: Places,
     block: Block,
     kernels: Kernels,
     bricks: Pointer,
@@ -249,12 +237,12 @@ def _features_3d(
             at = square(y, x)
             to = first + (y * block.line + x) * columns * BRICK
             e0, e1, e2 = eigenvalues_3x3(
-                through_even(ring, planes, at + _ZZ * FIELD, taps, OUTER, n),
-                through_even(ring, planes, at + _YZ * FIELD, taps, OUTER, n),
-                through_even(ring, planes, at + _XZ * FIELD, taps, OUTER, n),
-                through_even(ring, planes, at + _YY * FIELD, taps, OUTER, n),
-                through_even(ring, planes, at + _XY * FIELD, taps, OUTER, n),
-                through_even(ring, planes, at + _XX * FIELD, taps, OUTER, n),
+                along(ring, planes, at + _ZZ * FIELD, 1.0, taps, OUTER, n),
+                along(ring, planes, at + _YZ * FIELD, 1.0, taps, OUTER, n),
+                along(ring, planes, at + _XZ * FIELD, 1.0, taps, OUTER, n),
+                along(ring, planes, at + _YY * FIELD, 1.0, taps, OUTER, n),
+                along(ring, planes, at + _XY * FIELD, 1.0, taps, OUTER, n),
+                along(ring, planes, at + _XX * FIELD, 1.0, taps, OUTER, n),
             )
             store(bricks, to, e0)
             store(bricks, to + BRICK, e1)

@@ -18,7 +18,6 @@ class BrickForest:
         self.classes = forests[0].classes
         self._counted = can_be_counted(forests)
         self._packed = pack_votes(forests) if self._counted else pack_proportions(forests)
-        self._thresholds = self._packed.nodes.view(np.float32)
         trees = sum(forest.trees for forest in forests)
         stoppable = self._counted and trees <= MOST_TREES
         self._stops = stops_for(trees) if stoppable else None
@@ -27,13 +26,8 @@ class BrickForest:
         """Probabilities, float32 (n, classes, 64), of C-contiguous ``bricks`` (n, columns, 64)."""
         flat = self._checked(bricks)
         out = np.empty((len(bricks), self.classes, VOXELS), np.float32)
-        p = self._packed
-        if self._counted:
-            of_pure(flat, self.columns, p.nodes, self._thresholds, p.roots, p.trees, p.slots, out)
-        else:
-            of_any(
-                flat, self.columns, p.nodes, self._thresholds, p.roots, p.trees, p.proportions, out
-            )
+        evaluate = of_pure if self._counted else of_any
+        evaluate(flat, self.columns, self._packed, out)
         return out
 
     def winners(self, bricks: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -49,19 +43,7 @@ class BrickForest:
             return best
         flat = self._checked(bricks)
         out = np.empty((len(bricks), VOXELS), np.uint8)
-        p = self._packed
-        find_winners(
-            flat,
-            self.columns,
-            p.nodes,
-            self._thresholds,
-            p.roots,
-            p.trees,
-            p.slots,
-            self.classes,
-            self._stops,
-            out,
-        )
+        find_winners(flat, self.columns, self._packed, self._stops, out)
         return out
 
     def _checked(self, bricks: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Random forests laid out for the brick walk: one table of nodes for all trees of all forests.
+"""Random forests laid out for bricks: one table of nodes for all trees of all forests.
 
 A row of the table is 16 bytes, int32: offset of the column in a brick, reference to the child for
 ``x < threshold``, reference to the other child, bits of the float32 threshold. A reference > 0 is
@@ -9,8 +9,7 @@ a row; row 0 is never one. What a reference <= 0 means depends on the table:
 - any forests: minus a row of ``proportions``.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,15 +24,16 @@ _MOST_TREES = 255
 """Per forest: votes are counted in bytes."""
 
 
-@dataclass(frozen=True)
-class Packed:
-    """``nodes``: int32 (rows * 4,). ``roots``: int32 (trees,), references, forest by forest.
+class Packed(NamedTuple):
+    """``nodes``: int32 (rows * 4,), and ``thresholds``, the same bytes as float32.
 
-    ``trees``: int64 (forests,), trees of each. ``proportions``: float32 (leaves, classes), empty
-    for pure forests. ``slots``: length of the vote table, 0 for the general form.
+    ``roots``: int32 (trees,), references, forest by forest. ``trees``: int64 (forests,), trees of
+    each. ``proportions``: float32 (leaves, classes), empty for pure forests. ``slots``: length of
+    the vote table, 0 for the general form.
     """
 
     nodes: NDArray[np.int32]
+    thresholds: NDArray[np.float32]
     roots: NDArray[np.int32]
     trees: NDArray[np.int64]
     proportions: NDArray[np.float32]
@@ -88,8 +88,10 @@ def _packed(
         parts.append(part)
         roots.append(_references(forest.roots, first, target))
         first += len(part)
+    nodes = np.concatenate(parts).reshape(-1)
     return Packed(
-        nodes=np.concatenate(parts).reshape(-1),
+        nodes=nodes,
+        thresholds=nodes.view(np.float32),
         roots=np.concatenate(roots).astype(np.int32),
         trees=np.array([forest.trees for forest in forests], np.int64),
         proportions=proportions,

@@ -5,16 +5,21 @@ by its trees, times its trees; summed over the forests, divided by all trees. Th
 pure leaves, so votes are counted in whole numbers there. A NaN in any column of a voxel makes all
 its probabilities 0.
 
-Arguments: ``flat``, the bricks, float32, one after the other, each (columns, 64); the arrays of
-``packing.Packed``, with ``thresholds`` the float32 view of ``nodes``; ``out``, float32
+Arguments: ``flat``, the bricks, float32, one after the other, each (columns, 64); ``out``, float32
 (bricks, classes, 64).
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tbseg_ops.engines.native.forest.packing import SPARE
-from tbseg_ops.engines.native.forest.traversal import ALL, aligned, count_votes, load, walk
+from tbseg_ops.engines.native.forest.packing import SPARE, Packed
+from tbseg_ops.engines.native.forest.traversal import (
+    ALL,
+    aligned,
+    count_votes,
+    load_brick,
+    traverse,
+)
 from tbseg_ops.engines.native.forest.vectors import VOXELS, add_where, below
 from tbseg_ops.engines.native.jit import compiled, inlined
 
@@ -26,21 +31,18 @@ _FIRST = np.int64(SPARE)
 def of_pure(
     flat: NDArray[np.float32],
     columns: int,
-    nodes: NDArray[np.int32],
-    thresholds: NDArray[np.float32],
-    roots: NDArray[np.int32],
-    trees: NDArray[np.int64],
-    slots: int,
+    packed: Packed,
     out: NDArray[np.float32],
 ) -> None:
     """Probabilities of forests whose leaves are all pure."""
+    nodes, thresholds, roots, trees = packed.nodes, packed.thresholds, packed.roots, packed.trees
     classes = out.shape[1]
     scratch = aligned(columns * VOXELS)
     queue = np.empty(len(nodes) // 4 + len(roots) + 2, np.uint32)
     masks = np.empty(len(queue), np.uint64)
-    votes = np.empty(slots, np.uint64)
+    votes = np.empty(packed.slots, np.uint64)
     # Trees that are a single leaf vote the same for every voxel.
-    constant = np.zeros(slots, np.uint64)
+    constant = np.zeros(packed.slots, np.uint64)
     started = 0
     for root in roots:
         if root <= 0:
@@ -52,10 +54,10 @@ def of_pure(
     bytes_ = counts.reshape(-1)
     total = np.float32(trees.sum())
     for brick in range(len(out)):
-        nan = load(scratch, flat, brick, columns)
+        nan = load_brick(scratch, flat, brick, columns)
         votes[:] = constant
         masks[:started] = ALL
-        walk(scratch, nodes, thresholds, queue, masks, started, votes)
+        traverse(scratch, nodes, thresholds, queue, masks, started, votes)
         probabilities = out[brick]
         probabilities[:] = 0
         slot = _FIRST
@@ -71,25 +73,18 @@ def of_pure(
             for k in range(classes):
                 for v in range(VOXELS):
                     probabilities[k, v] += np.float32(counts[k, v]) / size * size
-        for k in range(classes):
-            for v in range(VOXELS):
-                probabilities[k, v] /= total
-        if nan:
-            _clear(probabilities, nan)
+        _finish(probabilities, total, nan)
 
 
 @compiled
 def of_any(
     flat: NDArray[np.float32],
     columns: int,
-    nodes: NDArray[np.int32],
-    thresholds: NDArray[np.float32],
-    roots: NDArray[np.int32],
-    trees: NDArray[np.int64],
-    proportions: NDArray[np.float32],
+    packed: Packed,
     out: NDArray[np.float32],
 ) -> None:
     """Probabilities of any forests: tree after tree, since the order decides the rounding."""
+    nodes, thresholds, roots, trees = packed.nodes, packed.thresholds, packed.roots, packed.trees
     classes = out.shape[1]
     scratch = aligned(columns * VOXELS)
     queue = np.empty(len(nodes) // 2 + 1, np.int32)  # the nodes and leaves of one tree
@@ -98,7 +93,7 @@ def of_any(
     flat_sums = sums.reshape(-1)
     total = np.float32(trees.sum())
     for brick in range(len(out)):
-        nan = load(scratch, flat, brick, columns)
+        nan = load_brick(scratch, flat, brick, columns)
         probabilities = out[brick]
         probabilities[:] = 0
         tree = 0
@@ -115,7 +110,7 @@ def of_any(
                     head += 1
                     if node <= 0:
                         for k in range(classes):
-                            add_where(flat_sums, k * VOXELS, here, proportions[-node, k])
+                            add_where(flat_sums, k * VOXELS, here, packed.proportions[-node, k])
                         continue
                     row = node * 4
                     less = here & below(scratch, np.int64(nodes[row]), thresholds[row + 3])
@@ -128,15 +123,15 @@ def of_any(
             for k in range(classes):
                 for v in range(VOXELS):
                     probabilities[k, v] += sums[k, v] / size * size
-        for k in range(classes):
-            for v in range(VOXELS):
-                probabilities[k, v] /= total
-        if nan:
-            _clear(probabilities, nan)
+        _finish(probabilities, total, nan)
 
 
 @inlined
-def _clear(probabilities: NDArray[np.float32], voxels: np.uint64) -> None:
-    for v in range(VOXELS):
-        if (voxels >> np.uint64(v)) & _U1:
-            probabilities[:, v] = 0
+def _finish(probabilities: NDArray[np.float32], trees: np.float32, nan: np.uint64) -> None:
+    for k in range(len(probabilities)):
+        for v in range(VOXELS):
+            probabilities[k, v] /= trees
+    if nan:
+        for v in range(VOXELS):
+            if (nan >> np.uint64(v)) & _U1:
+                probabilities[:, v] = 0

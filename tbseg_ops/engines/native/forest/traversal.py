@@ -31,7 +31,7 @@ def aligned(size: int) -> NDArray[np.float32]:
 
 
 @inlined
-def load(
+def load_brick(
     scratch: NDArray[np.float32], flat: NDArray[np.float32], brick: int, columns: int
 ) -> np.uint64:
     """Copy a brick into ``scratch``; the mask of voxels with a NaN in any column."""
@@ -43,7 +43,7 @@ def load(
 
 
 @inlined
-def walk(
+def traverse(
     scratch: NDArray[np.float32],
     nodes: NDArray[np.int32],
     thresholds: NDArray[np.float32],

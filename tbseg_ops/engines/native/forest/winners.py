@@ -10,8 +10,14 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from tbseg_ops.engines.native.forest.packing import SPARE
-from tbseg_ops.engines.native.forest.traversal import ALL, aligned, count_votes, load, walk
+from tbseg_ops.engines.native.forest.packing import SPARE, Packed
+from tbseg_ops.engines.native.forest.traversal import (
+    ALL,
+    aligned,
+    count_votes,
+    load_brick,
+    traverse,
+)
 from tbseg_ops.engines.native.forest.vectors import VOXELS, count, exceeding
 from tbseg_ops.engines.native.jit import compiled, inlined
 
@@ -37,12 +43,7 @@ def stops_for(trees: int) -> NDArray[np.int64]:
 def find_winners(
     flat: NDArray[np.float32],
     columns: int,
-    nodes: NDArray[np.int32],
-    thresholds: NDArray[np.float32],
-    roots: NDArray[np.int32],
-    trees: NDArray[np.int64],
-    slots: int,
-    classes: int,
+    packed: Packed,
     stops: NDArray[np.int64],
     out: NDArray[np.uint8],
 ) -> None:
@@ -50,17 +51,18 @@ def find_winners(
 
     Arguments as of ``probabilities.of_pure``; ``stops`` of ``stops_for``. At most MOST_TREES trees.
     """
-    forests = len(trees)
+    nodes, thresholds, roots, trees = packed.nodes, packed.thresholds, packed.roots, packed.trees
+    forests, classes = len(trees), packed.classes
     scratch = aligned(columns * VOXELS)
     queue = np.empty(len(nodes) // 4 + len(roots) + 2, np.uint32)
     masks = np.empty(len(queue), np.uint64)
-    votes = np.empty(slots, np.uint64)
+    votes = np.empty(packed.slots, np.uint64)
     counts = np.empty((forests, classes, VOXELS), np.uint8)
     total = np.empty((classes, VOXELS), np.uint8)
     best = np.empty(VOXELS, np.uint8)
     lead = np.empty(VOXELS, np.uint8)
     for brick in range(len(out)):
-        nan = load(scratch, flat, brick, columns)
+        nan = load_brick(scratch, flat, brick, columns)
         undecided = ALL ^ nan
         counts[:] = 0
         begin = np.int64(0)
@@ -75,7 +77,7 @@ def find_winners(
                     queue[started] = root
                     masks[started] = undecided
                     started += 1
-            walk(scratch, nodes, thresholds, queue, masks, started, votes)
+            traverse(scratch, nodes, thresholds, queue, masks, started, votes)
             _count_part(counts, total, votes, trees, begin, stop, undecided)
             begin = stop
             _lead(total, out[brick], best, lead)
