@@ -4,7 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import ceil
-from threading import Lock
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -89,24 +89,25 @@ class NativeEngine:
         return labels[:, None]
 
     def _fill(self, answer: _Answer, raw: NDArray[Any], core: Box) -> None:
-        lock = Lock()
-        pieces = iter(_pieces(core, self._threads))
-        makers = self._float if raw.dtype.kind == "f" else self._integer
+        free: SimpleQueue[BrickFeatures] = SimpleQueue()
+        for features in self._float if raw.dtype.kind == "f" else self._integer:
+            free.put(features)
 
-        def work(features: BrickFeatures) -> None:
-            while True:
-                with lock:
-                    piece = next(pieces, None)
-                if piece is None:
-                    return
-                part = answer.array[:, *piece.relative_to(core.lo).slices]
+        def work(piece: Box) -> None:
+            part = answer.array[:, *piece.relative_to(core.lo).slices]
+            features = free.get()
+            try:
                 self._fill_piece(replace(answer, array=part), features, raw, piece)
+            finally:
+                free.put(features)
 
+        pieces = _pieces(core, self._threads)
         if self._threads == 1:
-            work(makers[0])
+            for piece in pieces:
+                work(piece)
             return
         with ThreadPoolExecutor(self._threads) as pool:
-            for _ in pool.map(work, makers):
+            for _ in pool.map(work, pieces):
                 pass
 
     def _fill_piece(

@@ -16,19 +16,20 @@ from tbseg_ops.classifier.passport import Feature
 from tbseg_ops.engines.native.features import derivatives, structure_tensor
 from tbseg_ops.engines.native.features.blocks import Kernels, SmoothedPlanes
 from tbseg_ops.engines.native.features.buffers import Buffers
-from tbseg_ops.engines.native.features.derivatives import derivative_bricks
-from tbseg_ops.engines.native.features.filters import STRIDE_OF_TAPS, Floats, Ints
+from tbseg_ops.engines.native.features.derivatives import Wanted, derivative_bricks
+from tbseg_ops.engines.native.features.filters import STRIDE_OF_TAPS, Floats
 from tbseg_ops.engines.native.features.presmooth import Frame, SmoothedScale
 from tbseg_ops.engines.native.features.structure_tensor import Signs, tensor_bricks
 from tbseg_ops.geometry import Box
 
-_DERIVED = (
-    gaussians.SMOOTHING,
-    gaussians.LAPLACIAN,
-    gaussians.GRADIENT_MAGNITUDE,
-    gaussians.DIFFERENCE,
-    gaussians.HESSIAN,
-)
+_DERIVED = {
+    gaussians.SMOOTHING: "smoothing",
+    gaussians.LAPLACIAN: "laplacian",
+    gaussians.GRADIENT_MAGNITUDE: "gradient",
+    gaussians.DIFFERENCE: "difference",
+    gaussians.HESSIAN: "hessian",
+}
+_NOTHING = Wanted()
 _SLAB = 16
 _BRICK_BYTES = 32 << 20  # of one slab, if four planes can keep to it
 
@@ -98,7 +99,7 @@ class _Group:
 
     derivatives: Kernels
     tensor: Kernels
-    derivative_columns: Ints
+    wanted: Wanted = _NOTHING
     tensor_column: int = -1
 
     @classmethod
@@ -113,22 +114,20 @@ class _Group:
         return cls(
             Kernels(_flat(*three, narrow), radius, len(narrow) - 1, in_2d),
             Kernels(_flat(*inner, orders[0]), radius, len(inner[0]) - 1, in_2d),
-            np.full(len(_DERIVED), -1),
         )
 
     def want(self, feature_id: str, column: int) -> None:
         if feature_id == gaussians.STRUCTURE_TENSOR:
             self.tensor_column = column
         else:
-            self.derivative_columns[_DERIVED.index(feature_id)] = column
+            self.wanted = self.wanted._replace(**{_DERIVED[feature_id]: column})
 
     def fill(
         self, planes: SmoothedPlanes, signs: Signs, scratch: Floats, bricks: Floats, columns: int
     ) -> None:
         """Write the wanted columns of a slab into flat bricks."""
-        if (self.derivative_columns >= 0).any():
-            wanted = self.derivative_columns
-            derivative_bricks(planes, self.derivatives, wanted, scratch, bricks, columns)
+        if max(self.wanted) >= 0:
+            derivative_bricks(planes, self.derivatives, self.wanted, scratch, bricks, columns)
         if self.tensor_column >= 0:
             if self.tensor.small_radius == 0:  # the derivative is the input, which has no direction
                 signs = Signs(*(np.ones_like(axis) for axis in signs))

@@ -5,6 +5,8 @@ derivatives up to order 2, the z pass the rest, and the features are made from r
 straight into the bricks.
 """
 
+from typing import NamedTuple
+
 from tbseg_ops.engines.native.features.blocks import (
     BRICK,
     COLUMNS,
@@ -27,7 +29,6 @@ from tbseg_ops.engines.native.features.eigenvalues import eigenvalues_2x2, eigen
 from tbseg_ops.engines.native.features.filters import (
     STRIDE_OF_TAPS,
     Floats,
-    Ints,
     Places,
     along,
     tapped,
@@ -35,7 +36,6 @@ from tbseg_ops.engines.native.features.filters import (
 from tbseg_ops.engines.native.features.simd import (
     LANES,
     Pointer,
-    element,
     load,
     pointer,
     root,
@@ -43,8 +43,6 @@ from tbseg_ops.engines.native.features.simd import (
 )
 from tbseg_ops.engines.native.jit import compiled
 
-# What is asked for: the first columns of these features, -1 where a feature is not wanted.
-SMOOTHING, LAPLACIAN, GRADIENT, DIFFERENCE, HESSIAN = range(5)
 # Kernels in the flat array of taps; NARROW has the small radius.
 ORDER_0, ORDER_1, ORDER_2, NARROW = (STRIDE_OF_TAPS * k for k in range(4))
 # Fields of a block after the y pass: derivatives in x and y, then the narrow Gaussian.
@@ -56,18 +54,28 @@ _AT_ROWS = 5 * _SLOT
 SCRATCH = _AT_ROWS + 4 * _ROW_FIELD
 
 
+class Wanted(NamedTuple):
+    """The first columns of these features, -1 where a feature is not wanted."""
+
+    smoothing: int = -1
+    laplacian: int = -1
+    gradient: int = -1
+    difference: int = -1
+    hessian: int = -1
+
+
 @compiled
 def derivative_bricks(
     smoothed: SmoothedPlanes,
     kernels: Kernels,
-    wanted: Ints,
+    wanted: Wanted,
     scratch: Floats,
     bricks: Floats,
     columns: int,
 ) -> None:
     """Write the wanted columns of one slab into flat bricks [brick][column][64]."""
     depth, ny, nx = smoothed.shape
-    asked, out = pointer(wanted), pointer(bricks)
+    smooth, work, out = pointer(smoothed.smooth), pointer(scratch), pointer(bricks)
     taps = Kernels(pointer(kernels.taps), kernels.radius, kernels.small_radius, kernels.flat)
     reach = 0 if kernels.flat else kernels.radius
     for y in range(0, ny, ROWS):
@@ -77,24 +85,16 @@ def derivative_bricks(
             for z in range(-reach, depth + reach):
                 at = smoothed.planes[z + MARGIN] + corner
                 slot = (z + reach) % (2 * reach + 1) * _SLOT
-                _across(
-                    pointer(smoothed.smooth),
-                    at,
-                    smoothed.stride,
-                    block,
-                    taps,
-                    asked,
-                    pointer(scratch),
-                )
-                _down(block, taps, asked, pointer(scratch), slot)
+                _across(smooth, at, smoothed.stride, block, taps, wanted, work)
+                _down(block, taps, wanted, work, slot)
                 done = z - reach
                 if done >= 0:
                     ring = ring_planes(done + reach, reach, _SLOT)
                     to = brick_plane(block, done, smoothed.shape, columns)
                     if kernels.flat:
-                        _features_2d(pointer(scratch), block, asked, out, to, columns)
+                        _features_2d(work, block, wanted, out, to, columns)
                     else:
-                        _features_3d(pointer(scratch), ring, block, taps, asked, out, to, columns)
+                        _features_3d(work, ring, block, taps, wanted, out, to, columns)
 
 
 @compiled
@@ -104,12 +104,11 @@ def _across(
     stride: int,
     block: Block,
     kernels: Kernels,
-    wanted: Pointer,
+    wanted: Wanted,
     scratch: Pointer,
 ) -> None:
     """The x pass of a block and of the rows around it, into four fields of rows."""
     taps, radius = kernels.taps, kernels.radius
-    narrow = element(wanted, DIFFERENCE) >= 0
     for y in range(-radius, block.rows + radius):
         for x in range(0, block.width, LANES):
             at = origin + y * stride + x
@@ -124,25 +123,21 @@ def _across(
             to = _AT_ROWS + (y + REACH) * ROW + x
             store(scratch, to, tapped(centre, near, far, taps, ORDER_0, radius))
             store(scratch, to + _ROW_FIELD, tapped(centre, rise, climb, taps, ORDER_1, radius))
-            store(
-                scratch,
-                to + 2 * _ROW_FIELD,
-                tapped(centre, near, far, taps, ORDER_2, radius),
-            )
-            if narrow:
+            store(scratch, to + 2 * _ROW_FIELD, tapped(centre, near, far, taps, ORDER_2, radius))
+            if wanted.difference >= 0:
                 s = tapped(centre, near, centre, taps, NARROW, kernels.small_radius)
                 store(scratch, to + 3 * _ROW_FIELD, s)
 
 
 @compiled
-def _down(block: Block, kernels: Kernels, wanted: Pointer, scratch: Pointer, slot: int) -> None:
+def _down(block: Block, kernels: Kernels, wanted: Wanted, scratch: Pointer, slot: int) -> None:
     """The y pass of a block into one slot of the ring."""
     s, t, n = scratch, kernels.taps, kernels.radius
     x_0 = _AT_ROWS + REACH * ROW
     x_1, x_2, narrow = x_0 + _ROW_FIELD, x_0 + 2 * _ROW_FIELD, x_0 + 3 * _ROW_FIELD
-    laplacian, hessian = element(wanted, LAPLACIAN) >= 0, element(wanted, HESSIAN) >= 0
+    laplacian, hessian = wanted.laplacian >= 0, wanted.hessian >= 0
     down(s, x_0, ROW, block, t, ORDER_0, 1.0, n, s, slot + _XY)
-    if hessian or element(wanted, GRADIENT) >= 0:
+    if hessian or wanted.gradient >= 0:
         down(s, x_1, ROW, block, t, ORDER_0, 1.0, n, s, slot + _DX)
         down(s, x_0, ROW, block, t, ORDER_1, -1.0, n, s, slot + _DY)
     if hessian or laplacian:
@@ -150,7 +145,7 @@ def _down(block: Block, kernels: Kernels, wanted: Pointer, scratch: Pointer, slo
         down(s, x_0, ROW, block, t, ORDER_2, 1.0, n, s, slot + _DYY)
     if hessian:
         down(s, x_1, ROW, block, t, ORDER_1, -1.0, n, s, slot + _DXY)
-    if element(wanted, DIFFERENCE) >= 0:
+    if wanted.difference >= 0:
         down(s, narrow, ROW, block, t, NARROW, 1.0, kernels.small_radius, s, slot + _NARROW)
 
 
@@ -160,16 +155,14 @@ def _features_3d(
     planes: Places,
     block: Block,
     kernels: Kernels,
-    wanted: Pointer,
+    wanted: Wanted,
     bricks: Pointer,
     first: int,
     columns: int,
 ) -> None:
     """The z pass of a block, its features, and their place in the bricks."""
     taps, n = kernels.taps, kernels.radius
-    smoothing, laplacian = element(wanted, SMOOTHING), element(wanted, LAPLACIAN)
-    gradient, difference = element(wanted, GRADIENT), element(wanted, DIFFERENCE)
-    hessian = element(wanted, HESSIAN)
+    smoothing, laplacian, gradient, difference, hessian = wanted
     for y in range(block.bricks_y):
         for x in range(block.bricks_x):
             at = square(y, x)
@@ -205,22 +198,16 @@ def _features_3d(
 
 @compiled
 def _features_2d(
-    fields: Pointer, block: Block, wanted: Pointer, bricks: Pointer, first: int, columns: int
+    fields: Pointer, block: Block, wanted: Wanted, bricks: Pointer, first: int, columns: int
 ) -> None:
     """The features of a block of one slice, and their place in the bricks."""
-    smoothing, laplacian = element(wanted, SMOOTHING), element(wanted, LAPLACIAN)
-    gradient, difference = element(wanted, GRADIENT), element(wanted, DIFFERENCE)
-    hessian = element(wanted, HESSIAN)
+    smoothing, laplacian, gradient, difference, hessian = wanted
     for y in range(block.bricks_y):
         for x in range(block.bricks_x):
             at = square(y, x)
             to = first + (y * block.line + x) * columns * BRICK
             s = load(fields, at + _XY)
-            xx, xy, yy = (
-                load(fields, at + _DXX),
-                load(fields, at + _DXY),
-                load(fields, at + _DYY),
-            )
+            xx, yy = load(fields, at + _DXX), load(fields, at + _DYY)
             if smoothing >= 0:
                 store(bricks, to + smoothing * BRICK, s)
             if difference >= 0:
@@ -231,6 +218,6 @@ def _features_2d(
             if laplacian >= 0:
                 store(bricks, to + laplacian * BRICK, xx + yy)
             if hessian >= 0:
-                e0, e1 = eigenvalues_2x2(yy, xy, xx)
+                e0, e1 = eigenvalues_2x2(yy, load(fields, at + _DXY), xx)
                 store(bricks, to + hessian * BRICK, e0)
                 store(bricks, to + (hessian + 1) * BRICK, e1)

@@ -84,7 +84,7 @@ def tensor_bricks(
 ) -> None:
     """Write the three (2D: two) columns from ``column`` on into flat bricks [brick][column][64]."""
     depth, ny, nx = smoothed.shape
-    work, out = pointer(scratch), pointer(bricks)
+    smooth, work, out = pointer(smoothed.smooth), pointer(scratch), pointer(bricks)
     taps = Kernels(pointer(kernels.taps), kernels.radius, kernels.small_radius, kernels.flat)
     inner_reach, reach = (0, 0) if kernels.flat else (kernels.small_radius, kernels.radius)
     for y in range(0, ny, ROWS):
@@ -93,9 +93,7 @@ def tensor_bricks(
             corner = (y + MARGIN) * smoothed.stride + x + LEFT
             for z in range(-reach - inner_reach, depth + reach + inner_reach):
                 at = smoothed.planes[z + MARGIN] + corner
-                _inner(
-                    pointer(smoothed.smooth), at, smoothed.stride, block, taps, work, _inner_slot(z)
-                )
+                _inner(smooth, at, smoothed.stride, block, taps, work, _inner_slot(z))
                 middle = z - inner_reach
                 if middle < -reach:
                     continue
