@@ -1,4 +1,4 @@
-"""``python -m tests.bench [--quick] [--json FILE]``: tables of the engine native's speed.
+"""``python -m tests.bench [--quick] [--json FILE]``: tables of the engine's speed and truth.
 
 Ends with 1 if a result is wrong; a figure that misses its target is shown, and no error.
 """
@@ -21,6 +21,7 @@ from tests.bench.targets import (
     early_stop,
     of_the_process,
 )
+from tests.engines.native.exactness import all_comparisons
 
 _WIDTH = 140  # of a file or a pipe, which have none of their own
 
@@ -49,6 +50,9 @@ def main() -> int:
     ]
     figures = [f for f in found if isinstance(f, Figure)]
     checks = [c for c in found if isinstance(c, Check)]
+    for row in all_comparisons():
+        console.print(str(row), highlight=False)
+        checks.append(Check(f"ilastik's own answer, {row.reference} {row.how}", row.equal))
     console.print(figure_table(figures))
     for f in figures:
         if f.note:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from numba import config, njit
+from numba.extending import intrinsic
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -51,3 +52,8 @@ def compiled(function: _F) -> _F:
 def inlined(function: _F) -> _F:
     """``function`` to be called from compiled ones and always merged into them."""
     return cast(_F, njit(forceinline=True, error_model="numpy")(function))
+
+
+def emitted(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` gives the LLVM code that compiled ones run where they call it."""
+    return cast(Callable[..., Any], intrinsic(function))

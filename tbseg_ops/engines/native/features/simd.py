@@ -17,21 +17,18 @@ instructions, wherever one is handed to a function, which tripled the time of th
 # mypy: disable-error-code="no-untyped-call, untyped-decorator, attr-defined"
 
 import operator
-from collections.abc import Callable
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.datamodel import PrimitiveModel
-from numba.core.extending import intrinsic, lower_builtin, register_model
+from numba.core.extending import lower_builtin, register_model
 from numba.core.typing.templates import ConcreteTemplate, Signature, infer_global, signature
 
+from tbseg_ops.engines.native.jit import emitted
+
 LANES = 16
-
-
-def _emitted(function: Callable[..., Any]) -> Callable[..., Any]:
-    return cast(Callable[..., Any], intrinsic(function))
 
 
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
@@ -98,7 +95,7 @@ def _negate(context: Any, builder: ir.IRBuilder, sig: Signature, args: Any) -> i
     return builder.fneg(args[0])
 
 
-@_emitted
+@emitted
 def splat(typingctx: Any, value: Any) -> tuple[Signature, Any]:
     """The float32 scalar in every lane."""
 
@@ -110,25 +107,25 @@ def splat(typingctx: Any, value: Any) -> tuple[Signature, Any]:
     return vector(types.float32), codegen
 
 
-@_emitted
+@emitted
 def fma(typingctx: Any, a: Any, b: Any, c: Any) -> tuple[Signature, Any]:
     """``a * b + c`` with one rounding."""
     return vector(vector, vector, vector), _call("llvm.fma")
 
 
-@_emitted
+@emitted
 def root(typingctx: Any, a: Any) -> tuple[Signature, Any]:
     """Square root, correctly rounded."""
     return vector(vector), _call("llvm.sqrt")
 
 
-@_emitted
+@emitted
 def magnitude(typingctx: Any, a: Any) -> tuple[Signature, Any]:
     """Absolute value."""
     return vector(vector), _call("llvm.fabs")
 
 
-@_emitted
+@emitted
 def select(typingctx: Any, condition: Any, yes: Any, no: Any) -> tuple[Signature, Any]:
     """Lane by lane ``yes if condition else no``."""
 
@@ -138,7 +135,7 @@ def select(typingctx: Any, condition: Any, yes: Any, no: Any) -> tuple[Signature
     return vector(mask, vector, vector), codegen
 
 
-@_emitted
+@emitted
 def pointer(typingctx: Any, array: Any) -> tuple[Signature, Any]:
     """Where a contiguous array begins."""
 
@@ -148,7 +145,7 @@ def pointer(typingctx: Any, array: Any) -> tuple[Signature, Any]:
     return _Address(array.dtype)(array), codegen
 
 
-@_emitted
+@emitted
 def element(typingctx: Any, start: Any, index: Any) -> tuple[Signature, Any]:
     """The scalar ``index`` elements after ``start``."""
 
@@ -158,7 +155,7 @@ def element(typingctx: Any, start: Any, index: Any) -> tuple[Signature, Any]:
     return start.element(start, types.intp), codegen
 
 
-@_emitted
+@emitted
 def load(typingctx: Any, start: Any, index: Any) -> tuple[Signature, Any]:
     """The sixteen floats from ``index`` elements after ``start`` on."""
 
@@ -168,7 +165,7 @@ def load(typingctx: Any, start: Any, index: Any) -> tuple[Signature, Any]:
     return vector(start, types.intp), codegen
 
 
-@_emitted
+@emitted
 def store(typingctx: Any, start: Any, index: Any, value: Any) -> tuple[Signature, Any]:
     """Write sixteen floats from ``index`` elements after ``start`` on."""
 
@@ -179,7 +176,7 @@ def store(typingctx: Any, start: Any, index: Any, value: Any) -> tuple[Signature
     return types.void(start, types.intp, vector), codegen
 
 
-@_emitted
+@emitted
 def store_squares(
     typingctx: Any, start: Any, index: Any, r0: Any, r1: Any, r2: Any, r3: Any
 ) -> tuple[Signature, Any]:

@@ -26,8 +26,12 @@ class BrickForest:
         """Probabilities, float32 (n, classes, 64), of C-contiguous ``bricks`` (n, columns, 64)."""
         flat = self._checked(bricks)
         out = np.empty((len(bricks), self.classes, VOXELS), np.float32)
-        evaluate = of_pure if self._counted else of_any
-        evaluate(flat, self.columns, self._packed, out)
+        p = self._packed
+        table = flat, self.columns, p.nodes, p.thresholds, p.roots, p.trees
+        if self._counted:
+            of_pure(*table, p.slots, out)
+        else:
+            of_any(*table, p.proportions, out)
         return out
 
     def winners(self, bricks: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -43,7 +47,9 @@ class BrickForest:
             return best
         flat = self._checked(bricks)
         out = np.empty((len(bricks), VOXELS), np.uint8)
-        find_winners(flat, self.columns, self._packed, self._stops, out)
+        p = self._packed
+        table = flat, self.columns, p.nodes, p.thresholds, p.roots, p.trees
+        find_winners(*table, p.slots, self.classes, self._stops, out)
         return out
 
     def _checked(self, bricks: NDArray[np.float32]) -> NDArray[np.float32]:

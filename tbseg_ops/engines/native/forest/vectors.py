@@ -6,14 +6,14 @@ change a result; the float additions are lane by lane. Arrays are contiguous, of
 elements, nothing is checked: the caller owns the bounds.
 """
 
-from collections.abc import Callable
 from typing import Any, cast
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.typing.templates import Signature
-from numba.extending import intrinsic
+
+from tbseg_ops.engines.native.jit import emitted
 
 VOXELS = 64
 
@@ -22,10 +22,6 @@ _PART = 8
 _FLOAT = ir.FloatType()
 _I8 = ir.IntType(8)
 _I64 = ir.IntType(64)
-
-
-def _emitted(function: Callable[..., Any]) -> Callable[..., Any]:
-    return cast(Callable[..., Any], intrinsic(function))
 
 
 def _place(
@@ -63,7 +59,7 @@ def _parts(builder: ir.IRBuilder, pointer: ir.Value) -> list[ir.Value]:
     return [builder.gep(pointer, [ir.Constant(_I64, part)]) for part in range(VOXELS // _PART)]
 
 
-@_emitted
+@emitted
 def below(typingctx: Any, values: Any, offset: Any, threshold: Any) -> Any:
     """``below(values, offset, threshold)``: bit v is ``values[offset + v] < threshold``."""
 
@@ -81,7 +77,7 @@ def below(typingctx: Any, values: Any, offset: Any, threshold: Any) -> Any:
     return types.uint64(values, types.int64, types.float32), codegen
 
 
-@_emitted
+@emitted
 def copied(typingctx: Any, target: Any, at: Any, source: Any, offset: Any) -> Any:
     """``copied(target, at, source, offset)``: copy 64 floats; bit v is "value v is NaN"."""
 
@@ -98,7 +94,7 @@ def copied(typingctx: Any, target: Any, at: Any, source: Any, offset: Any) -> An
     return types.uint64(target, types.int64, source, types.int64), codegen
 
 
-@_emitted
+@emitted
 def count(typingctx: Any, counts: Any, offset: Any, mask: Any, votes: Any) -> Any:
     """``count(counts, offset, mask, votes)``: ``counts[offset + v] += votes`` if bit v is set.
 
@@ -118,7 +114,7 @@ def count(typingctx: Any, counts: Any, offset: Any, mask: Any, votes: Any) -> An
     return types.void(counts, types.int64, types.uint64, types.uint8), codegen
 
 
-@_emitted
+@emitted
 def count_eight(typingctx: Any, counts: Any, offset: Any, masks: Any, first: Any) -> Any:
     """``count_eight(counts, offset, masks, first)``: add bits v of masks[first : first + 8].
 
@@ -139,7 +135,7 @@ def count_eight(typingctx: Any, counts: Any, offset: Any, masks: Any, first: Any
     return types.void(counts, types.int64, masks, types.int64), codegen
 
 
-@_emitted
+@emitted
 def exceeding(typingctx: Any, counts: Any, offset: Any, limit: Any) -> Any:
     """``exceeding(counts, offset, limit)``: bit v is ``counts[offset + v] > limit``, uint8."""
 
@@ -152,7 +148,7 @@ def exceeding(typingctx: Any, counts: Any, offset: Any, limit: Any) -> Any:
     return types.uint64(counts, types.int64, types.uint8), codegen
 
 
-@_emitted
+@emitted
 def add_where(typingctx: Any, sums: Any, offset: Any, mask: Any, value: Any) -> Any:
     """``add_where(sums, offset, mask, value)``: ``sums[offset + v] += value`` if bit v is set."""
 

@@ -10,7 +10,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from tbseg_ops.engines.native.forest.packing import SPARE, Packed
+from tbseg_ops.engines.native.forest.packing import SPARE
 from tbseg_ops.engines.native.forest.traversal import (
     ALL,
     aligned,
@@ -43,7 +43,12 @@ def stops_for(trees: int) -> NDArray[np.int64]:
 def find_winners(
     flat: NDArray[np.float32],
     columns: int,
-    packed: Packed,
+    nodes: NDArray[np.int32],
+    thresholds: NDArray[np.float32],
+    roots: NDArray[np.int32],
+    trees: NDArray[np.int64],
+    slots: int,
+    classes: int,
     stops: NDArray[np.int64],
     out: NDArray[np.uint8],
 ) -> None:
@@ -51,12 +56,11 @@ def find_winners(
 
     Arguments as of ``probabilities.of_pure``; ``stops`` of ``stops_for``. At most MOST_TREES trees.
     """
-    nodes, thresholds, roots, trees = packed.nodes, packed.thresholds, packed.roots, packed.trees
-    forests, classes = len(trees), packed.classes
+    forests = len(trees)
     scratch = aligned(columns * VOXELS)
     queue = np.empty(len(nodes) // 4 + len(roots) + 2, np.uint32)
     masks = np.empty(len(queue), np.uint64)
-    votes = np.empty(packed.slots, np.uint64)
+    votes = np.empty(slots, np.uint64)
     counts = np.empty((forests, classes, VOXELS), np.uint8)
     total = np.empty((classes, VOXELS), np.uint8)
     best = np.empty(VOXELS, np.uint8)
