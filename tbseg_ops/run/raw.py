@@ -82,7 +82,7 @@ def _opened_slab(folder: RunFolder, slab: Slab) -> Iterator[h5py.File]:
                 )
             yield file
     except IntegrityError as error:
-        if found is not None:
+        if found is not None and size == found.record.size:  # else it is seen without looking into
             folder.records("ingest").drop(slab.name)
         error.mend = "run tbseg ingest again: it makes anew what is missing or damaged"
         raise

@@ -41,7 +41,10 @@ class TbsegPlan(TbsegStep):
         try:
             report = self.call(self.command(context))
         except StepRefused as error:
-            raise StepRefused(by_title(str(error), RunSpec, Target)) from None
+            titled = by_title(str(error), RunSpec, Target)
+            if titled == str(error):
+                raise
+            raise StepRefused(titled) from None
         self.run_dir = report["run"]  # for OpenLineage, which asks the operator afterwards
         clear_number = context["dag_run"].clear_number or 0
         plan = {key: report[key] for key in ("run", "tiles", "batches")}
