@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from tbseg_ops import steps
-from tbseg_ops.errors import ConfigError, IntegrityError
+from tbseg_ops.errors import ConfigError, InputError, IntegrityError
 from tbseg_ops.geometry import Box
 from tbseg_ops.run import Pool, RunFolder
 from tbseg_ops.run.boxes import drawn, tiles_of
 from tbseg_ops.run.proof import stored_proof, upper_bound
+from tbseg_ops.run.removed import mark_pruned
 from tbseg_ops.run.status import status
 from tests.reference_sets import ReferenceSet
 from tests.runs import VESSELS, copied, last_json, planned, spec_of, stack, tbseg, through
@@ -177,8 +178,10 @@ def test_the_run_folder_alone_on_another_machine(finished, tmp_path, monkeypatch
     assert "from the run's slabs of the volume" in proof.statement
     for slab in (moved / "volume").iterdir():
         slab.unlink()
-    with pytest.raises(ConfigError, match="nothing is left"):
+    mark_pruned(RunFolder(moved), ("volume",))
+    with pytest.raises(ConfigError, match="nothing is left") as caught:
         steps.prove(run=moved, boxes=3, classifier=tmp_path / "there.ilp", **NATIVE)
+    assert "tbseg gc has removed them" in str(caught.value)
 
 
 def test_with_a_mask_only_boxes_that_hold_some_of_it_count(tmp_path):
@@ -229,3 +232,13 @@ def test_a_proof_of_another_merged_file_does_not_count(finished, tmp_path):
     assert stored_proof(folder, proof.merged) == proof
     folder.proof_file.write_text("{}")
     assert stored_proof(folder, proof.merged) is None
+
+
+def test_an_input_that_is_not_what_was_planned_is_not_taken_for_it(finished, tmp_path):
+    run = copied(finished, tmp_path)
+    for path in (tmp_path / "slices").iterdir():
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(InputError, match="changed") as caught:
+        steps.prove(run=run, boxes=3, **NATIVE)
+    assert "--raw slabs" in caught.value.mend
+    assert steps.prove(run=run, boxes=3, raw_from="slabs", **NATIVE).differing == 0
