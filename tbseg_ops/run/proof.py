@@ -1,9 +1,9 @@
 """What ``tbseg prove`` found: the content of ``prove.json``, and the sentence for people."""
 
 from math import ceil, exp, floor, lgamma, log, log1p, log10
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from tbseg_ops.geometry import Index
 from tbseg_ops.run.folder import RunFolder
@@ -11,6 +11,7 @@ from tbseg_ops.spec import EngineName
 from tbseg_ops.stored import Stored
 
 RawFrom = Literal["input", "slabs"]
+Count = Annotated[int, Field(ge=0)]
 CONFIDENCE = 0.95
 
 
@@ -23,7 +24,7 @@ class DifferentBox(Stored):
     lo: Index
     hi: Index
     tiles: tuple[str, ...]
-    voxels: dict[str, int]
+    voxels: dict[str, Count]
     wrong: bool
 
     def __str__(self) -> str:
@@ -49,11 +50,11 @@ class Proof(Stored):
     seed: int
     side: int
     exact: bool
-    boxes: int
-    differing: int
-    wrong: int
-    voxels: int
-    labels: int
+    boxes: Count
+    differing: Count
+    wrong: Count
+    voxels: Count
+    labels: Count
     probability: float | None
     different: tuple[DifferentBox, ...]
 
@@ -95,7 +96,7 @@ def upper_bound(differing: int, boxes: int) -> float:
     """
     if differing >= boxes:
         return 1.0
-    low, high = 0.0, 1.0
+    low, high = differing / boxes, 1.0
     while low < (middle := (low + high) / 2) < high:
         if _at_most(differing, boxes, middle) > 1 - CONFIDENCE:
             low = middle
@@ -105,11 +106,18 @@ def upper_bound(differing: int, boxes: int) -> float:
 
 
 def _at_most(k: int, n: int, p: float) -> float:
-    """The probability of up to ``k`` successes in ``n`` trials, each of probability ``p``."""
-    return sum(
-        exp(lgamma(n + 1) - lgamma(i + 1) - lgamma(n - i + 1) + i * log(p) + (n - i) * log1p(-p))
-        for i in range(k + 1)
-    )
+    """The probability of up to ``k`` successes in ``n`` trials, each of probability ``p`` >= k/n.
+
+    Terms fall from ``k`` downwards.
+    """
+    total = 0.0
+    for i in range(k, -1, -1):
+        ways = lgamma(n + 1) - lgamma(i + 1) - lgamma(n - i + 1)
+        term = exp(ways + i * log(p) + (n - i) * log1p(-p))
+        total += term
+        if term <= 1e-17 * total:
+            break
+    return total
 
 
 def _percent(share: float) -> str:

@@ -36,7 +36,13 @@ def changed(run, voxel, dataset="labels"):
 @pytest.mark.parametrize(
     ("differing", "boxes", "bound"),
     # From tables of the exact binomial interval (90 %, two-sided: 95 % on one side).
-    [(0, 300, 0.0099361), (0, 3000, 0.00099808), (1, 100, 0.0465600), (5, 100, 0.1022525)],
+    [
+        (0, 300, 0.0099361),
+        (0, 3000, 0.00099808),
+        (1, 100, 0.0465600),
+        (5, 100, 0.1022525),
+        (500_000, 1_000_000, 0.500823),
+    ],
 )
 def test_the_bound_is_the_tables(differing, boxes, bound):
     assert upper_bound(differing, boxes) == pytest.approx(bound, rel=1e-4)
