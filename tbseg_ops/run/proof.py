@@ -68,7 +68,7 @@ class Proof(Stored):
         where = "the input volume" if self.raw_from == "input" else "the run's slabs of the volume"
         maps = self.probability
         apart = "" if maps is None else f", probabilities differ by at most {maps:.2g}"
-        kind = "" if self.exact else " in a label"
+        kind = "" if self.exact else " in a label, or in more than 1 % of their voxels"
         return (
             f"{self.differing:,} of {self.boxes:,} boxes differ{kind}: fewer than"
             f" {_percent(self.bound)} % of boxes are wrong, with 95 % confidence."

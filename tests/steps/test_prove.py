@@ -41,7 +41,7 @@ def changed(run, voxel, dataset="labels"):
         (0, 3000, 0.00099808),
         (1, 100, 0.0465600),
         (5, 100, 0.1022525),
-        (500_000, 1_000_000, 0.500823),
+        (500_000, 1_000_000, 0.500823),  # by the normal distribution
     ],
 )
 def test_the_bound_is_the_tables(differing, boxes, bound):
