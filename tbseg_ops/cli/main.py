@@ -21,6 +21,7 @@ from tbseg_ops.cli import (
     gc,
     inspect,
     plan,
+    prove,
     run,
     single,
     status,
@@ -48,6 +49,7 @@ app.command(rich_help_panel="Look")(audit.audit)
 app.command(rich_help_panel="Look")(status.status)
 app.command(rich_help_panel="Look")(doctor.doctor)
 app.command(rich_help_panel="Look")(forecast.forecast)
+app.command(rich_help_panel="Look")(prove.prove)
 app.command(rich_help_panel="Single steps")(plan.plan)
 app.command(rich_help_panel="Single steps")(single.ingest)
 app.command(rich_help_panel="Single steps")(single.split)

@@ -16,6 +16,7 @@ from urllib.parse import quote
 from tbseg_ops.reference import Reference
 from tbseg_ops.report.entities import Entities, uri_of
 from tbseg_ops.run import RunFolder
+from tbseg_ops.run.proof import stored_proof
 from tbseg_ops.run.records import Record, Step, sha256_of
 from tbseg_ops.spec import parameters
 
@@ -58,6 +59,10 @@ def crate_of(folder: RunFolder, done: RecordsByStep, verified: bool) -> bytes:
         run["startTime"] = began
     root = entities.crate.root_dataset
     _describe(entities, folder)
+    proof = stored_proof(folder, done["merge"][0].key)
+    if proof is not None:
+        name, digest = folder.proof_file.name, sha256_of(folder.proof_file)
+        entities.file(name, _JSON, proof.statement, sha256=digest)
     root["datePublished"] = ended
     root["mainEntity"] = workflow
     root["mentions"] = run

@@ -17,6 +17,7 @@ from tbseg_ops.report.comparison import compared
 from tbseg_ops.report.crate import RecordsByStep
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.outputs import LABELS, encoded
+from tbseg_ops.run.proof import stored_proof
 from tbseg_ops.run.raw import read_volume
 from tbseg_ops.run.status import Status
 
@@ -76,6 +77,7 @@ def _facts(folder: RunFolder, done: RecordsByStep, state: Status) -> dict[str, o
         "redone": [r.name for r in records if r.attempts > 1],
         "taken": Counter(r.origin for r in records if r.origin).most_common(),
         "derived": sum(r.derived and not r.origin for r in records),
+        "proof": stored_proof(folder, done["merge"][0].key),
         "status": state,
         "size": folder.segmentation_file.stat().st_size,
         "version": __version__,

@@ -48,6 +48,7 @@ class RunFolder:
         self.report_file = self.path / "report.html"
         self.crate_file = self.path / "ro-crate-metadata.json"
         self.forecast_file = self.path / "forecast.json"
+        self.proof_file = self.path / "prove.json"
         self.called_off_file = self.path / "called-off"
         self.pruned_file = self.path / "pruned.json"
 

@@ -6,6 +6,7 @@ from tbseg_ops.steps.classify import classify
 from tbseg_ops.steps.ingest import ingest
 from tbseg_ops.steps.merge import merge
 from tbseg_ops.steps.plan import draft, plan
+from tbseg_ops.steps.prove import prove
 from tbseg_ops.steps.publish import publish
 from tbseg_ops.steps.split import split
 from tbseg_ops.steps.verify import verify
@@ -18,6 +19,7 @@ __all__ = [
     "ingest",
     "merge",
     "plan",
+    "prove",
     "publish",
     "split",
     "verify",

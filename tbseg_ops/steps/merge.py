@@ -160,6 +160,7 @@ def _write(
             _refuse(folder, damaged)
         for step in ("verify", "merge"):  # they speak of the earlier file
             folder.records(step).drop(WHOLE)
+        folder.proof_file.unlink(missing_ok=True)  # of the file that goes
         publish_file(tmp, final)
     folder.records("merge").put(
         new_record(

@@ -18,11 +18,11 @@ from tbseg_ops.errors import ConfigError, IntegrityError
 from tbseg_ops.geometry import Box, Tile
 from tbseg_ops.hdf5.image import LIBVER, opened, stamped
 from tbseg_ops.run import Alone, Plan, RunFolder, Team
+from tbseg_ops.run.boxes import UNSTABLE_SHARE, differences, halo_box
 from tbseg_ops.run.finish import new_record
 from tbseg_ops.run.outputs import LABELS, chunks_digest, create_outputs, encoded, raw_chunks
 from tbseg_ops.run.piece import WHOLE, Piece
 from tbseg_ops.run.plan import seam_boxes
-from tbseg_ops.run.prediction import predict, written
 from tbseg_ops.run.raw import read_volume
 from tbseg_ops.run.records import Record
 from tbseg_ops.run.removed import pruned
@@ -34,9 +34,6 @@ from tbseg_ops.steps.merge import class_records, named
 P = TypeVar("P")
 
 SEAM_BOXES, SEAM_SIDE = 8, 24
-# What ilastik may differ by: builds that do not fuse at the ends of rows have other last bits in
-# another box, in up to 0.1 % of the probabilities (docs/exactness.md); here that is some voxels.
-_UNSTABLE_SHARE = 0.01
 
 
 def verify(
@@ -226,15 +223,9 @@ def _seam(place: Workplace, box: Box) -> tuple[str, str | None]:
     """The name of a box, and how it differs from what is predicted in one piece, if it does."""
     folder, plan = place.folder, place.folder.plan
     name = f"seam {box.lo} to {box.hi}"
-    halo_box = box.grown(plan.grid_model.halo, plan.volume.shape)
-    part = read_volume(folder, halo_box, box)
-    allowed = 0 if bit_stable(plan.spec.engine) else int(box.size * _UNSTABLE_SHARE)
-    core = box.relative_to(halo_box.lo)
-    prediction = predict(plan, place.engine, part, core)
-    arrays, _ = written(plan, prediction, part.raw[core.slices], str(box.lo))
-    with opened(folder.segmentation_file) as file:
-        for dataset, wanted in arrays.items():
-            differing = int(np.count_nonzero(file[dataset][box.slices] != wanted))
-            if differing > allowed:
-                return name, f"{differing} of {box.size} voxels of {dataset} differ"
+    part = read_volume(folder, halo_box(plan, box), box)
+    allowed = 0 if bit_stable(plan.spec.engine) else int(box.size * UNSTABLE_SHARE)
+    for dataset, (differing, _) in differences(folder, place.engine, part, box).items():
+        if differing > allowed:
+            return name, f"{differing} of {box.size} voxels of {dataset} differ"
     return name, None
