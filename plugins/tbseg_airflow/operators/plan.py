@@ -42,6 +42,8 @@ class TbsegPlan(TbsegStep):
             report = self.call(self.command(context))
         except StepRefused as error:
             raise StepRefused(by_title(str(error), RunSpec, Target)) from None
+        for text in report.get("warnings", ()):
+            self.log.warning("%s", text)
         self.run_dir = report["run"]  # for OpenLineage, which asks the operator afterwards
         clear_number = context["dag_run"].clear_number or 0
         plan = {key: report[key] for key in ("run", "tiles", "batches")}
