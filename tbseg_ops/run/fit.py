@@ -17,9 +17,10 @@ from tbseg_ops.run.records import Record
 from tbseg_ops.volume import VolumeInfo
 from tbseg_ops.volume.voxel_size import in_micrometres
 
-ALL = 0.9999  # a few hot or dead pixels may lie elsewhere
-_PADDING = 0.1  # share of a volume's least or greatest value above which it is no signal
-_FAR = 4  # times the greatest threshold
+# A well separated background lies below all thresholds, and the specimen may be sparse.
+_BELOW, _ABOVE = 0.9999, 0.99
+_FAR = 2  # times the greatest threshold, if half of the voxels are above that
+_PADDING = 0.1  # share of a volume's least value above which it is no signal
 _VOXEL_FACTOR = 1.5
 _ONE_CLASS = 0.999
 _AS_IN_TRAINING = "give the volume as it was in training, or train on this one as it is"
@@ -60,29 +61,32 @@ def _values(
         )
     values = _without_padding(values)
     above, below = float(np.mean(values > high)), float(np.mean(values < low))
-    middle = float(np.median(values))
-    if above < ALL and below < ALL and not (above > 0.5 and middle > _FAR * high > 0):
+    middle, greatest = float(np.median(values)), float(values.max())
+    if below >= _BELOW:
+        side, share = "below", below
+        reason = _scaled("this volume was", greatest, low)
+    elif above >= _ABOVE or middle > _FAR * high > 0:
+        side, share = "above", above
+        reason = _scaled("it was trained on data", high, greatest)
+    else:
         return None
-    side, share = ("above", above) if above > below else ("below", below)
-    reason = ""
-    if high <= 256 and info.dtype == "uint16":
-        reason = ": as if trained on an 8-bit view of such data"
-    elif high <= 1 or (info.dtype == "float32" and float(values.max()) <= 1 < high):
-        reason = ": as if one of the two were scaled to 0..1"
     return (
         f"{where}{100 * share:.1f} % of the voxels are {side} all of the classifier's thresholds:"
-        f" {trees}, half of the voxels are {'above' if middle > high else 'below'} {middle:.4g}"
-        f"{reason}; {_AS_IN_TRAINING}"
+        f" {trees}, the median of the volume is {middle:.4g}{reason}; {_AS_IN_TRAINING}"
     )
 
 
+def _scaled(what: str, most: float, other: float) -> str:
+    """What has happened to data that reach ``most``, if others of their kind reach ``other``."""
+    if most <= 1 < other:
+        return f", as if {what} scaled to 0..1"
+    return f", as if {what} scaled to 8 bit" if most <= 256 < other else ""
+
+
 def _without_padding(values: NDArray[Any]) -> NDArray[Any]:
-    """Without what lies outside of a specimen or of a detector's range: one and the same value."""
-    for end in (values.min(), values.max()):
-        rest = values[values != end]
-        if len(values) * (1 - _PADDING) > len(rest) > 0:
-            values = rest
-    return values
+    """Without the least value, if so many have it that it lies outside of the specimen."""
+    rest = values[values != values.min()]
+    return rest if len(rest) < (1 - _PADDING) * len(values) else values
 
 
 def _range(passport: Passport, values: NDArray[Any]) -> str | None:
@@ -108,10 +112,9 @@ def _voxel_size(passport: Passport, info: VolumeInfo) -> str | None:
     factors = [now / before for now, before in zip(info.voxel_size, then, strict=True)]
     if all(1 / _VOXEL_FACTOR <= factor <= _VOXEL_FACTOR for factor in factors):
         return None
-    unit = info.unit or ""
     return (
-        f"voxels are {_by(info.voxel_size)} {unit} (z, y, x), in training they were {_by(then)}"
-        f" {unit}: features see things {' x '.join(f'{1 / f:.2g}' for f in factors)} times as"
+        f"voxels are {_by(info.voxel_size, info.unit)} (z, y, x), in training they were"
+        f" {_by(then, info.unit)}: features see things {_by([1 / f for f in factors])} times as"
         " large; resample the volume, or train on this voxel size"
     )
 
@@ -146,5 +149,5 @@ def run_warnings(folder: RunFolder, classified: Iterable[Record]) -> tuple[str, 
     return (*plan.warnings, *class_warnings(plan.classifier, counts, part))
 
 
-def _by(size: Sequence[float]) -> str:
-    return " x ".join(f"{n:.4g}" for n in size)
+def _by(numbers: Sequence[float], unit: str | None = None) -> str:
+    return " x ".join(f"{n:.3g}" for n in numbers) + (f" {unit}" if unit else "")

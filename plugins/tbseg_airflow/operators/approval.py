@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class TbsegApproval(PlainErrors, ApprovalOperator):
     """Passes at once if the forecast is at most ``most_hours``, or if that is empty.
 
-    Unless ``if_unfit`` is not empty, and something speaks against it that the volume fits the
-    classifier (``Status.warnings``). Otherwise it waits, as long as it takes, for somebody to approve (the run goes on) or to reject
-    (it fails, and is not tried again).
+    With ``if_unfit`` (any text), only if there are no warnings either that the volume does not fit
+    the classifier. Otherwise it waits, as long as it takes, for somebody to approve (the run goes
+    on) or to reject (it fails, and is not tried again).
     """
 
     template_fields = (*ApprovalOperator.template_fields, "run_dir", "most_hours", "if_unfit")
@@ -77,9 +77,8 @@ class TbsegApproval(PlainErrors, ApprovalOperator):
             who = (event.get("responded_by_user") or {}).get("name", "somebody")
             raise StepRefused(
                 f"the run was rejected by {who}",
-                mend="trigger it with larger tiles, fewer outputs or more machines, or with a volume"
-                " and a classifier that fit, or clear this task to be asked again; what is finished"
-                " is kept",
+                mend="trigger it with larger tiles, fewer outputs, more machines or a better fit,"
+                " or clear this task to be asked again; what is finished is kept",
             ) from None
         return self._result(context, (answer["responded_by_user"] or {}).get("name", "somebody"))
 
