@@ -36,10 +36,11 @@ def raw_thresholds(
     ``columns``: feature id and channel of each column. A mean of raw values lies between them, so
     what lies beyond all thresholds does so at any scale.
     """
-    found: list[list[float]] = [[] for _ in range(channels)]
+    of_column = np.array([c if feature == SMOOTHING else channels for feature, c in columns])
+    low, high = np.full(channels + 1, np.inf), np.full(channels + 1, -np.inf)
     for forest in forests:
-        for column, (feature, channel) in enumerate(columns):
-            if feature == SMOOTHING and np.any(mine := forest.column == column):
-                threshold = forest.threshold[mine]
-                found[channel] += [float(threshold.min()), float(threshold.max())]
-    return tuple((min(values), max(values)) if values else None for values in found)
+        channel = of_column[forest.column]
+        np.minimum.at(low, channel, forest.threshold)
+        np.maximum.at(high, channel, forest.threshold)
+    ranges = zip(low[:channels].tolist(), high[:channels].tolist(), strict=True)
+    return tuple((least, most) if least <= most else None for least, most in ranges)

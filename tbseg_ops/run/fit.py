@@ -45,13 +45,13 @@ def _values(
 ) -> str | None:
     """Whether the trees can tell the raw values of a channel from each other."""
     low, high = thresholds
-    trees = f"the trees ask for raw values between {low:.4g} and {high:.4g}"
+    trees = f"the trees ask for raw values between {_number(low)} and {_number(high)}"
     values = values[np.isfinite(values)]
     if not len(values):
         return f"{where}no voxel that was looked at is a finite number; check the volume"
     if values.min() == values.max():
         return (
-            f"{where}all voxels that were looked at are {values[0]:g}, and {trees};"
+            f"{where}all voxels that were looked at are {_number(values[0])}, and {trees};"
             " check the volume"
         )
     if info.dtype == "uint8" and high > 256:
@@ -72,7 +72,7 @@ def _values(
         return None
     return (
         f"{where}{100 * share:.1f} % of the voxels are {side} all of the classifier's thresholds:"
-        f" {trees}, the median of the volume is {middle:.4g}{reason}; {_AS_IN_TRAINING}"
+        f" {trees}, the median of the volume is {_number(middle)}{reason}; {_AS_IN_TRAINING}"
     )
 
 
@@ -96,9 +96,10 @@ def _range(passport: Passport, values: NDArray[Any]) -> str | None:
         return None
     if np.mean(finite > stored[1]) <= 0.5:
         return None
+    low, high = map(_number, stored)
     return (
-        f"the data of the training go from {stored[0]:g} to {stored[1]:g} by the project, and half"
-        f" of the voxels are above {np.median(finite):.4g}; {_AS_IN_TRAINING}"
+        f"the data of the training go from {low} to {high} by the project, and half of the voxels"
+        f" are above {_number(np.median(finite))}; {_AS_IN_TRAINING}"
     )
 
 
@@ -147,6 +148,10 @@ def run_warnings(folder: RunFolder, classified: Iterable[Record]) -> tuple[str, 
     counts = [sum(n) for n in zip(*(r.counts for r in records), strict=True)]
     part = "" if len(records) == len(plan.grid) else f"the {len(records)} tiles done so far"
     return (*plan.warnings, *class_warnings(plan.classifier, counts, part))
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _by(numbers: Sequence[float], unit: str | None = None) -> str:
