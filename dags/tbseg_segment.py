@@ -131,6 +131,7 @@ with DAG(
     approve = TbsegApproval(
         task_id="approve",
         most_hours="{{ '' if params.approval_hours is none else params.approval_hours }}",
+        if_unfit="{{ 'yes' if params.approval_if_unfit else '' }}",
     )
     classify = TbsegStep.partial(
         task_id="classify",

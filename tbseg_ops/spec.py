@@ -264,6 +264,13 @@ class Effort(Options):
         section="Resources",
         empty="never ask",
     )
+    approval_if_unfit: bool = option(
+        False,
+        "Ask if the volume does not seem to fit the classifier",
+        "If there are warnings of the plan or of the tiles that were measured, the task *approve*"
+        " of a run in Airflow waits, however short the rest is.",
+        section="Resources",
+    )
 
 
 def decisive(spec: type[Options]) -> tuple[str, ...]:

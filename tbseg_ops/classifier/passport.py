@@ -25,6 +25,7 @@ from tbseg_ops.classifier.project import (
     read_training,
     text_paths,
 )
+from tbseg_ops.classifier.training import TrainingData, raw_thresholds
 from tbseg_ops.errors import InputError
 from tbseg_ops.geometry import Index
 
@@ -59,6 +60,7 @@ class Passport(BaseModel):
     still be taken from the float32 values: the last bit can break a tie.
     ``digest``: SHA-256 of all that decides the result. ``native_refusals``: what the engine
     ``native`` lacks, each with what was found; empty if it can do it all.
+    ``training``: on what it was trained; empty in plans of earlier versions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,6 +82,7 @@ class Passport(BaseModel):
     nodes: int
     percent_exact: bool
     native_refusals: tuple[str, ...]
+    training: TrainingData = TrainingData()
 
     def features_for(self, volume_shape: Index) -> tuple[Feature, ...]:
         """The features with the 2D flags that hold for a volume of that (z, y, x) shape.
@@ -205,6 +208,9 @@ def read_classifier(path: str | Path) -> tuple[Passport, tuple[Forest, ...]]:
         nodes=sum(len(forest.column) for forest in forests),
         percent_exact=trees > 0 and 100 % trees == 0 and all(f.pure for f in forests),
         native_refusals=refusals,
+        training=training.data.model_copy(
+            update={"thresholds": _thresholds(features, channels, columns, forests)}
+        ),
     )
     return passport, forests
 
@@ -229,6 +235,16 @@ def _features(selection: Selection, training: Training) -> tuple[Feature, ...]:
     return tuple(
         Feature(id=name, scale=selection.scales[i], in_2d=flags[i]) for name, i in selection.chosen
     )
+
+
+def _thresholds(
+    features: tuple[Feature, ...], channels: int, columns: int, forests: tuple[Forest, ...]
+) -> tuple[tuple[float, float] | None, ...]:
+    """See ``raw_thresholds``. Old files do not tell whether the forest's columns were 2D."""
+    if channels * sum(f.columns() for f in features) != columns:
+        features = tuple(f.model_copy(update={"in_2d": True}) for f in features)
+    layout = [(f.id, c) for f in features for c in range(channels) for _ in range(f.columns())]
+    return raw_thresholds(layout, channels, forests)
 
 
 def _without_kernel(features: tuple[Feature, ...]) -> tuple[str, ...]:

@@ -7,7 +7,10 @@ or variable length. A "lane" is ilastik's word for one of the images that a proj
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
+from math import inf, isfinite
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +23,8 @@ from tbseg_ops.classifier.gaussians import (
     STRUCTURE_TENSOR,
 )
 from tbseg_ops.classifier.ilp import Ilp
+from tbseg_ops.classifier.training import TrainingData
+from tbseg_ops.errors import InputError
 
 FORESTS = "/PixelClassification/ClassifierForests"
 PIXEL_CLASSIFICATION = "Pixel Classification"
@@ -50,6 +55,7 @@ class Training:
     channels: int | None
     spatial_axes: str | None
     depth: int | None
+    data: TrainingData
 
 
 def check_workflow(ilp: Ilp) -> str:
@@ -149,6 +155,7 @@ def text_paths(ilp: Ilp) -> tuple[str, ...]:
         f"{FORESTS}/pickled_type",
         f"{raw}/axistags",
         f"{raw}/axisorder",
+        f"{raw}/axis_units",
     )
 
 
@@ -162,14 +169,44 @@ def read_training(ilp: Ilp) -> Training:
     raw = _last_lane(ilp)
     axes = _axes(ilp, raw) if ilp.has(raw) else None
     if axes is None:
-        return Training(None, None, None)
+        return Training(None, None, None, TrainingData())
     shape: list[int] | None = None
     if ilp.has(f"{raw}/shape"):
         shape = ilp.array(f"{raw}/shape", "iu", (len(axes),)).astype(np.int64).tolist()
     size = dict(zip(axes, shape, strict=True)) if shape else {}
     spatial = "zyx" if "z" in axes else "yx"
     channels = 1 if "c" not in axes else size.get("c")
-    return Training(channels, spatial, 1 if "z" not in axes else size.get("z"))
+    data = TrainingData(
+        axes=axes,
+        shape=tuple(shape) if shape else None,
+        value_range=_value_range(ilp, raw),
+        **_voxels(ilp, raw),
+    )
+    return Training(channels, spatial, 1 if "z" not in axes else size.get("z"), data)
+
+
+def _value_range(ilp: Ilp, raw: str) -> tuple[float, float] | None:
+    """None, too, where it is stored in another form: it is for messages only."""
+    with suppress(InputError):
+        if ilp.has(f"{raw}/drange"):
+            low, high = ilp.array(f"{raw}/drange", "iuf", (2,)).astype(np.float64).tolist()
+            return (low, high) if isfinite(low) and low < high < inf else None
+    return None
+
+
+def _voxels(ilp: Ilp, raw: str) -> dict[str, Any]:
+    """``voxel_size`` (z, y, x) and its units, if they are stored; of a z that is not there: y's."""
+    with suppress(InputError, ValueError, LookupError, TypeError, RecursionError):
+        stored = json.loads(ilp.text(f"{raw}/axistags"))["axes"]
+        size = {axis["key"]: float(axis["resolution"]) for axis in stored}
+        named = json.loads(ilp.text(f"{raw}/axis_units")) if ilp.has(f"{raw}/axis_units") else None
+        order = ["z" if "z" in size else "y", "y", "x"]
+        if all(0 < size[axis] < inf for axis in order):
+            return {
+                "voxel_size": tuple(size[axis] for axis in order),
+                "units": tuple(str(named[axis])[:32] for axis in order) if named else None,
+            }
+    return {}
 
 
 def _axes(ilp: Ilp, raw: str) -> str | None:

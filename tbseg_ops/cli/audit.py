@@ -34,3 +34,5 @@ def audit(
         print(f"note     {printable(warning)}")
     if found.classifier is not None:
         print(f"fits     {found.classifier.path}: {', '.join(found.classifier.labels)}")
+    for text in found.unfit:
+        print(f"warning  {printable(text)}")

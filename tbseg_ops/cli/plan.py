@@ -9,6 +9,7 @@ import typer
 from tbseg_ops.cli.begin import begun, claimed, looked_at, user
 from tbseg_ops.cli.common import ALL_CORES, Json, emit
 from tbseg_ops.cli.options import Given, with_options
+from tbseg_ops.errors import printable
 from tbseg_ops.forecast import Workforce, disk_needed, forecast_of, memory_needed
 from tbseg_ops.forecast.words import summary as forecast_lines
 from tbseg_ops.options import Options, option
@@ -78,6 +79,7 @@ def plan(
                 "bytes": disk_needed(made),
                 "memory": memory_needed(made),
                 "notes": list(made.notes),
+                "warnings": list(made.warnings),
             }
         )
         return
@@ -100,6 +102,7 @@ def summary(made: Plan) -> list[str]:
         "disk     " + ", ".join(f"{kind} {size / 1e9:.2f} GB" for kind, size in needed.items()),
         f"memory   about {memory_needed(made) / 1e9:.2f} GB for each worker of classify",
         *(f"note     {note}" for note in made.notes),
+        *(f"warning  {printable(text)}" for text in made.warnings),
     ]
 
 

@@ -22,7 +22,7 @@ from tbseg_ops.cli.begin import begun, claimed
 from tbseg_ops.cli.common import ALL_CORES, Json, emit, how_done, lines
 from tbseg_ops.cli.options import Given, with_options
 from tbseg_ops.cli.plan import summary
-from tbseg_ops.errors import ConfigError
+from tbseg_ops.errors import ConfigError, printable
 from tbseg_ops.pipeline import mpi
 from tbseg_ops.processes.identity import Process
 from tbseg_ops.run import RunSpec, team, under_mpi
@@ -73,6 +73,7 @@ def run(
                 "run": str(folder.absolute()),
                 "segmentation": merged.file,
                 "report": report.file,
+                "warnings": list(report.warnings),
                 "labels": list(made.classifier.labels),
                 "tiles": len(made.grid),
                 "computed": done.computed,
@@ -84,6 +85,8 @@ def run(
         )
         return
     print(f"tiles: {how_done(done)}; {seconds:.1f} s")
+    for text in report.warnings[len(made.warnings) :]:
+        print(f"warning  {printable(text)}")
     print(f"segmentation  {merged.file}")
     print(f"report        {report.file}")
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tbseg_ops.cli.common import Json, emit
+from tbseg_ops.errors import printable
 from tbseg_ops.run.status import status as status_step
 
 
@@ -26,5 +27,7 @@ def status(
         )
     if found.segmentation is not None:
         print(found.segmentation + ("" if found.verified else " (not verified)"))
+    for text in found.warnings:
+        print(f"warning  {printable(text)}")
     if found.pruned:
         print(f"removed by tbseg gc: {', '.join(found.pruned)}")

@@ -18,6 +18,7 @@ from tbseg_ops.report.entities import Entities, uri_of
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.proof import stored_proof
 from tbseg_ops.run.records import Record, Step, sha256_of
+from tbseg_ops.run.status import Status
 from tbseg_ops.spec import parameters
 
 RecordsByStep = Mapping[Step, Sequence[Record]]
@@ -30,7 +31,7 @@ _PROFILES = (
 _JSON, _HDF5 = "application/json", "application/x-hdf5"
 
 
-def crate_of(folder: RunFolder, done: RecordsByStep, verified: bool) -> bytes:
+def crate_of(folder: RunFolder, done: RecordsByStep, state: Status) -> bytes:
     """The content of ``ro-crate-metadata.json`` for a merged run whose report is written.
 
     ``done``: the records of each step.
@@ -45,8 +46,13 @@ def crate_of(folder: RunFolder, done: RecordsByStep, verified: bool) -> bytes:
         "#run",
         "CreateAction",
         name=f"Run {folder.path.name}",
-        description="tbseg plan, ingest, split, classify, merge: the result is "
-        + ("verified" if verified else "not verified"),
+        description="; ".join(
+            [
+                "tbseg plan, ingest, split, classify, merge: the result is "
+                + ("verified" if state.verified else "not verified"),
+                *(f"warning: {text}" for text in state.warnings),
+            ]
+        ),
         instrument=workflow,
         object=list(dict.fromkeys(inputs.values())),
         result=list(outputs.values()),

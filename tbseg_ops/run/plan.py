@@ -50,6 +50,7 @@ class Plan(Stored):
     """The work of a run, derived from its spec, its input and its classifier.
 
     ``earlier``: folders of runs from which finished pieces may be taken over, the best one first.
+    ``warnings``: why the volume may not fit the classifier; nothing depends on them.
     """
 
     schema_version: Literal[1] = 1
@@ -64,6 +65,7 @@ class Plan(Stored):
     batches: int
     notes: tuple[str, ...]
     earlier: tuple[AbsolutePath, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def grid(self) -> Grid:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tbseg_ops.run import RunFolder
+from tbseg_ops.run.fit import run_warnings
 from tbseg_ops.run.piece import WHOLE
 from tbseg_ops.run.removed import Kind, pruned
 from tbseg_ops.run.state import Found, merged_file, own
@@ -19,13 +20,17 @@ class StepStatus(Stored):
 
 
 class Status(Stored):
-    """The state of a run folder; ``pruned``: kinds of files that ``tbseg gc`` removed from it."""
+    """The state of a run folder; ``pruned``: kinds of files that ``tbseg gc`` removed from it.
+
+    ``verified``: complete and exact. ``warnings``: why it may be implausible all the same.
+    """
 
     run: str
     steps: tuple[StepStatus, ...]
     segmentation: str | None
     verified: bool
     pruned: tuple[Kind, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def status(*, run: Path) -> Status:
@@ -65,6 +70,7 @@ def status(*, run: Path) -> Status:
         segmentation=str(folder.segmentation_file) if merged is not None else None,
         verified=verified,
         pruned=pruned(folder),
+        warnings=run_warnings(folder, [found.record for found in classes if found is not None]),
     )
 
 

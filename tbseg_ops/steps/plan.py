@@ -12,6 +12,7 @@ from tbseg_ops.errors import ConfigError, InputError, ResourceError
 from tbseg_ops.forecast.disk import disk_missing
 from tbseg_ops.geometry import Grid, Index
 from tbseg_ops.run import Inputs, Plan, RunFolder, RunSpec
+from tbseg_ops.run.fit import input_warnings
 from tbseg_ops.run.inputs import read_inputs
 from tbseg_ops.run.plan import GridModel, slabs_of
 from tbseg_ops.run.removed import revive
@@ -20,6 +21,7 @@ from tbseg_ops.run.work_left import WorkLeft, work_left
 from tbseg_ops.storage.commit import free_bytes, storage_errors, temporary
 from tbseg_ops.storage.locks import locked
 from tbseg_ops.volume import Source, open_source
+from tbseg_ops.volume.sample import sample
 
 _MOST_TILES = 1_000_000  # each has files and records of its own
 _MOST_LABELS = 255  # labels are uint8, and 0 is no class
@@ -104,6 +106,7 @@ def _plan(
         batches=ceil(len(grid) / size),
         notes=(*source.warnings, *_grid_notes(spec.tile, grid)),
         earlier=tuple(str(run.path) for run in runs),
+        warnings=input_warnings(passport, info, sample(source)),
     )
 
 

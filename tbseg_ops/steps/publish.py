@@ -16,12 +16,16 @@ from tbseg_ops.storage.commit import commit_over
 
 
 class Published(StepResult):
-    """``file`` is the report, ``result`` the merged file; ``digest`` tells what its arrays hold."""
+    """``file`` is the report, ``result`` the merged file; ``digest`` tells what its arrays hold.
+
+    ``warnings``: why the result may be implausible.
+    """
 
     run: str
     result: str
     digest: str
     crate: str
+    warnings: tuple[str, ...] = ()
 
 
 def publish(*, run: Path, progress: Progress = silent) -> Published:
@@ -35,7 +39,7 @@ def publish(*, run: Path, progress: Progress = silent) -> Published:
     done, state = _done(folder, records), status(run=folder.path)
     commit_over(folder.report_file, page_of(folder, done, state))
     progress("report", "written", 1, 2)
-    commit_over(folder.crate_file, crate_of(folder, done, state.verified))
+    commit_over(folder.crate_file, crate_of(folder, done, state))
     progress("crate", "written", 2, 2)
     return Published(
         step="publish",
@@ -47,6 +51,7 @@ def publish(*, run: Path, progress: Progress = silent) -> Published:
         result=str(folder.segmentation_file),
         digest=done["merge"][0].content,
         crate=str(folder.crate_file),
+        warnings=state.warnings,
     )
 
 

@@ -92,8 +92,8 @@ def approve(finished, tmp_path):
     from tbseg_airflow.operators.approval import TbsegApproval
 
     planned(tmp_path / "run", finished / "slices")
-    return lambda hours: TbsegApproval(
-        task_id="approve", run_dir=str(tmp_path / "run"), most_hours=hours
+    return lambda hours, if_unfit="": TbsegApproval(
+        task_id="approve", run_dir=str(tmp_path / "run"), most_hours=hours, if_unfit=if_unfit
     )
 
 
@@ -129,6 +129,57 @@ def test_what_is_asked(approve, forecast, monkeypatch):
     assert asked["subject"].startswith("run: go on for ")
     for part in ("0.0001 h", "**8 tiles**", "no tile measured yet", "of disk", "of memory"):
         assert part in asked["body"]
+
+
+UNFIT = "100.0 % of the voxels are above all thresholds [of](http://this) _classifier_"
+
+
+@pytest.fixture
+def unfit(forecast, tmp_path):
+    """The plan has a warning."""
+    from tbseg_ops.forecast import Workforce
+    from tbseg_ops.forecast import forecast as forecast_of
+    from tbseg_ops.run import RunFolder
+
+    folder = RunFolder(tmp_path / "run")
+    folder.store(folder.plan.model_copy(update={"warnings": (UNFIT,)}), folder.inputs)
+    forecast_of(run=tmp_path / "run", workforce=Workforce(2))
+
+
+@pytest.mark.parametrize(
+    ("hours", "if_unfit", "lines"),
+    [
+        ("", "yes", ["**The volume may not fit the classifier:**"]),
+        ("99", "yes", ["**The volume may not fit the classifier:**"]),
+        ("0.0001", "", ["More than the 0.0001 h for which nobody is asked."]),
+    ],
+)
+def test_somebody_is_asked_if_it_does_not_fit(
+    approve, unfit, monkeypatch, caplog, hours, if_unfit, lines
+):
+    from airflow.providers.standard.operators import hitl
+    from airflow.sdk.exceptions import TaskAwaitingInput
+
+    asked = {}
+    monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **values: asked.update(values))
+    made = context()
+    made["task_instance"] = SimpleNamespace(id="1")
+    with pytest.raises(TaskAwaitingInput):
+        approve(hours, if_unfit).execute(made)
+    assert asked["subject"].endswith("? 1 warning(s)")
+    assert asked["body"].splitlines()[:1] == lines
+    shown = r"- 100.0 % of the voxels are above all thresholds \[of\]\(http://this\) \_classifier\_"
+    assert shown in asked["body"].splitlines()
+
+
+@pytest.mark.parametrize(("hours", "if_unfit"), [("", ""), ("99", "")])
+def test_nobody_is_asked_of_what_does_not_fit_unless_it_is_wanted(approve, unfit, hours, if_unfit):
+    assert approve(hours, if_unfit).execute(context())["approved_by"] == "not needed"
+
+
+@pytest.mark.parametrize("hours", ["", "1"])
+def test_nobody_is_asked_of_what_fits(approve, forecast, hours):
+    assert approve(hours, "yes").execute(context())["approved_by"] == "not needed"
 
 
 def test_without_a_forecast_the_run_is_not_let_through(approve):

@@ -105,6 +105,7 @@ def test_a_run_is_claimed_and_started(registry):
         "threads": 2,
         "workers": None,
         "approval_hours": None,
+        "approval_if_unfit": False,
     }
     held = datasets.claim_of(runs)
     assert (held.run, held.holder) == ("0001", holder_of(start["trigger_run_id"]))

@@ -355,8 +355,17 @@ def plan(monkeypatch):
         values["params"] = params(**changes) | values["dag_run"].conf
         return made.execute(values), commands, pushed
 
-    run.variables = variables
+    run.variables, run.report = variables, report
     return run
+
+
+def test_warnings_are_warnings_in_the_log(step, plan, capsys):
+    text = 'print(\'{"computed": 1, "warnings": ["100 % are above"]}\')'
+    assert "warnings" not in step(text).execute(context())
+    plan.report["warnings"] = ["all are below"]
+    plan()
+    found = [text for level, text in logged(capsys) if level == "warning" and " are " in text]
+    assert found == ["100 % are above", "all are below"]
 
 
 def test_plan(plan):

@@ -1,5 +1,7 @@
-"""The task that asks a person before a run goes on that will take long."""
+"""The task that asks a person before a run goes on that will take long, or may mean nothing."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +20,12 @@ if TYPE_CHECKING:
 class TbsegApproval(PlainErrors, ApprovalOperator):
     """Passes at once if the forecast is at most ``most_hours``, or if that is empty.
 
-    Otherwise it waits, as long as it takes, for somebody to approve (the run goes on) or to reject
-    (it fails, and is not tried again).
+    With ``if_unfit`` (any text), only if there are no warnings either that the volume does not fit
+    the classifier. Otherwise it waits, as long as it takes, for somebody to approve (the run goes
+    on) or to reject (it fails, and is not tried again).
     """
 
-    template_fields = (*ApprovalOperator.template_fields, "run_dir", "most_hours")
+    template_fields = (*ApprovalOperator.template_fields, "run_dir", "most_hours", "if_unfit")
     ui_color = "#fdf3d8"
 
     def __init__(
@@ -30,18 +33,25 @@ class TbsegApproval(PlainErrors, ApprovalOperator):
         *,
         run_dir: str = "{{ ti.xcom_pull(task_ids='plan', key='plan')['run'] }}",
         most_hours: str,
+        if_unfit: str = "",
         **kwargs: Any,
     ) -> None:
-        super().__init__(subject="Start a long run?", fail_on_reject=True, **kwargs)
+        super().__init__(subject="Go on with this run?", fail_on_reject=True, **kwargs)
         self.run_dir = run_dir
         self.most_hours = most_hours
+        self.if_unfit = if_unfit
 
     def execute(self, context: Context) -> dict[str, Any]:
         from tbseg_ops.forecast.model import stored_forecast
         from tbseg_ops.run import RunFolder
+        from tbseg_ops.run.status import status
 
-        if not self.most_hours:
-            self.log.info("nobody is asked: the form names no number of hours")
+        warnings = status(run=Path(self.run_dir)).warnings
+        for text in warnings:
+            self.log.warning("%s", text)
+        is_unfit = bool(self.if_unfit and warnings)
+        if not self.most_hours and not is_unfit:
+            self.log.info("nobody is asked: the form does not want it")
             return self._result(context, "not needed")
         found = stored_forecast(RunFolder(Path(self.run_dir)))
         if found is None:
@@ -50,10 +60,12 @@ class TbsegApproval(PlainErrors, ApprovalOperator):
                 file=f"{self.run_dir}/forecast.json",
                 mend="clear the task forecast",
             )
-        if found.hours.expected <= float(self.most_hours):
+        is_long = bool(self.most_hours) and found.hours.expected > float(self.most_hours)
+        if not is_long and not is_unfit:
             self.log.info("%.2f h are expected: nobody is asked", found.hours.expected)
             return self._result(context, "not needed")
-        self.subject, self.body = subject(self.run_dir, found), body(found, self.most_hours)
+        self.subject = subject(self.run_dir, found, warnings)
+        self.body = body(found, self.most_hours if is_long else "", warnings)
         self.log.info("%s", self.subject)
         super().execute(context)  # waits
         raise AssertionError("the wait for an answer ended without one")
@@ -65,8 +77,8 @@ class TbsegApproval(PlainErrors, ApprovalOperator):
             who = (event.get("responded_by_user") or {}).get("name", "somebody")
             raise StepRefused(
                 f"the run was rejected by {who}",
-                mend="trigger it with larger tiles, fewer outputs or more machines, or clear this"
-                " task to be asked again; what is finished is kept",
+                mend="trigger it with larger tiles, fewer outputs, more machines or a better fit,"
+                " or clear this task to be asked again; what is finished is kept",
             ) from None
         return self._result(context, (answer["responded_by_user"] or {}).get("name", "somebody"))
 
@@ -79,16 +91,17 @@ class TbsegApproval(PlainErrors, ApprovalOperator):
         }
 
 
-def subject(run: str, found: "Forecast") -> str:
+def subject(run: str, found: "Forecast", warnings: Sequence[str]) -> str:
     """One line: what is asked."""
     from tbseg_ops.forecast.words import between, duration
 
     hours = found.hours
-    return f"{Path(run).name}: go on for {duration(hours.expected)} ({between(hours)})?"
+    asked = f"{Path(run).name}: go on for {duration(hours.expected)} ({between(hours)})?"
+    return asked + (f" {len(warnings)} warning(s)" if warnings else "")
 
 
-def body(found: "Forecast", most_hours: str) -> str:
-    """What a person needs to decide, in Markdown."""
+def body(found: "Forecast", most_hours: str, warnings: Sequence[str]) -> str:
+    """What a person needs to decide, in Markdown; ``most_hours``: only if they are exceeded."""
     from tbseg_ops.forecast.words import between, duration, size
 
     rows = [
@@ -99,7 +112,9 @@ def body(found: "Forecast", most_hours: str) -> str:
     ]
     return "\n".join(
         [
-            f"More than the {most_hours} h for which nobody is asked.",
+            *([f"More than the {most_hours} h for which nobody is asked.", ""] * bool(most_hours)),
+            *(["**The volume may not fit the classifier:**", ""] * bool(warnings)),
+            *(f"- {_plain(text)}" for text in warnings),
             "",
             "| step | pieces | expected | nine times out of ten | known from |",
             "| --- | --- | --- | --- | --- |",
@@ -113,3 +128,8 @@ def body(found: "Forecast", most_hours: str) -> str:
             "Rejecting fails the run. What is finished is kept, and a later run goes on from it.",
         ]
     )
+
+
+def _plain(text: str) -> str:
+    """``text`` in Markdown that shows it as it is: names of classes are anybody's."""
+    return re.sub(r"([\\`*_{}\[\]()#+!|<>~])", r"\\\1", text)

@@ -45,6 +45,8 @@ class TbsegPlan(TbsegStep):
             if titled == str(error):
                 raise
             raise StepRefused(titled) from None
+        for text in report.get("warnings", ()):
+            self.log.warning("%s", text)
         self.run_dir = report["run"]  # for OpenLineage, which asks the operator afterwards
         clear_number = context["dag_run"].clear_number or 0
         plan = {key: report[key] for key in ("run", "tiles", "batches")}

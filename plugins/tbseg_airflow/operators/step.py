@@ -91,6 +91,8 @@ class TbsegStep(PlainErrors):
     def _finish(self, context: Context, report: dict[str, Any]) -> Any:
         """The task's result."""
         ti = context["ti"]
+        for text in report.get("warnings", ()):
+            self.log.warning("%s", text)
         mapped = ti.map_index is not None and ti.map_index >= 0
         result = scalars(report)
         result["instance"] = f"{ti.task_id}_{ti.map_index}" if mapped else ti.task_id
