@@ -23,12 +23,13 @@ from tbseg_ops.classifier.project import (
     read_labels,
     read_selection,
     read_training,
+    read_version,
     text_paths,
 )
 from tbseg_ops.errors import InputError
 from tbseg_ops.geometry import Index
 
-_PLAIN = "ParallelVigraRfLazyflowClassifier"
+_PLAIN, _SKLEARN = "ParallelVigraRfLazyflowClassifier", "SklearnLazyflowClassifier"
 _EIGENVALUES = (gaussians.STRUCTURE_TENSOR, gaussians.HESSIAN)
 
 
@@ -58,7 +59,8 @@ class Passport(BaseModel):
     several forests are rounded, in ilastik too), so that uint8 percent loses no vote. Labels must
     still be taken from the float32 values: the last bit can break a tie.
     ``digest``: SHA-256 of all that decides the result. ``native_refusals``: what the engine
-    ``native`` lacks, each with what was found; empty if it can do it all.
+    ``native`` lacks, each with what was found; empty if it can do it all. ``notes``: what its owner
+    should know of how the project is read.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,6 +82,7 @@ class Passport(BaseModel):
     nodes: int
     percent_exact: bool
     native_refusals: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def features_for(self, volume_shape: Index) -> tuple[Feature, ...]:
         """The features with the 2D flags that hold for a volume of that (z, y, x) shape.
@@ -151,7 +154,8 @@ def read_classifier(path: str | Path) -> tuple[Passport, tuple[Forest, ...]]:
     """The passport, and the forests if they are of the kind that the engine native knows."""
     with open_ilp(path) as ilp:
         ilp.prefetch(text_paths(ilp))
-        version = check_workflow(ilp)
+        notes = check_workflow(ilp)
+        version = read_version(ilp)
         if not ilp.has(FORESTS):
             raise InputError(
                 f"the project holds no trained classifier: {FORESTS}",
@@ -205,6 +209,7 @@ def read_classifier(path: str | Path) -> tuple[Passport, tuple[Forest, ...]]:
         nodes=sum(len(forest.column) for forest in forests),
         percent_exact=trees > 0 and 100 % trees == 0 and all(f.pure for f in forests),
         native_refusals=refusals,
+        notes=notes,
     )
     return passport, forests
 
@@ -212,6 +217,15 @@ def read_classifier(path: str | Path) -> tuple[Passport, tuple[Forest, ...]]:
 def _read_classifier(ilp: Ilp) -> tuple[str, tuple[Forest, ...], tuple[str, ...]]:
     """Type, forests, and what only ilastik itself can use; the forests are empty in that case."""
     kind = classifier_type(ilp)
+    if kind == _SKLEARN:
+        raise ilp.refusal(
+            "the classifier is one of scikit-learn, stored as a pickle, which is never loaded",
+            FORESTS,
+            "a random forest of vigra",
+            kind,
+            "choose the Parallel Random Forest in ilastik (Training: Advanced > Classifier), "
+            "train it and save the project",
+        )
     if kind != _PLAIN:
         return kind, (), (f"classifier type {kind}",)
     try:

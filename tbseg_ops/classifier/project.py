@@ -19,10 +19,30 @@ from tbseg_ops.classifier.gaussians import (
     SMOOTHING,
     STRUCTURE_TENSOR,
 )
-from tbseg_ops.classifier.ilp import Ilp
+from tbseg_ops.classifier.ilp import EXCHANGED, Ilp
 
 FORESTS = "/PixelClassification/ClassifierForests"
-PIXEL_CLASSIFICATION = "Pixel Classification"
+
+PIXELS = "Pixel Classification"
+_PIXELS_AND_OBJECTS = (
+    "Object Classification (from pixel classification)",
+    "Pixel Classification + Object Classification",
+)
+# Part of the name of a workflow that has no pixel classes of its own -> what helps, up to "of the
+# workflow Pixel Classification".
+_GIVE_FIRST = "give the project from which this one takes its images, if it is"
+_OTHERS = {
+    "Autocontext": "tbseg knows autocontext of two stages; use such a project, or one",
+    "Object Classification": _GIVE_FIRST,
+    "Tracking": _GIVE_FIRST,
+    "Carving": "carving is work by hand, object by object; for classes of voxels train a project",
+    "Multicut": "multicut joins supervoxels of a whole volume; for classes of voxels train a "
+    "project",
+    "Watershed": _GIVE_FIRST,
+    "Neural Network": "neural networks are run by ilastik itself; for tbseg train a project",
+    "Domain Adaptation": "neural networks are run by ilastik itself; for tbseg train a project",
+    "Counting": "densities are no classes; for classes of voxels train a project",
+}
 
 _SELECTIONS = "/FeatureSelections"
 _LABELS = "/PixelClassification/LabelNames"
@@ -52,15 +72,35 @@ class Training:
     depth: int | None
 
 
-def check_workflow(ilp: Ilp) -> str:
-    """The version of ilastik that saved the project; InputError for another workflow."""
-    workflow = ilp.text("/workflowName") if ilp.has("/workflowName") else None
-    if workflow is None:
-        raise ilp.missing("/workflowName")
-    if workflow != PIXEL_CLASSIFICATION:
-        raise ilp.refusal(
-            "the project is of another workflow", "/workflowName", PIXEL_CLASSIFICATION, workflow
-        )
+def check_workflow(ilp: Ilp) -> tuple[str, ...]:
+    """What users should know of a project with pixel classes; InputError for another workflow."""
+    if not ilp.has("/workflowName"):
+        if not ilp.has("/PixelClassification") and not ilp.has("/ilastikVersion"):
+            raise ilp.refusal(
+                "this HDF5 file is no project of ilastik",
+                "/workflowName",
+                PIXELS,
+                "nothing there",
+                EXCHANGED,
+            )
+        return ("the project does not name its workflow: read as Pixel Classification",)
+    workflow = ilp.text("/workflowName")
+    if workflow == PIXELS:
+        return ()
+    if workflow in _PIXELS_AND_OBJECTS:
+        return ("of this project for pixels and objects, only the pixel classes are used",)
+    mend = next((mend for part, mend in _OTHERS.items() if part in workflow), "train a project")
+    raise ilp.refusal(
+        "the project is of another workflow",
+        "/workflowName",
+        PIXELS,
+        workflow,
+        f"{mend} of the workflow {PIXELS}",
+    )
+
+
+def read_version(ilp: Ilp) -> str:
+    """The version of ilastik that saved the project."""
     return ilp.text("/ilastikVersion") if ilp.has("/ilastikVersion") else "unknown"
 
 

@@ -36,7 +36,7 @@ def inspect(
         else "no: " + "; ".join(passport.native_refusals),
         "digest": passport.digest,
     }
-    for name, value in rows.items():
+    for name, value in [*rows.items(), *(("note", note) for note in passport.notes)]:
         print(f"{name:15}{printable(str(value))}")
     for feature in passport.features:
         print(f"  {feature.id} {feature.scale:g}{' in 2D' if feature.in_2d else ''}")

@@ -28,6 +28,6 @@ def audit(*, volume: str, classifier: str | None = None) -> Audit:
             volume=source.info,
             first=source.slices[0],
             last=source.slices[-1],
-            warnings=tuple(source.warnings),
+            warnings=(*source.warnings, *(passport.notes if passport else ())),
             classifier=passport,
         )

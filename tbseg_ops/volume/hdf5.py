@@ -142,6 +142,14 @@ def _pieces(start: int, stop: int, length: int) -> Iterator[tuple[int, int]]:
 
 
 def _only_volume(file: h5py.File) -> str:
+    if file.id.links.exists(b"ilastikVersion") or file.id.links.exists(b"workflowName"):
+        raise InputError(
+            "this is a project of ilastik, not a volume",
+            file=file.filename,
+            expected="a volume",
+            found="a project (.ilp)",
+            mend="give the volume here; have volume and classifier changed places?",
+        )
     paths = dataset_paths(file)
     volumes = [
         path for path in paths if 2 <= file[path].ndim <= 5 and file[path].dtype.kind in "uif"

@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from tbseg_ops.classifier.project import PIXELS
 from tbseg_ops.engines.ilastik.pickles import LIMIT_BYTES, check_pickle
 from tbseg_ops.errors import InputError
 from tbseg_ops.hdf5.image import image_of
@@ -98,6 +99,13 @@ def _complete_lanes(target: h5py.File, channels: int) -> None:
                 raw["shape"] = [lengths.get(axis, _LARGE) for axis in axes]
 
 
+def _name_workflow(target: h5py.File) -> None:
+    """Of a project for pixels and objects, the copy holds the pixels' part alone."""
+    if "workflowName" not in target or target["workflowName"][()] != PIXELS.encode():
+        target.pop("workflowName", None)
+        target["workflowName"] = PIXELS.encode()
+
+
 def _axes_of(raw: h5py.Group) -> list[str] | None:
     if "axistags" in raw:
         with suppress(ValueError, LookupError, TypeError):
@@ -133,6 +141,7 @@ class _Copy:
         for (owner, attribute), write in zip(self._texts, self._writers, strict=True):
             write(self._read(owner, attribute))
         _complete_lanes(target, channels)
+        _name_workflow(target)
 
     def _member(
         self, source: h5py.Group, name: str, target: h5py.Group, parent: str, above: tuple[Any, ...]

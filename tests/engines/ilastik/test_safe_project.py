@@ -30,6 +30,20 @@ def test_equals_the_original_but_for_what_is_left_out(reference, tmp_path):
     assert read_passport(copy).digest == read_passport(reference.classifier).digest
 
 
+@pytest.mark.parametrize("name", [None, b"Object Classification (from pixel classification)"])
+def test_the_copy_is_a_pixel_classification(name, tmp_path):
+    project = tmp_path / "project.ilp"
+    shutil.copyfile(PROJECT, project)
+    with h5py.File(project, "r+") as file:
+        del file["workflowName"]
+        if name:
+            file["workflowName"] = name
+            file.create_group("ObjectClassification")
+    with h5py.File(io.BytesIO(safe_project(project))) as copy:
+        assert copy["workflowName"][()] == b"Pixel Classification"
+        assert "ObjectClassification" not in copy
+
+
 def contents(file: h5py.File) -> dict[str, list[object]]:
     """Per object: its stored type, shape, bytes and attributes."""
     found = {}
