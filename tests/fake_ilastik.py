@@ -195,7 +195,7 @@ def ramp(project, raw):
 
 def after(mode, values, options, axes):
     """Write the output, or something else."""
-    assert options.output_axis_order == "zyxc"
+    assert options.output_axis_order == axes.rjust(4, "z")
     path = Path(options.output_filename_format)
     if mode == "nothing":
         return

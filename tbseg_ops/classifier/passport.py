@@ -52,9 +52,10 @@ class Passport(BaseModel):
 
     ``labels`` and ``colors`` (RGB, 0..255) are per output channel. ``known_labels[i]`` (1-based) is
     the label of the forests' class i; the channels of other labels are 0 everywhere.
-    ``features``: in column order, before channels and eigenvalues are expanded; if
-    ``compute_in_2d_stored`` is False their ``in_2d`` is that of the training volume, and
-    ``features_for`` tells what holds for another one. ``columns``: what the forests expect.
+    ``spatial_axes``: "yx" if it was trained on images, or on a time series of them: then each slice
+    is classified by itself. ``features``: in column order, before channels and eigenvalues are
+    expanded; if ``compute_in_2d_stored`` is False their ``in_2d`` is that of the training volume,
+    and ``features_for`` tells what holds for another one. ``columns``: what the forests expect.
     ``percent_exact``: every probability is k/100 but for the last bit of its float32 (sums over
     several forests are rounded, in ilastik too), so that uint8 percent loses no vote. Labels must
     still be taken from the float32 values: the last bit can break a tie.
@@ -87,10 +88,10 @@ class Passport(BaseModel):
     def features_for(self, volume_shape: Index) -> tuple[Feature, ...]:
         """The features with the 2D flags that hold for a volume of that (z, y, x) shape.
 
-        In a volume of one slice every scale is computed in 2D; files without stored flags
-        compute all scales in 3D otherwise.
+        In a volume of one slice, and by a classifier of images, every scale is computed in 2D;
+        files without stored flags compute all scales in 3D otherwise.
         """
-        flat = volume_shape[0] == 1
+        flat = volume_shape[0] == 1 or self.spatial_axes == "yx"
         return tuple(
             f.model_copy(update={"in_2d": flat or (self.compute_in_2d_stored and f.in_2d)})
             for f in self.features
@@ -110,12 +111,22 @@ class Passport(BaseModel):
         side = max(gaussians.minimum_side(f.scale) for f in features)
         return depth, side, side
 
+    def notes_for(self, volume_shape: Index) -> tuple[str, ...]:
+        """``notes``, and what is to be known of how a volume of that (z, y, x) shape is read."""
+        if self.spatial_axes == "zyx" or volume_shape[0] == 1:
+            return self.notes
+        return (*self.notes, "trained on images: each slice is classified by itself, in 2D")
+
     def check_volume(self, shape: Index, channels: int) -> None:
         """InputError unless a volume of (z, y, x) ``shape`` is one for this classifier."""
         if channels != self.channels:
-            raise self._unfit("channels than the classifier's", self.channels, channels)
-        if self.spatial_axes == "yx" and shape[0] != 1:
-            raise self._unfit("axes than the classifier's", "one slice (trained on yx)", shape)
+            raise InputError(
+                "the volume has other channels than the classifier's",
+                file=self.path,
+                expected=self.channels,
+                found=channels,
+                mend="give the kind of volume the classifier was trained on, or train a new one",
+            )
         least = self.minimum_side_for(shape)
         if any(n < low for n, low in zip(shape, least, strict=True)):
             raise InputError(
@@ -134,15 +145,6 @@ class Passport(BaseModel):
                 found=f"{columns} for a volume of shape {shape}",
                 mend="eigenvalue features have other columns in a single slice: train on such data",
             )
-
-    def _unfit(self, what: str, expected: object, found: object) -> InputError:
-        return InputError(
-            f"the volume has other {what}",
-            file=self.path,
-            expected=expected,
-            found=found,
-            mend="give the kind of volume the classifier was trained on, or train a new one",
-        )
 
 
 def read_passport(path: str | Path) -> Passport:

@@ -28,6 +28,9 @@ def audit(*, volume: str, classifier: str | None = None) -> Audit:
             volume=source.info,
             first=source.slices[0],
             last=source.slices[-1],
-            warnings=(*source.warnings, *(passport.notes if passport else ())),
+            warnings=(
+                *source.warnings,
+                *(passport.notes_for(source.info.shape) if passport else ()),
+            ),
             classifier=passport,
         )

@@ -28,6 +28,7 @@ from tests.classifier.projects import (
     changed,
     grown_tree,
     replace,
+    trained_on,
     write_forests,
 )
 from tests.reference_sets import CLASSIFIERS, ReferenceSet
@@ -170,12 +171,18 @@ def test_volumes_that_do_not_fit(shape, channels, word):
     assert None not in (refused.value.expected, refused.value.found, refused.value.mend)
 
 
-def test_a_classifier_of_images_wants_one_slice():
-    passport = read_passport(ReferenceSet("vessels-2d").classifier)
-    flat = passport.model_copy(update={"spatial_axes": "yx"})
-    flat.check_volume((1, 50, 50), 1)
-    with pytest.raises(InputError, match="axes"):
-        flat.check_volume((2, 50, 50), 1)
+@pytest.mark.parametrize("axes", ["yx", "yxc", "tyx", "tyxc"])
+def test_a_classifier_of_images_takes_a_stack_slice_by_slice(tmp_path, axes):
+    path = trained_on(tmp_path, ReferenceSet("vessels-2d").classifier, axes)
+    with h5py.File(path, "r+") as file:
+        file[f"{SELECTIONS}/ComputeIn2d"][()] = False  # what a file says of z does not matter
+    passport = read_passport(path)
+    assert passport.spatial_axes == "yx"
+    assert passport.halo_for(BIG) == (0, 14, 14)
+    assert passport.minimum_side_for(BIG) == (1, 14, 14)
+    for slices in (1, 2):
+        passport.check_volume((slices, 50, 50), 1)
+        assert bool(passport.notes_for((slices, 50, 50))) == (slices > 1)
 
 
 # Files of other versions.

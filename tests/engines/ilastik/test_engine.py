@@ -26,6 +26,7 @@ from tbseg_ops.engines.ilastik.engine import IlastikEngine, find_ilastik
 from tbseg_ops.engines.ilastik.limits import Limits
 from tbseg_ops.errors import ConfigError, InputError, IntegrityError, ResourceError
 from tbseg_ops.geometry import Box
+from tests.classifier.projects import trained_on
 from tests.reference_sets import ReferenceSet
 
 FAKE = Path(__file__).parents[2] / "fake_ilastik.py"
@@ -103,13 +104,16 @@ def test_a_voxel_without_any_class_is_allowed(fake):
     assert np.count_nonzero(found.sum(axis=0) == 0) == 1
 
 
-def test_a_classifier_of_single_images_gets_an_image(tmp_path, fake):
+def test_a_classifier_of_images_gets_an_image_or_a_series_of_them(tmp_path, fake):
     fake("ramp", "--fake-note", tmp_path / "note")
-    flat = altered(tmp_path, ReferenceSet("vessels-2d").classifier, _trained_on_an_image)
-    raw = tile((1, 20, 24))
-    found = engine_for(flat, (1, 20, 24)).predict(raw, Box((0, 2, 3), (1, 20, 20)))
-    np.testing.assert_array_equal(found[1], raw[:, 2:20, 3:20, 0] / np.float32(255))
-    assert json.loads((tmp_path / "note").read_text())["input_axes"] == "yxc"
+    flat = trained_on(tmp_path, ReferenceSet("vessels-2d").classifier, "yx")
+    for slices, axes in ((1, "yxc"), (3, "tyxc")):
+        raw = tile((slices, 20, 24))
+        found = engine_for(flat, (3, 20, 24)).predict(raw, Box((0, 2, 3), (slices, 20, 20)))
+        np.testing.assert_array_equal(found[1], raw[:, 2:20, 3:20, 0] / np.float32(255))
+        seen = json.loads((tmp_path / "note").read_text())
+        assert seen["input_axes"] == axes
+        assert f"--output_axis_order={axes.rjust(4, 'z')}" in seen["argv"]
 
 
 def test_attributes_of_an_engine(fake):
@@ -386,14 +390,6 @@ def altered(tmp_path: Path, classifier: Path, change) -> Path:
     with h5py.File(path, "r+") as file:
         change(file)
     return path
-
-
-def _trained_on_an_image(file):
-    raw = file["Input Data/infos/lane0000/Raw Data"]
-    tags = {"axes": [{"key": k, "typeFlags": 2, "resolution": 0} for k in "yx"]}
-    del raw["axistags"], raw["shape"]
-    raw["axistags"] = json.dumps(tags)
-    raw["shape"] = [128, 128]
 
 
 def with_payload(tmp_path: Path, where: str, protocol: int) -> Path:
