@@ -5,6 +5,7 @@ Reading one loads neither numba nor any image library.
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,7 @@ from tbseg_ops.classifier import gaussians
 from tbseg_ops.classifier.forests import Forest, UnsupportedTree, read_forests
 from tbseg_ops.classifier.ilp import Ilp, open_ilp
 from tbseg_ops.classifier.project import (
-    FORESTS,
+    Place,
     Selection,
     Training,
     check_workflow,
@@ -50,6 +51,9 @@ class Feature(BaseModel):
 class Passport(BaseModel):
     """What a trained pixel classifier is and asks for; made by ``read_passport``.
 
+    A classifier of two stages (autocontext) is described by its second, whose input are the raw
+    channels followed by the first stage's probabilities; ``first`` is the passport of that stage.
+
     ``labels`` and ``colors`` (RGB, 0..255) are per output channel. ``known_labels[i]`` (1-based) is
     the label of the forests' class i; the channels of other labels are 0 everywhere.
     ``spatial_axes``: "yx" if it was trained on images, or on a time series of them: then each slice
@@ -84,6 +88,12 @@ class Passport(BaseModel):
     percent_exact: bool
     native_refusals: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    first: "Passport | None" = None
+
+    @property
+    def inputs(self) -> int:
+        """Channels that the features are computed of: the volume's, and those of a first stage."""
+        return self.channels + (len(self.first.labels) if self.first else 0)
 
     def features_for(self, volume_shape: Index) -> tuple[Feature, ...]:
         """The features with the 2D flags that hold for a volume of that (z, y, x) shape.
@@ -99,6 +109,14 @@ class Passport(BaseModel):
 
     def halo_for(self, volume_shape: Index) -> Index:
         """Voxels (z, y, x) on each side that can change a voxel's result: exact, no estimate."""
+        own = self.reach_for(volume_shape)
+        if self.first is None:
+            return own
+        z, y, x = self.first.halo_for(volume_shape)
+        return own[0] + z, own[1] + y, own[2] + x
+
+    def reach_for(self, volume_shape: Index) -> Index:
+        """Of the halo, what this stage sees of its own input."""
         features = self.features_for(volume_shape)
         reach = [gaussians.halo_radius(f.id, f.scale) for f in features]
         depth = max((r for r, f in zip(reach, features, strict=True) if not f.in_2d), default=0)
@@ -109,6 +127,9 @@ class Passport(BaseModel):
         features = self.features_for(volume_shape)
         depth = max((gaussians.minimum_side(f.scale) for f in features if not f.in_2d), default=1)
         side = max(gaussians.minimum_side(f.scale) for f in features)
+        if self.first is not None:
+            z, y, _ = self.first.minimum_side_for(volume_shape)
+            depth, side = max(depth, z), max(side, y)
         return depth, side, side
 
     def notes_for(self, volume_shape: Index) -> tuple[str, ...]:
@@ -136,7 +157,9 @@ class Passport(BaseModel):
                 found=shape,
                 mend="train without the largest scales, or use a larger volume",
             )
-        columns = channels * sum(f.columns() for f in self.features_for(shape))
+        if self.first is not None:
+            self.first.check_volume(shape, channels)
+        columns = self.inputs * sum(f.columns() for f in self.features_for(shape))
         if columns != self.columns:
             raise InputError(
                 "the volume gives another number of feature columns than in training",
@@ -153,50 +176,64 @@ def read_passport(path: str | Path) -> Passport:
 
 
 def read_classifier(path: str | Path) -> tuple[Passport, tuple[Forest, ...]]:
-    """The passport, and the forests if they are of the kind that the engine native knows."""
+    """The passport, and the forests if they are of the kind that the engine native knows.
+
+    The forests of all stages in turn, of which the last ``forests`` are those of the last one.
+    """
     with open_ilp(path) as ilp:
         ilp.prefetch(text_paths(ilp))
-        notes = check_workflow(ilp)
-        version = read_version(ilp)
-        if not ilp.has(FORESTS):
-            raise InputError(
-                f"the project holds no trained classifier: {FORESTS}",
-                file=ilp.file,
-                expected="a random forest",
-                found="none: it was saved without training",
-                mend="open it in ilastik, switch Live Update on (or export once), save it again",
-            )
-        selection = read_selection(ilp)
-        labels, colors = read_labels(ilp)
-        kind, forests, refusals = _read_classifier(ilp)
-        known = read_known_labels(ilp, len(labels), forests[0].classes if forests else None)
-        training = read_training(ilp)
-        features = _features(selection, training)
-        refusals += _without_kernel(features)
-        channels, columns = _channels(ilp, features, training, forests)
-        digest = hashlib.sha256(
-            json.dumps(
-                [
-                    kind,
-                    list(map(list, selection.chosen)),
-                    selection.scales,
-                    selection.in_2d,
-                    len(labels),
-                    labels,
-                    known,
-                    channels,
-                ]
-            ).encode()
+        places, notes = check_workflow(ilp)
+        passport, forests = _read_stage(ilp, places[0], None)
+        for place in places[1:]:
+            passport, more = _read_stage(ilp, place, passport)
+            forests += more
+    return passport.model_copy(update={"notes": notes}), forests
+
+
+def _read_stage(
+    ilp: Ilp, place: Place, first: Passport | None
+) -> tuple[Passport, tuple[Forest, ...]]:
+    if not ilp.has(place.forests):
+        raise InputError(
+            f"the project holds no trained classifier: {place.forests}",
+            file=ilp.file,
+            expected="a random forest",
+            found="none: it was saved without training",
+            mend="open it in ilastik, switch Live Update on (or export once), save it again",
         )
-        for forest in forests:
-            forest.update(digest)
-        if not forests:
-            for name, content in ilp.walk(FORESTS):
-                digest.update(f"{name} {len(content)} ".encode() + content)
+    selection = read_selection(ilp, place)
+    labels, colors = read_labels(ilp, place)
+    kind, forests, refusals = _read_classifier(ilp, place)
+    known = read_known_labels(ilp, place, len(labels), forests[0].classes if forests else None)
+    training = read_training(ilp)
+    features = _features(selection, training)
+    refusals += _without_kernel(features)
+    if first is not None:
+        training = replace(training, channels=first.channels)
+        refusals = first.native_refusals + refusals
+    channels, columns = _channels(ilp, place, features, training, forests, first)
+    content: list[object] = [
+        kind,
+        list(map(list, selection.chosen)),
+        selection.scales,
+        selection.in_2d,
+        len(labels),
+        labels,
+        known,
+        channels,
+    ]
+    digest = hashlib.sha256(
+        json.dumps(content + ([first.digest] if first is not None else [])).encode()
+    )
+    for forest in forests:
+        forest.update(digest)
+    if not forests:
+        for name, stored in ilp.walk(place.forests):
+            digest.update(f"{name} {len(stored)} ".encode() + stored)
     trees = sum(forest.trees for forest in forests)
     passport = Passport(
-        path=str(path),
-        ilastik_version=version,
+        path=ilp.file,
+        ilastik_version=read_version(ilp),
         digest=digest.hexdigest(),
         labels=labels,
         colors=colors,
@@ -211,18 +248,18 @@ def read_classifier(path: str | Path) -> tuple[Passport, tuple[Forest, ...]]:
         nodes=sum(len(forest.column) for forest in forests),
         percent_exact=trees > 0 and 100 % trees == 0 and all(f.pure for f in forests),
         native_refusals=refusals,
-        notes=notes,
+        first=first,
     )
     return passport, forests
 
 
-def _read_classifier(ilp: Ilp) -> tuple[str, tuple[Forest, ...], tuple[str, ...]]:
+def _read_classifier(ilp: Ilp, place: Place) -> tuple[str, tuple[Forest, ...], tuple[str, ...]]:
     """Type, forests, and what only ilastik itself can use; the forests are empty in that case."""
-    kind = classifier_type(ilp)
+    kind = classifier_type(ilp, place)
     if kind == _SKLEARN:
         raise ilp.refusal(
             "the classifier is one of scikit-learn, stored as a pickle, which is never loaded",
-            FORESTS,
+            place.forests,
             "a random forest of vigra",
             kind,
             "choose the Parallel Random Forest in ilastik (Training: Advanced > Classifier), "
@@ -231,11 +268,11 @@ def _read_classifier(ilp: Ilp) -> tuple[str, tuple[Forest, ...], tuple[str, ...]
     if kind != _PLAIN:
         return kind, (), (f"classifier type {kind}",)
     try:
-        forests = read_forests(ilp, FORESTS)
+        forests = read_forests(ilp, place.forests)
     except UnsupportedTree as error:
         return kind, (), (str(error),)
     if not forests:
-        raise ilp.missing(f"{FORESTS}/Forest0000")
+        raise ilp.missing(f"{place.forests}/Forest0000")
     return kind, forests, ()
 
 
@@ -258,28 +295,34 @@ def _without_kernel(features: tuple[Feature, ...]) -> tuple[str, ...]:
 
 
 def _channels(
-    ilp: Ilp, features: tuple[Feature, ...], training: Training, forests: tuple[Forest, ...]
+    ilp: Ilp,
+    place: Place,
+    features: tuple[Feature, ...],
+    training: Training,
+    forests: tuple[Forest, ...],
+    first: Passport | None,
 ) -> tuple[int, int]:
     """Channels and columns of the training, which must agree with each other and the features.
 
     Where the file does not tell the training volume's shape, the forest's columns do.
     """
+    maps = len(first.labels) if first is not None else 0
     solid = sum(f.columns() for f in features)
     flat = sum(f.model_copy(update={"in_2d": True}).columns() for f in features)
     singles = [flat] if training.depth == 1 else [solid] if training.depth else [solid, flat]
     if not forests:
         channels = training.channels or 1
-        return channels, channels * singles[0]
+        return channels, (channels + maps) * singles[0]
     columns = forests[0].columns
     for single in singles:
         channels = training.channels or max(1, columns // single)
-        if channels * single == columns:
+        if (channels + maps) * single == columns:
             return channels, columns
     raise ilp.refusal(
         "the forest was trained on other features than the project selects",
-        FORESTS,
+        place.forests,
         f"a multiple of {singles[0]} columns"
         if training.channels is None
-        else f"{training.channels * singles[0]} columns",
+        else f"{(training.channels + maps) * singles[0]} columns",
         columns,
     )

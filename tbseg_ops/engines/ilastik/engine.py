@@ -136,7 +136,7 @@ class IlastikEngine:
             "--headless",
             "--readonly=1",
             f"--project={folder / 'project.ilp'}",
-            "--export_source=Probabilities",
+            f"--export_source=Probabilities{' Stage 2' if self._passport.first else ''}",
             "--export_dtype=float32",
             "--output_format=hdf5",
             f"--output_axis_order={axes.rjust(4, 'z')}",

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from tbseg_ops.classifier.project import PIXELS
+from tbseg_ops.classifier.project import PIXELS, STAGES, TWO_STAGES
 from tbseg_ops.engines.ilastik.pickles import LIMIT_BYTES, check_pickle
 from tbseg_ops.errors import InputError
 from tbseg_ops.hdf5.image import image_of
@@ -34,30 +34,27 @@ from tbseg_ops.hdf5.untrusted import (
 
 # Group -> the names taken from it. Without "Input Data" and its labels ilastik does not keep a
 # stored classifier, so these go along although nothing of them is used.
+_SELECTIONS = ("StorageVersion", "FeatureIds", "Scales", "SelectionMatrix", "ComputeIn2d")
+_CLASSIFICATION = (
+    "StorageVersion",
+    "LabelNames",
+    "LabelColors",
+    "PmapColors",
+    "LabelSets",
+    "ClassifierFactory",
+    "ClassifierForests",
+)
 _WANTED = {
     "/": ("ilastikVersion", "workflowName", "time"),
-    "/FeatureSelections": (
-        "StorageVersion",
-        "FeatureIds",
-        "Scales",
-        "SelectionMatrix",
-        "ComputeIn2d",
-    ),
     "/Input Data": ("StorageVersion", "Role Names", "infos", "local_data"),
-    "/PixelClassification": (
-        "StorageVersion",
-        "LabelNames",
-        "LabelColors",
-        "PmapColors",
-        "LabelSets",
-        "ClassifierFactory",
-        "ClassifierForests",
-    ),
+    **{place.selections: _SELECTIONS for place in STAGES},
+    **{place.classification: _CLASSIFICATION for place in STAGES},
 }
-_CLASSIFIER = "/PixelClassification/ClassifierForests/"
-_PICKLES = ("/PixelClassification/ClassifierFactory", _CLASSIFIER + "pickled_type")
+_CLASSIFIERS = tuple(f"{place.forests}/" for place in STAGES)
 # A classifier that is not made of random forests is stored as one more pickle.
-_CLASSIFIER_TEXTS = (_CLASSIFIER + "pickled_type", _CLASSIFIER + "feature_names")
+_TYPES = tuple(f"{path}pickled_type" for path in _CLASSIFIERS)
+_CLASSIFIER_TEXTS = (*_TYPES, *(f"{path}feature_names" for path in _CLASSIFIERS))
+_PICKLES = (*_TYPES, *(f"{place.classification}/ClassifierFactory" for place in STAGES))
 
 LIBVER = ("earliest", "v110")
 """Versions of the HDF5 format that each release of ilastik can read."""
@@ -101,7 +98,8 @@ def _complete_lanes(target: h5py.File, channels: int) -> None:
 
 def _name_workflow(target: h5py.File) -> None:
     """Of a project for pixels and objects, the copy holds the pixels' part alone."""
-    if "workflowName" not in target or target["workflowName"][()] != PIXELS.encode():
+    known = PIXELS.encode(), TWO_STAGES.encode()
+    if "workflowName" not in target or target["workflowName"][()] not in known:
         target.pop("workflowName", None)
         target["workflowName"] = PIXELS.encode()
 
@@ -169,7 +167,7 @@ class _Copy:
             check_dataset(item, f"{self._file}:{path}")
         text = h5py.check_string_dtype(item.dtype)
         if (
-            path.startswith(_CLASSIFIER)
+            path.startswith(_CLASSIFIERS)
             and item.dtype.kind not in "biuf"
             and path not in _CLASSIFIER_TEXTS
         ):

@@ -27,7 +27,7 @@ from tbseg_ops.engines.ilastik.limits import Limits
 from tbseg_ops.errors import ConfigError, InputError, IntegrityError, ResourceError
 from tbseg_ops.geometry import Box
 from tests.classifier.projects import trained_on
-from tests.reference_sets import ReferenceSet
+from tests.reference_sets import REFERENCE, ReferenceSet
 
 FAKE = Path(__file__).parents[2] / "fake_ilastik.py"
 ROOT = FAKE.parents[1]
@@ -86,6 +86,35 @@ def test_equals_the_engine_native_bit_for_bit(name, fake):
     np.testing.assert_array_equal(found, native.predict(raw, core))
     assert found.dtype == np.float32
     assert found.flags.c_contiguous
+
+
+def test_a_project_of_two_stages_is_handed_over_whole(fake, tmp_path):
+    fake("native", "--fake-note", tmp_path / "note")
+    project = REFERENCE / "two-stage" / "classifier.ilp"
+    raw = ReferenceSet("two-channel").raw()[:14, :30, :31]
+    core = Box((3, 5, 0), (11, 30, 20))
+    found = engine_for(project, raw.shape[:3]).predict(raw, core)
+    native = load_engine("native", read_passport(project), volume_shape=raw.shape[:3])
+    np.testing.assert_array_equal(found, native.predict(raw, core))
+    seen = json.loads((tmp_path / "note").read_text())
+    assert "--export_source=Probabilities Stage 2" in seen["argv"]
+    assert seen["groups"].keys() == {
+        "Input Data",
+        "FeatureSelections",
+        "FeatureSelections01",
+        "PixelClassification",
+        "PixelClassification01",
+    }
+
+
+def test_pickles_of_the_second_stage_are_looked_at_too(fake, tmp_path):
+    fake("ramp")
+
+    def edit(file):
+        file["PixelClassification01/ClassifierFactory"][()] = b"cos\nsystem\n(S'true'\ntR."
+
+    with pytest.raises(InputError, match="PixelClassification01/ClassifierFactory"):
+        engine_for(altered(tmp_path, REFERENCE / "two-stage" / "classifier.ilp", edit))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
