@@ -22,7 +22,7 @@ from tbseg_ops.classifier.gaussians import (
 from tbseg_ops.classifier.ilp import EXCHANGED, Ilp
 
 PIXELS = "Pixel Classification"
-TWO_STAGES = "AutocontextTwoStage"
+TWO_STAGES = ("AutocontextTwoStage", "Autocontext (2-stage)")  # ilastik opens both
 _PIXELS_AND_OBJECTS = (
     "Object Classification (from pixel classification)",
     "Pixel Classification + Object Classification",
@@ -107,7 +107,7 @@ def check_workflow(ilp: Ilp) -> tuple[tuple[Place, ...], tuple[str, ...]]:
     workflow = ilp.text("/workflowName")
     if workflow == PIXELS:
         return STAGES[:1], ()
-    if workflow == TWO_STAGES:
+    if workflow in TWO_STAGES:
         return STAGES, ()
     if workflow in _PIXELS_AND_OBJECTS:
         note = "of this project for pixels and objects, only the pixel classes are used"

@@ -98,7 +98,7 @@ def _complete_lanes(target: h5py.File, channels: int) -> None:
 
 def _name_workflow(target: h5py.File) -> None:
     """Of a project for pixels and objects, the copy holds the pixels' part alone."""
-    known = PIXELS.encode(), TWO_STAGES.encode()
+    known = [name.encode() for name in (PIXELS, *TWO_STAGES)]
     if "workflowName" not in target or target["workflowName"][()] not in known:
         target.pop("workflowName", None)
         target["workflowName"] = PIXELS.encode()

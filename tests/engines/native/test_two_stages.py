@@ -156,6 +156,11 @@ def test_passport():
         passport.check_volume((6, 45, 53), 2)
 
 
+def test_the_name_that_users_see_will_do_too(tmp_path):
+    path = changed(tmp_path, lambda f: put(f, "workflowName", b"Autocontext (2-stage)"), PROJECT)
+    assert read_passport(path).digest == read_passport(PROJECT).digest
+
+
 def threshold(group):
     def edit(file):
         tree = file[f"{group}/ClassifierForests/Forest0001/Tree_00/parameters"]
