@@ -26,6 +26,7 @@ from tbseg_ops.hdf5.untrusted import (
     open_untrusted,
 )
 from tbseg_ops.reference import Reference
+from tbseg_ops.settings import check_inside
 
 RETRAIN = "open the project in ilastik, train it and save it again"
 EXCHANGED = "give a project of ilastik (.ilp); have volume and classifier changed places?"
@@ -227,6 +228,8 @@ def open_ilp(path: str | Path) -> Iterator[Ilp]:
 
 def _volume(path: str) -> str | None:
     """What there is, if it is what users give for a volume; HDF5 files are told apart later."""
+    with system_errors(path):
+        check_inside(path)
     reference = Reference.of(path)
     if reference.kind == "folder" and Path(path).is_dir():
         return "a folder"

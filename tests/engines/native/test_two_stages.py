@@ -52,6 +52,11 @@ def test_both_stages_equal_what_the_ilastik_team_published():
                 core_box = piece.core.relative_to(piece.box.lo)
                 found = engine.predict(raw[piece.box.slices], core_box)
                 assert np.array_equal(found, expected[:, *piece.core.slices])
+        # It is a classifier of images: each slice of a stack by itself.
+        engine = NativeEngine(stage, mine, (3, 128, 128), threads=1)
+        stack = np.concatenate([raw[:, ::-1], raw, raw[:, :, ::-1]])
+        found = engine.predict(stack, Box((1, 0, 0), (2, 128, 128)))
+        assert np.array_equal(found, expected)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
