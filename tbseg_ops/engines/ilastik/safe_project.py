@@ -88,7 +88,7 @@ def _complete_lanes(target: h5py.File, channels: int) -> None:
     ilastik looks for it in the volume itself then, by a path that leads nowhere from the copy. Only
     the number of axes and of channels matters to it, and that no label lies outside.
     """
-    lengths = {"c": channels, "t": 1}
+    lengths = {"c": channels}
     for lane in target.get("Input Data/infos", {}).values():
         for raw in lane.values():
             axes = _axes_of(raw) if isinstance(raw, h5py.Group) and "shape" not in raw else None

@@ -11,6 +11,7 @@ from tbseg_ops.classifier import read_passport
 from tbseg_ops.engines.ilastik import safe_project as strip
 from tbseg_ops.engines.ilastik.safe_project import safe_project
 from tbseg_ops.errors import InputError
+from tests.classifier.projects import trained_on
 from tests.reference_sets import CLASSIFIERS, ReferenceSet
 
 PROJECT = ReferenceSet("vessels-3d").classifier
@@ -42,6 +43,18 @@ def test_the_copy_is_a_pixel_classification(name, tmp_path):
     with h5py.File(io.BytesIO(safe_project(project))) as copy:
         assert copy["workflowName"][()] == b"Pixel Classification"
         assert "ObjectClassification" not in copy
+
+
+def test_a_series_of_unknown_length_stays_one(tmp_path):
+    """ilastik drops an axis of length 1, and then misses it in the labels."""
+    project = trained_on(tmp_path, ReferenceSet("vessels-2d").classifier, "tyxc")
+    raw = "Input Data/infos/lane0000/Raw Data"
+    with h5py.File(project, "r+") as file:
+        del file[f"{raw}/shape"]
+    with h5py.File(io.BytesIO(safe_project(project))) as copy:
+        *series, channels = copy[f"{raw}/shape"][()].tolist()
+    assert min(series) > 1
+    assert channels == 1
 
 
 def contents(file: h5py.File) -> dict[str, list[object]]:
