@@ -57,7 +57,8 @@ def check_unchanged(passport: Passport, now: Passport) -> None:
 def bit_stable(name: EngineName) -> bool:
     """Whether an engine gives the same bits for every tile shape and machine.
 
-    ilastik does not: the last bits of its features depend on how it cuts a volume into blocks.
+    The program ilastik need not: in some of its builds the last bits of features depend on how it
+    cuts a volume into blocks (docs/exactness.md).
     """
     return name == "native"
 

@@ -34,8 +34,8 @@ from tbseg_ops.steps.merge import class_records, named
 P = TypeVar("P")
 
 SEAM_BOXES, SEAM_SIDE = 8, 24
-# What an engine that is not bit-stable may differ by: ilastik's own builds differ in up to 0.1 % of
-# the probabilities; in a small box that is some voxels.
+# What ilastik may differ by: builds that do not fuse at the ends of rows have other last bits in
+# another box, in up to 0.1 % of the probabilities (docs/exactness.md); here that is some voxels.
 _UNSTABLE_SHARE = 0.01
 
 

@@ -23,8 +23,8 @@ def airflow(tmp_path_factory):
         # For the deployment, and for the command line that the tests call.
         patch.setenv("TBSEG_DATASETS", str(folder / "datasets"))
         patch.setenv("TBSEG_REPROCESS_SCHEDULE", "* * * * *")
-        command(home, "up", "--port", str(free_port()))
         try:
+            command(home, "up", "--port", str(free_port()))
             made = Deployment(home, Deployment(home, None).service.login())
             made.pause(REPROCESS)  # a test that wants its schedule switches it on
             yield made

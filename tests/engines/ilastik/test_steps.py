@@ -57,6 +57,10 @@ def test_a_worker_makes_the_safe_copy_once(program, finished, tmp_path, monkeypa
     copies = []
     real = safe_project.safe_project
     for module in (engine, safe_project):
-        monkeypatch.setattr(module, "safe_project", lambda path: copies.append(path) or real(path))
+        monkeypatch.setattr(
+            module,
+            "safe_project",
+            lambda path, channels: copies.append(path) or real(path, channels),
+        )
     assert steps.classify(run=run).computed == len(made.grid) == 2
     assert copies == [str(VESSELS.classifier)]

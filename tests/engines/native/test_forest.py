@@ -1,4 +1,4 @@
-"""The brick walk against a voxel-by-voxel evaluation of the stored trees, bit for bit."""
+"""Forests on bricks against a voxel-by-voxel evaluation of the stored trees, bit for bit."""
 
 import numpy as np
 import pytest
