@@ -81,7 +81,7 @@ class RunSpec(Options):
     classifier: AbsolutePath = option(
         ...,
         "Classifier",
-        "The project file (.ilp) of a pixel classification, trained in ilastik.",
+        "The project file (.ilp) of a pixel classification or an autocontext, trained in ilastik.",
         argument=True,
         metavar="CLASSIFIER",
         text=PATH,

@@ -77,7 +77,9 @@ def loadProject(args, options, unused):
         print(f"WARNING pixelClassificationWorkflow: Unused command-line args: {unused}")
     assert args.headless
     assert args.readonly == "1"
-    assert options.export_source == "Probabilities"
+    with h5py.File(args.project, "r") as file:
+        two_stages = file["workflowName"][()] == b"AutocontextTwoStage"
+    assert options.export_source == ("Probabilities Stage 2" if two_stages else "Probabilities")
     assert options.output_format == "hdf5"
     load_pickles(args.project)
     if args.fake_note:
@@ -195,7 +197,7 @@ def ramp(project, raw):
 
 def after(mode, values, options, axes):
     """Write the output, or something else."""
-    assert options.output_axis_order == "zyxc"
+    assert options.output_axis_order == axes.rjust(4, "z")
     path = Path(options.output_filename_format)
     if mode == "nothing":
         return

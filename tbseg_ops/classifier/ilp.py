@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from tbseg_ops.errors import InputError
+from tbseg_ops.errors import InputError, system_errors
 from tbseg_ops.hdf5.texts import TextReader
 from tbseg_ops.hdf5.untrusted import (
     MissingError,
@@ -25,7 +25,13 @@ from tbseg_ops.hdf5.untrusted import (
     members,
     open_untrusted,
 )
+from tbseg_ops.reference import Reference
+from tbseg_ops.settings import check_inside
 
+RETRAIN = "open the project in ilastik, train it and save it again"
+EXCHANGED = "give a project of ilastik (.ilp); have volume and classifier changed places?"
+
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MEMBERS = 20_000
 _MANY = 256
 
@@ -86,7 +92,10 @@ class Ilp:
         return self._values(path, dataset).astype(dtype.newbyteorder("="), copy=False)
 
     def text(self, path: str) -> str:
-        """The scalar string ``path``, fixed or variable length."""
+        """The scalar string ``path``: of fixed or variable length, or opaque bytes."""
+        dataset = self._dataset(path)
+        if dataset.dtype.kind == "V" and dataset.shape == ():
+            return self._values(path, dataset).tobytes().decode("utf-8", "replace")
         return self._texts(path, 0, 1)[0]
 
     def texts(self, path: str, limit: int) -> list[str]:
@@ -126,14 +135,16 @@ class Ilp:
                 else:
                     yield child, self._values(child, dataset).tobytes()
 
-    def refusal(self, what: str, path: str, expected: object, found: object) -> InputError:
+    def refusal(
+        self, what: str, path: str, expected: object, found: object, mend: str = RETRAIN
+    ) -> InputError:
         """An InputError about ``path`` inside this file, to be raised by the caller."""
         return InputError(
             f"{what}: {path}",
             file=self.file,
             expected=expected,
             found=found,
-            mend="open the project in ilastik, train it and save it again",
+            mend=mend,
         )
 
     def missing(self, path: str) -> InputError:
@@ -195,6 +206,14 @@ class Ilp:
 @contextmanager
 def open_ilp(path: str | Path) -> Iterator[Ilp]:
     """Open a project file for reading. InputError if it is not a whole HDF5 file."""
+    if found := _volume(str(path)):
+        raise InputError(
+            "this is a volume, not a classifier",
+            file=path,
+            expected="an .ilp file",
+            found=found,
+            mend=EXCHANGED,
+        )
     if not Path(path).exists():
         raise InputError(
             "there is no such classifier",
@@ -205,3 +224,18 @@ def open_ilp(path: str | Path) -> Iterator[Ilp]:
         )
     with open_untrusted(path) as root, TextReader(str(path)) as reader:
         yield Ilp(str(path), root, reader)
+
+
+def _volume(path: str) -> str | None:
+    """What there is, if it is what users give for a volume; HDF5 files are told apart later."""
+    with system_errors(path):
+        check_inside(path)
+    reference = Reference.of(path)
+    if reference.kind == "folder" and Path(path).is_dir():
+        return "a folder"
+    if reference.dataset is not None and Path(reference.file).is_file():
+        return "a dataset of an HDF5 file"
+    if path.endswith(".ilp") or not Path(path).is_file():
+        return None
+    with system_errors(path), Path(path).open("rb") as file:
+        return "a TIFF file" if file.read(4) in _TIFF else None

@@ -22,21 +22,58 @@ from tbseg_ops.classifier.gaussians import (
     SMOOTHING,
     STRUCTURE_TENSOR,
 )
-from tbseg_ops.classifier.ilp import Ilp
+from tbseg_ops.classifier.ilp import EXCHANGED, Ilp
 from tbseg_ops.classifier.training import TrainingData
 from tbseg_ops.errors import InputError
 
-FORESTS = "/PixelClassification/ClassifierForests"
-PIXEL_CLASSIFICATION = "Pixel Classification"
+PIXELS = "Pixel Classification"
+TWO_STAGES = ("AutocontextTwoStage", "Autocontext (2-stage)")  # ilastik opens both
+_PIXELS_AND_OBJECTS = (
+    "Object Classification (from pixel classification)",
+    "Pixel Classification + Object Classification",
+)
+# Part of the name of a workflow that has no pixel classes of its own -> what helps, up to "of the
+# workflow Pixel Classification".
+_GIVE_FIRST = "give the project from which this one takes its images, if it is"
+_OTHERS = {
+    "Autocontext": "tbseg knows autocontext of two stages; use such a project, or one",
+    "Object Classification": _GIVE_FIRST,
+    "Tracking": _GIVE_FIRST,
+    "Carving": "carving is work by hand, object by object; for classes of voxels train a project",
+    "Multicut": "multicut joins supervoxels of a whole volume; for classes of voxels train a "
+    "project",
+    "Watershed": _GIVE_FIRST,
+    "Neural Network": "neural networks are run by ilastik itself; for tbseg train a project",
+    "Domain Adaptation": "neural networks are run by ilastik itself; for tbseg train a project",
+    "Counting": "densities are no classes; for classes of voxels train a project",
+}
 
-_SELECTIONS = "/FeatureSelections"
-_LABELS = "/PixelClassification/LabelNames"
-_COLORS = "/PixelClassification/LabelColors"
-_KNOWN = f"{FORESTS}/known_labels"
 _LANES = "/Input Data/infos"
 _IDS = {SMOOTHING, LAPLACIAN, GRADIENT_MAGNITUDE, DIFFERENCE, STRUCTURE_TENSOR, HESSIAN}
 _MOST_LABELS = 255
 _MOST_SCALES = 256
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a project keeps one stage: its features, and the classifier trained on them."""
+
+    selections: str
+    classification: str
+
+    @property
+    def forests(self) -> str:
+        return f"{self.classification}/ClassifierForests"
+
+    @property
+    def labels(self) -> str:
+        return f"{self.classification}/LabelNames"
+
+
+STAGES = (
+    Place("/FeatureSelections", "/PixelClassification"),
+    Place("/FeatureSelections01", "/PixelClassification01"),
+)
 
 
 @dataclass(frozen=True)
@@ -58,21 +95,47 @@ class Training:
     data: TrainingData
 
 
-def check_workflow(ilp: Ilp) -> str:
-    """The version of ilastik that saved the project; InputError for another workflow."""
-    workflow = ilp.text("/workflowName") if ilp.has("/workflowName") else None
-    if workflow is None:
-        raise ilp.missing("/workflowName")
-    if workflow != PIXEL_CLASSIFICATION:
-        raise ilp.refusal(
-            "the project is of another workflow", "/workflowName", PIXEL_CLASSIFICATION, workflow
-        )
+def check_workflow(ilp: Ilp) -> tuple[tuple[Place, ...], tuple[str, ...]]:
+    """The stages of a project with pixel classes, and what users should know of it.
+
+    InputError for another workflow.
+    """
+    if not ilp.has("/workflowName"):
+        if not ilp.has("/PixelClassification") and not ilp.has("/ilastikVersion"):
+            raise ilp.refusal(
+                "this HDF5 file is no project of ilastik",
+                "/workflowName",
+                PIXELS,
+                "nothing there",
+                EXCHANGED,
+            )
+        return STAGES[:1], ("the project does not name its workflow: read as Pixel Classification",)
+    workflow = ilp.text("/workflowName")
+    if workflow == PIXELS:
+        return STAGES[:1], ()
+    if workflow in TWO_STAGES:
+        return STAGES, ()
+    if workflow in _PIXELS_AND_OBJECTS:
+        note = "of this project for pixels and objects, only the pixel classes are used"
+        return STAGES[:1], (note,)
+    mend = next((mend for part, mend in _OTHERS.items() if part in workflow), "train a project")
+    raise ilp.refusal(
+        "the project is of another workflow",
+        "/workflowName",
+        PIXELS,
+        workflow,
+        f"{mend} of the workflow {PIXELS}",
+    )
+
+
+def read_version(ilp: Ilp) -> str:
+    """The version of ilastik that saved the project."""
     return ilp.text("/ilastikVersion") if ilp.has("/ilastikVersion") else "unknown"
 
 
-def read_selection(ilp: Ilp) -> Selection:
+def read_selection(ilp: Ilp, place: Place) -> Selection:
     """The feature matrix; InputError if it is missing, empty, or holds what has no known reach."""
-    listed = f"{_SELECTIONS}/FeatureListFilename"
+    listed = f"{place.selections}/FeatureListFilename"
     if ilp.has(listed) and (name := ilp.text(listed)):
         raise ilp.refusal(
             "the features come from outside, so no reach can be derived for tiles",
@@ -80,62 +143,66 @@ def read_selection(ilp: Ilp) -> Selection:
             "features computed by ilastik",
             name,
         )
-    ids = ilp.texts(f"{_SELECTIONS}/FeatureIds", 64)
-    scales = ilp.array(f"{_SELECTIONS}/Scales", "fiu", (None,)).astype(np.float64)
+    ids = ilp.texts(f"{place.selections}/FeatureIds", 64)
+    scales = ilp.array(f"{place.selections}/Scales", "fiu", (None,)).astype(np.float64)
     if len(scales) > _MOST_SCALES or not np.all((scales > 0) & (scales <= 1e6)):
-        raise ilp.refusal("a scale is absurd", f"{_SELECTIONS}/Scales", "0 < s <= 1e6", scales)
-    path = f"{_SELECTIONS}/SelectionMatrix"
+        raise ilp.refusal("a scale is absurd", f"{place.selections}/Scales", "0 < s <= 1e6", scales)
+    path = f"{place.selections}/SelectionMatrix"
     matrix = ilp.array(path, "biu", (len(ids), len(scales))).astype(np.bool_)
     chosen = tuple((ids[row], int(column)) for row, column in np.argwhere(matrix))
     unknown = sorted({name for name, _ in chosen} - _IDS)
     if unknown or len(set(ids)) != len(ids):
         found = unknown or ids
-        raise ilp.refusal("unknown features are selected", f"{_SELECTIONS}/FeatureIds", _IDS, found)
+        raise ilp.refusal(
+            "unknown features are selected", f"{place.selections}/FeatureIds", _IDS, found
+        )
     if not chosen:
         raise ilp.refusal("no feature is selected", path, "at least one", "none")
-    flags = f"{_SELECTIONS}/ComputeIn2d"
+    flags = f"{place.selections}/ComputeIn2d"
     in_2d = None
     if ilp.has(flags):
         in_2d = tuple(bool(flag) for flag in ilp.array(flags, "biu", (len(scales),)))
     return Selection(chosen, tuple(float(s) for s in scales), in_2d)
 
 
-def read_labels(ilp: Ilp) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
+def read_labels(ilp: Ilp, place: Place) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
     """Names and colours of the labels, one per output channel; grey where none is stored."""
-    if not ilp.has(_LABELS):
-        raise ilp.missing(_LABELS)
-    names = () if ilp.is_empty(_LABELS) else tuple(ilp.texts(_LABELS, _MOST_LABELS))
+    path, colored = place.labels, f"{place.classification}/LabelColors"
+    if not ilp.has(path):
+        raise ilp.missing(path)
+    names = () if ilp.is_empty(path) else tuple(ilp.texts(path, _MOST_LABELS))
     if not names:
-        raise ilp.refusal("the project has no labels", _LABELS, "label names", "none")
+        raise ilp.refusal("the project has no labels", path, "label names", "none")
     colors = np.full((len(names), 3), 128)
-    if ilp.has(_COLORS) and not ilp.is_empty(_COLORS):
-        stored = ilp.array(_COLORS, "iu", (None, 3))[: len(names)]
+    if ilp.has(colored) and not ilp.is_empty(colored):
+        stored = ilp.array(colored, "iu", (None, 3))[: len(names)]
         colors[: len(stored)] = np.clip(stored, 0, 255)
     return names, tuple((r, g, b) for r, g, b in colors.tolist())
 
 
-def read_known_labels(ilp: Ilp, labels: int, classes: int | None) -> tuple[int, ...]:
+def read_known_labels(ilp: Ilp, place: Place, labels: int, classes: int | None) -> tuple[int, ...]:
     """The label (1-based) of each class of the forest, ascending; 1..classes in old files.
 
     ``classes``: how many the forests have, None if there is no forest that can be read.
     """
-    if not ilp.has(_KNOWN):
+    path = f"{place.forests}/known_labels"
+    if not ilp.has(path):
         known = list(range(1, (labels if classes is None else classes) + 1))
     else:
-        known = ilp.array(_KNOWN, "iu", (classes,)).astype(np.int64).tolist()
+        known = ilp.array(path, "iu", (classes,)).astype(np.int64).tolist()
     if known != sorted(set(known)) or not known or known[0] < 1 or known[-1] > labels:
         raise ilp.refusal(
             "the classes of the forest are not the project's labels",
-            _KNOWN,
+            path,
             f"ascending numbers from 1 to {labels}",
             known,
         )
     return tuple(known)
 
 
-def classifier_type(ilp: Ilp) -> str:
+def classifier_type(ilp: Ilp, place: Place) -> str:
     """The class name of the stored classifier, matched as text in its pickle."""
-    path = f"{FORESTS}/pickled_type"
+    path = f"{place.forests}/pickled_type"
     if not ilp.has(path):
         return "ParallelVigraRfLazyflowClassifier"
     text = ilp.text(path)
@@ -149,13 +216,19 @@ def text_paths(ilp: Ilp) -> tuple[str, ...]:
     return (
         "/workflowName",
         "/ilastikVersion",
-        f"{_SELECTIONS}/FeatureListFilename",
-        f"{_SELECTIONS}/FeatureIds",
-        _LABELS,
-        f"{FORESTS}/pickled_type",
         f"{raw}/axistags",
         f"{raw}/axisorder",
         f"{raw}/axis_units",
+        *(
+            path
+            for place in STAGES
+            for path in (
+                f"{place.selections}/FeatureListFilename",
+                f"{place.selections}/FeatureIds",
+                place.labels,
+                f"{place.forests}/pickled_type",
+            )
+        ),
     )
 
 

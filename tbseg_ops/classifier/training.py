@@ -28,9 +28,18 @@ class TrainingData(BaseModel):
     thresholds: tuple[tuple[float, float] | None, ...] = ()
 
 
+Thresholds = tuple[tuple[float, float] | None, ...]
+
+
+def joined(one: Thresholds, other: Thresholds) -> Thresholds:
+    """Per channel the range that holds both: those of two stages that see the same voxels."""
+    pairs = ([r for r in both if r is not None] for both in zip(one, other, strict=True))
+    return tuple((min(pair)[0], max(high for _, high in pair)) if pair else None for pair in pairs)
+
+
 def raw_thresholds(
     columns: Sequence[tuple[str, int]], channels: int, forests: Sequence[Forest]
-) -> tuple[tuple[float, float] | None, ...]:
+) -> Thresholds:
     """Of each channel the range of the trees' thresholds in columns that are smoothed raw values.
 
     ``columns``: feature id and channel of each column. A mean of raw values lies between them, so

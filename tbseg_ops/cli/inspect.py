@@ -36,7 +36,15 @@ def inspect(
         else "no: " + "; ".join(passport.native_refusals),
         "digest": passport.digest,
     }
-    for name, value in rows.items():
+    if passport.first is not None:
+        rows["first stage"] = (
+            f"{', '.join(passport.first.labels)}; {passport.first.columns} columns,"
+            f" {passport.first.trees} trees"
+        )
+    for name, value in [*rows.items(), *(("note", note) for note in passport.notes)]:
         print(f"{name:15}{printable(str(value))}")
-    for feature in passport.features:
-        print(f"  {feature.id} {feature.scale:g}{' in 2D' if feature.in_2d else ''}")
+    for stage in (passport.first, passport) if passport.first else (passport,):
+        if passport.first is not None:
+            print("first stage" if stage is passport.first else "second stage")
+        for feature in stage.features:
+            print(f"  {feature.id} {feature.scale:g}{' in 2D' if feature.in_2d else ''}")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tbseg_ops.classifier import gaussians
+from tbseg_ops.classifier import Passport, gaussians
 from tbseg_ops.geometry import Tile
 from tbseg_ops.run import Plan
 
@@ -34,19 +34,25 @@ def memory_needed(made: Plan, threads: int = 1) -> int:
     if made.spec.engine == "ilastik":
         engine = _ILASTIK + box * _ILASTIK_PER_VOXEL
     else:
-        engine = threads * _features(made)
+        engine = threads * _features(made, made.classifier)
+        if (first := made.classifier.first) is not None:
+            # The first stage's probabilities, and they once more as channels beside the raw ones.
+            seen = tile.core.grown(made.classifier.reach_for(info.shape), info.shape).size
+            maps = len(first.labels)
+            engine += threads * _features(made, first)
+            engine += seen * (4 * maps + itemsize // info.channels * (info.channels + 2 * maps))
     return _PROGRAM + box * itemsize + outputs + working + outputs // 10 + engine
 
 
-def _features(made: Plan) -> int:
+def _features(made: Plan, stage: Passport) -> int:
     """Buffers of the engine native for one thread."""
-    features = made.classifier.features_for(made.volume.shape)
-    bricks = min(_BRICKS, _SLAB * _SIDE * _SIDE * made.classifier.columns * 4)
+    features = stage.features_for(made.volume.shape)
+    bricks = min(_BRICKS, _SLAB * _SIDE * _SIDE * stage.columns * 4)
     rings = 0
     for scale, in_2d in {(f.scale, f.in_2d) for f in features}:
         reach = gaussians.radius(gaussians.presmooth_sigma(scale), gaussians.PRESMOOTH_WINDOW)
         planes = _SLAB if in_2d else _SLAB + _MARGIN + 2 * reach + 1
-        rings += planes * _PADDED * made.volume.channels
+        rings += planes * _PADDED * stage.inputs
     return int(bricks + rings)
 
 

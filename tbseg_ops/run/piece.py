@@ -83,6 +83,8 @@ def classes_keys(plan: Plan, content: str, tile: Tile) -> tuple[str, str]:
         "classifier": plan.classifier.digest,
         "engine": [plan.spec.engine, plan.engine_version],
     }
+    if (first := plan.classifier.first) is not None:
+        computed["first"] = [f.model_dump() for f in first.features_for(plan.volume.shape)]
     written = {
         "chunk": plan.grid_model.chunk,
         "output": plan.spec.output,

@@ -39,7 +39,10 @@ def audit(*, volume: str, classifier: str | None = None) -> Audit:
             volume=source.info,
             first=source.slices[0],
             last=source.slices[-1],
-            warnings=tuple(source.warnings),
+            warnings=(
+                *source.warnings,
+                *(passport.notes_for(source.info.shape) if passport else ()),
+            ),
             classifier=passport,
             unfit=unfit,
         )

@@ -104,7 +104,7 @@ def _plan(
         slabs=slabs_of(info, np.dtype(info.dtype).itemsize),
         batch_size=size,
         batches=ceil(len(grid) / size),
-        notes=(*source.warnings, *_grid_notes(spec.tile, grid)),
+        notes=(*source.warnings, *passport.notes_for(info.shape), *_grid_notes(spec.tile, grid)),
         earlier=tuple(str(run.path) for run in runs),
         warnings=input_warnings(passport, info, sample(source)),
     )

@@ -1,12 +1,14 @@
 """A volume as a dataset of an HDF5 file, in any order of its axes.
 
-Per case: axes by ``axistags``, else zyx or zyxc; one time point is dropped, several are refused.
+Per case: axes by ``axistags``, else zyx or zyxc; one time point is dropped; several of images
+are read as slices, several of volumes are refused.
 Refused by name: what leaves the file (external and virtual data), chunks that were never written
 (HDF5 would read them as zeros), other types than uint8, uint16 and float32.
 The fingerprint of a slice is that of its decoded pixels.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from math import ceil, prod
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,10 @@ class Hdf5Source(Source):
         self._axes = find_axes(
             text_attribute(self._dataset, "axistags"), self._dataset.ndim, self._where
         )
+        self.warnings: Sequence[str] = ()
+        if "z" not in self._axes.order and self._axes.lengths(self._dataset.shape)["t"] > 1:
+            self._axes = replace(self._axes, order=self._axes.order.replace("t", "z"))
+            self.warnings = ("a series of images: its time points (t) are read as slices (z)",)
         lengths = self._axes.lengths(self._dataset.shape)
         if min(lengths.values()) < 1:
             raise InputError(
@@ -80,7 +86,6 @@ class Hdf5Source(Source):
         check_slices(lengths["z"], self._where)
         name = f"{Path(path).name}:{dataset}"
         self.slices: Sequence[str] = tuple(f"{name} z={z}" for z in range(lengths["z"]))
-        self.warnings: Sequence[str] = ()
 
     def close(self) -> None:
         """Closes the file."""
@@ -142,6 +147,14 @@ def _pieces(start: int, stop: int, length: int) -> Iterator[tuple[int, int]]:
 
 
 def _only_volume(file: h5py.File) -> str:
+    if file.id.links.exists(b"ilastikVersion") or file.id.links.exists(b"workflowName"):
+        raise InputError(
+            "this is a project of ilastik, not a volume",
+            file=file.filename,
+            expected="a volume",
+            found="a project (.ilp)",
+            mend="give the volume here; have volume and classifier changed places?",
+        )
     paths = dataset_paths(file)
     volumes = [
         path for path in paths if 2 <= file[path].ndim <= 5 and file[path].dtype.kind in "uif"

@@ -3,6 +3,7 @@
 A tree is a pair (topology, parameters) in vigra's layout: see tbseg_ops/classifier/forests.py.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +30,19 @@ def changed(
     with h5py.File(path, "r+") as file:
         edit(file)
     return path
+
+
+def trained_on(folder: Path, source: Path, axes: str) -> Path:
+    """A copy of ``source``, with training data of these axes and one channel."""
+    lengths = {"t": 5, "z": 37, "y": 45, "x": 53, "c": 1}
+
+    def edit(file: h5py.File) -> None:
+        raw = "Input Data/infos/lane0000/Raw Data"
+        tags = [{"key": axis, "typeFlags": 2, "resolution": 0} for axis in axes]
+        replace(file, f"{raw}/axistags", json.dumps({"axes": tags}))
+        replace(file, f"{raw}/shape", [lengths[axis] for axis in axes])
+
+    return changed(folder, edit, source, f"{axes}.ilp")
 
 
 def replace(file: h5py.File, path: str, value: Any, **options: Any) -> None:

@@ -20,6 +20,7 @@ from tbseg_ops.classifier.gaussians import LAPLACIAN, SMOOTHING, STRUCTURE_TENSO
 from tbseg_ops.engines import load_engine
 from tbseg_ops.errors import InputError
 from tbseg_ops.hdf5 import texts
+from tbseg_ops.volume import open_source
 from tests.classifier.projects import (
     FORESTS,
     LEAF,
@@ -27,6 +28,7 @@ from tests.classifier.projects import (
     changed,
     grown_tree,
     replace,
+    trained_on,
     write_forests,
 )
 from tests.reference_sets import CLASSIFIERS, ReferenceSet
@@ -169,12 +171,18 @@ def test_volumes_that_do_not_fit(shape, channels, word):
     assert None not in (refused.value.expected, refused.value.found, refused.value.mend)
 
 
-def test_a_classifier_of_images_wants_one_slice():
-    passport = read_passport(ReferenceSet("vessels-2d").classifier)
-    flat = passport.model_copy(update={"spatial_axes": "yx"})
-    flat.check_volume((1, 50, 50), 1)
-    with pytest.raises(InputError, match="axes"):
-        flat.check_volume((2, 50, 50), 1)
+@pytest.mark.parametrize("axes", ["yx", "yxc", "tyx", "tyxc"])
+def test_a_classifier_of_images_takes_a_stack_slice_by_slice(tmp_path, axes):
+    path = trained_on(tmp_path, ReferenceSet("vessels-2d").classifier, axes)
+    with h5py.File(path, "r+") as file:
+        file[f"{SELECTIONS}/ComputeIn2d"][()] = False  # what a file says of z does not matter
+    passport = read_passport(path)
+    assert passport.spatial_axes == "yx"
+    assert passport.halo_for(BIG) == (0, 14, 14)
+    assert passport.minimum_side_for(BIG) == (1, 14, 14)
+    for slices in (1, 2):
+        passport.check_volume((slices, 50, 50), 1)
+        assert bool(passport.notes_for((slices, 50, 50))) == (slices > 1)
 
 
 # Files of other versions.
@@ -290,13 +298,15 @@ def test_a_classifier_that_changed_is_not_loaded(tmp_path):
 
 # What nobody can use. Each message names the place.
 
+SKLEARN = b"clazyflow.classifiers.sklearnLazyflowClassifier\nSklearnLazyflowClassifier\np0\n."
+
 REFUSED: dict[str, tuple[Callable[[h5py.File], Any], str]] = {
-    "no workflow": (lambda f: f.pop("workflowName"), "workflowName"),
-    "autocontext": (lambda f: replace(f, "workflowName", b"AutocontextTwoStage"), "AutocontextT"),
-    "objects": (
-        lambda f: replace(f, "workflowName", b"Object Classification (from pixel classification)"),
-        "Object Classification",
+    "no project": (
+        lambda f: [f.pop(n) for n in ("workflowName", "ilastikVersion", "PixelClassification")],
+        "changed places",
     ),
+    "sklearn": (lambda f: replace(f, f"{FORESTS}/pickled_type", np.void(SKLEARN)), "Parallel"),
+    "sklearn as text": (lambda f: replace(f, f"{FORESTS}/pickled_type", SKLEARN), "scikit-learn"),
     "untrained": (lambda f: f.pop(FORESTS), "no trained classifier"),
     "no features": (lambda f: f.pop(SELECTIONS), SELECTIONS),
     "no feature ids": (lambda f: f.pop(f"{SELECTIONS}/FeatureIds"), "FeatureIds"),
@@ -378,17 +388,62 @@ def test_refused_by_name(tmp_path, edit, word):
     assert refused.value.mend
 
 
+@pytest.mark.parametrize(
+    ("workflow", "mend"),
+    [
+        ("Object Classification (from binary image)", "the project from which this one takes"),
+        ("Automatic Tracking Workflow (Conservation Tracking) from prediction image", "from which"),
+        ("Carving", "by hand"),
+        ("Edge Training With Multicut", "supervoxels"),
+        ("Neural Network Classification (Local)", "neural networks"),
+        ("AutocontextThreeStage", "two stages"),
+        ("Cell Density Counting", "densities"),
+        ("Something New", "train a project"),
+    ],
+)
+def test_other_workflows_are_named_with_a_mend_that_helps(tmp_path, workflow, mend):
+    path = changed(tmp_path, lambda file: replace(file, "workflowName", workflow.encode()))
+    with pytest.raises(InputError) as refused:
+        read_passport(path)
+    assert refused.value.found == workflow
+    assert mend in refused.value.mend
+    assert "Pixel Classification" in refused.value.mend
+
+
+@pytest.mark.parametrize(
+    ("edit", "word"),
+    [
+        (lambda f: f.pop("workflowName"), "does not name its workflow"),
+        (lambda f: replace(f, "workflowName", PIXELS_AND_OBJECTS), "for pixels and objects"),
+    ],
+)
+def test_projects_with_pixel_classes_are_read_with_a_note(tmp_path, edit, word):
+    passport = read_passport(changed(tmp_path, edit))
+    assert [note for note in passport.notes if word in note]
+    same = {"path", "notes"}
+    assert passport.model_dump(exclude=same) == real_passport().model_dump(exclude=same)
+    assert real_passport().notes == ()
+
+
+PIXELS_AND_OBJECTS = b"Object Classification (from pixel classification)"
+
+
+def test_a_volume_in_the_place_of_the_classifier(tmp_path):
+    (tmp_path / "slice.tif").write_bytes(b"II*\0" + bytes(100))
+    volume = ReferenceSet("vessels-3d").volume
+    for path in (tmp_path, tmp_path / "slice.tif", volume, f"{volume}:/data"):
+        with pytest.raises(InputError, match="changed places"):
+            read_passport(path)
+
+
+def test_a_classifier_in_the_place_of_the_volume():
+    with pytest.raises(InputError, match="changed places"):
+        open_source(str(REAL))
+
+
 # What only ilastik itself can use.
 
 NOT_NATIVE: dict[str, tuple[Callable[[h5py.File], Any], str]] = {
-    "sklearn": (
-        lambda f: replace(
-            f,
-            f"{FORESTS}/pickled_type",
-            b"clazyflow.classifiers.sklearnLazyflowClassifier\nSklearnLazyflowClassifier\np0\n.",
-        ),
-        "SklearnLazyflowClassifier",
-    ),
     "unknown type": (
         lambda f: replace(f, f"{FORESTS}/pickled_type", b"cmy.module\nNewClassifier\n."),
         "NewClassifier",

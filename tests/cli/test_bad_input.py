@@ -48,7 +48,7 @@ def no_forest(slices, ilp):
 def other_workflow(slices, ilp):
     with h5py.File(ilp, "r+") as file:
         del file["workflowName"]
-        file["workflowName"] = b"Object Classification (from pixel classification)"
+        file["workflowName"] = b"Object Classification (from label image)"
     return slices, ilp, "Object Classification"
 
 

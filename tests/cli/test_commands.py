@@ -5,6 +5,8 @@ import shutil
 
 import h5py
 
+from tests.classifier.projects import trained_on
+from tests.reference_sets import REFERENCE, ReferenceSet
 from tests.runs import VESSELS, last_json, tbseg
 
 
@@ -55,6 +57,29 @@ def test_people_get_text(finished):
         assert result.returncode == 0, result.stderr
         assert result.stdout.strip()
         assert not result.stdout.startswith("{")
+
+
+def test_how_a_project_is_read_is_said_where_people_look(finished, tmp_path):
+    images = trained_on(tmp_path, ReferenceSet("vessels-2d").classifier, "tyx")
+    with h5py.File(images, "r+") as file:
+        del file["workflowName"]
+        file["workflowName"] = b"Object Classification (from pixel classification)"
+    said = ("only the pixel classes are used", "each slice is classified by itself")
+    assert said[0] in tbseg("inspect", images).stdout
+    audit = tbseg("audit", finished / "slices", images).stdout
+    plan = tbseg("plan", finished / "slices", images, tmp_path / "run").stdout
+    assert all(words in text for words in said for text in (audit, plan))
+    two = tbseg("inspect", REFERENCE / "two-stage" / "classifier.ilp").stdout
+    assert "first stage    background, vessel, nucleus; 16 columns" in two
+
+
+def test_volume_and_classifier_that_changed_places(finished, tmp_path):
+    slices, ilp, run = finished / "slices", VESSELS.classifier, tmp_path / "run"
+    for arguments in (("inspect", slices), ("audit", ilp, slices), ("plan", ilp, slices, run),
+                      ("run", ilp, slices, run), ("audit", ilp)):  # fmt: skip
+        result = tbseg(*arguments)
+        assert result.returncode == 65
+        assert "changed places" in result.stderr
 
 
 def test_help_lists_the_exit_codes():

@@ -34,6 +34,19 @@ def test_channels_and_one_time_point(shape, axes, channels, tmp_path):
     assert (info.shape, info.channels) == ((5, 20, 23), channels)
 
 
+@pytest.mark.parametrize(("axes", "moved"), [("tyx", None), ("yxt", 0)])
+def test_a_series_of_images_is_read_as_slices(axes, moved, tmp_path):
+    volume = noise_volume()
+    stored = volume if moved is None else np.moveaxis(volume, moved, -1)
+    path = write_hdf5(tmp_path / "v.h5", stored, axes=axes)
+    with open_source(f"{path}:/data") as source:
+        assert source.info.shape == (5, 20, 23)
+        assert any("time points" in warning for warning in source.warnings)
+        found = source.read(1, 4)
+        assert np.array_equal(found.array[..., 0], volume[1:4])
+        assert found.fingerprints == source.fingerprints(1, 4)
+
+
 def test_the_only_dataset_needs_no_path(tmp_path):
     path = write_hdf5(tmp_path / "v.h5", noise_volume())
     assert open_source(str(path)).info.shape == (5, 20, 23)

@@ -112,7 +112,7 @@ class IlastikEngine:
             seconds = self._limits.seconds_for(z * y * x)
             with self._log_kept(log):
                 outcome = run_bounded(
-                    self.command(folder),
+                    self.command(folder, self._axes(z)),
                     folder=folder,
                     log=log,
                     environment=self._environment(folder),
@@ -125,18 +125,21 @@ class IlastikEngine:
                     folder / "out.h5", _DATASET, (z, y, x), core, len(self.labels), log
                 )
 
-    def command(self, folder: Path) -> list[str]:
+    def _axes(self, slices: int) -> str:
+        """Of a tile, as ilastik has to see them: slices for a classifier of images are a series."""
+        return "zyxc" if self._passport.spatial_axes == "zyx" else "tyxc" if slices > 1 else "yxc"
+
+    def command(self, folder: Path, axes: str = "zyxc") -> list[str]:
         """The command line for the files in ``folder``, as a list of arguments."""
-        axes = "yxc" if self._passport.spatial_axes == "yx" else "zyxc"
         return [
             *self._program.argv,
             "--headless",
             "--readonly=1",
             f"--project={folder / 'project.ilp'}",
-            "--export_source=Probabilities",
+            f"--export_source=Probabilities{' Stage 2' if self._passport.first else ''}",
             "--export_dtype=float32",
             "--output_format=hdf5",
-            "--output_axis_order=zyxc",
+            f"--output_axis_order={axes.rjust(4, 'z')}",
             f"--output_filename_format={folder / 'out.h5'}",
             f"--output_internal_path={_DATASET}",
             f"--input_axes={axes}",
@@ -180,7 +183,8 @@ class IlastikEngine:
 
     def _write(self, folder: Path, raw: NDArray[Any]) -> None:
         """The project and the tile; ResourceError if they and the output have no room."""
-        tile = _tile_image(raw[0] if self._passport.spatial_axes == "yx" else raw)
+        axes = self._axes(len(raw))
+        tile = _tile_image(raw if len(axes) == raw.ndim else raw[0], axes)
         output = raw[..., 0].size * 4 * len(self.labels)
         wanted = len(tile) + len(self._project) + output + _SPARE_BYTES
         free = shutil.disk_usage(folder).free
@@ -209,9 +213,8 @@ class IlastikEngine:
             raise
 
 
-def _tile_image(raw: NDArray[Any]) -> bytes:
+def _tile_image(raw: NDArray[Any], axes: str) -> bytes:
     """A file with the dataset "data" and its axistags, in chunks as ilastik reads it best."""
-    axes = "zyxc"[-raw.ndim :]
     tags = [
         {"key": axis, "typeFlags": 1 if axis == "c" else 2, "resolution": 0, "description": ""}
         for axis in axes

@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from tbseg_ops.classifier.project import PIXELS, STAGES, TWO_STAGES
 from tbseg_ops.engines.ilastik.pickles import LIMIT_BYTES, check_pickle
 from tbseg_ops.errors import InputError
 from tbseg_ops.hdf5.image import image_of
@@ -33,30 +34,27 @@ from tbseg_ops.hdf5.untrusted import (
 
 # Group -> the names taken from it. Without "Input Data" and its labels ilastik does not keep a
 # stored classifier, so these go along although nothing of them is used.
+_SELECTIONS = ("StorageVersion", "FeatureIds", "Scales", "SelectionMatrix", "ComputeIn2d")
+_CLASSIFICATION = (
+    "StorageVersion",
+    "LabelNames",
+    "LabelColors",
+    "PmapColors",
+    "LabelSets",
+    "ClassifierFactory",
+    "ClassifierForests",
+)
 _WANTED = {
     "/": ("ilastikVersion", "workflowName", "time"),
-    "/FeatureSelections": (
-        "StorageVersion",
-        "FeatureIds",
-        "Scales",
-        "SelectionMatrix",
-        "ComputeIn2d",
-    ),
     "/Input Data": ("StorageVersion", "Role Names", "infos", "local_data"),
-    "/PixelClassification": (
-        "StorageVersion",
-        "LabelNames",
-        "LabelColors",
-        "PmapColors",
-        "LabelSets",
-        "ClassifierFactory",
-        "ClassifierForests",
-    ),
+    **{place.selections: _SELECTIONS for place in STAGES},
+    **{place.classification: _CLASSIFICATION for place in STAGES},
 }
-_CLASSIFIER = "/PixelClassification/ClassifierForests/"
-_PICKLES = ("/PixelClassification/ClassifierFactory", _CLASSIFIER + "pickled_type")
+_CLASSIFIERS = tuple(f"{place.forests}/" for place in STAGES)
 # A classifier that is not made of random forests is stored as one more pickle.
-_CLASSIFIER_TEXTS = (_CLASSIFIER + "pickled_type", _CLASSIFIER + "feature_names")
+_TYPES = tuple(f"{path}pickled_type" for path in _CLASSIFIERS)
+_CLASSIFIER_TEXTS = (*_TYPES, *(f"{path}feature_names" for path in _CLASSIFIERS))
+_PICKLES = (*_TYPES, *(f"{place.classification}/ClassifierFactory" for place in STAGES))
 
 LIBVER = ("earliest", "v110")
 """Versions of the HDF5 format that each release of ilastik can read."""
@@ -90,12 +88,20 @@ def _complete_lanes(target: h5py.File, channels: int) -> None:
     ilastik looks for it in the volume itself then, by a path that leads nowhere from the copy. Only
     the number of axes and of channels matters to it, and that no label lies outside.
     """
-    lengths = {"c": channels, "t": 1}
+    lengths = {"c": channels}
     for lane in target.get("Input Data/infos", {}).values():
         for raw in lane.values():
             axes = _axes_of(raw) if isinstance(raw, h5py.Group) and "shape" not in raw else None
             if axes is not None:
                 raw["shape"] = [lengths.get(axis, _LARGE) for axis in axes]
+
+
+def _name_workflow(target: h5py.File) -> None:
+    """Of a project for pixels and objects, the copy holds the pixels' part alone."""
+    known = [name.encode() for name in (PIXELS, *TWO_STAGES)]
+    if "workflowName" not in target or target["workflowName"][()] not in known:
+        target.pop("workflowName", None)
+        target["workflowName"] = PIXELS.encode()
 
 
 def _axes_of(raw: h5py.Group) -> list[str] | None:
@@ -133,6 +139,7 @@ class _Copy:
         for (owner, attribute), write in zip(self._texts, self._writers, strict=True):
             write(self._read(owner, attribute))
         _complete_lanes(target, channels)
+        _name_workflow(target)
 
     def _member(
         self, source: h5py.Group, name: str, target: h5py.Group, parent: str, above: tuple[Any, ...]
@@ -160,7 +167,7 @@ class _Copy:
             check_dataset(item, f"{self._file}:{path}")
         text = h5py.check_string_dtype(item.dtype)
         if (
-            path.startswith(_CLASSIFIER)
+            path.startswith(_CLASSIFIERS)
             and item.dtype.kind not in "biuf"
             and path not in _CLASSIFIER_TEXTS
         ):

@@ -45,16 +45,22 @@ class NativeEngine:
     def __init__(
         self, passport: Passport, forests: tuple[Forest, ...], volume_shape: Index, threads: int
     ) -> None:
+        own = forests[-passport.forests :]
+        self._first = (
+            NativeEngine(passport.first, forests[: -len(own)], volume_shape, threads)
+            if passport.first is not None
+            else None
+        )
         self.labels = passport.labels
         self._known = [label - 1 for label in passport.known_labels]
-        self._halo = passport.halo_for(volume_shape)
+        self._halo = passport.reach_for(volume_shape)
         features = passport.features_for(volume_shape)
-        used = {int(column) for forest in forests for column in np.unique(forest.column)}
+        used = {int(column) for forest in own for column in np.unique(forest.column)}
         self._threads = max(1, threads)
-        self._integer = self._per_thread(features, passport.channels, used)
+        self._integer = self._per_thread(features, passport.inputs, used)
         # A NaN counts wherever any feature sees it, whether or not the forest looks at that one.
-        self._float = self._per_thread(features, passport.channels, None)
-        self._forest = BrickForest(forests)
+        self._float = self._per_thread(features, passport.inputs, None)
+        self._forest = BrickForest(own)
         self._label_of = np.ones(256, np.uint8)
         self._label_of[: len(self._known)] = passport.known_labels
         self._constant_probabilities: dict[bytes, NDArray[Any]] = {}
@@ -89,6 +95,11 @@ class NativeEngine:
         return labels[:, None]
 
     def _fill(self, answer: _Answer, raw: NDArray[Any], core: Box) -> None:
+        if self._first is not None:
+            z, y, x, _ = raw.shape
+            box = core.grown(self._halo, (z, y, x))
+            maps = _as_channels(self._first.predict(raw, box), raw.dtype)
+            raw, core = np.concatenate([raw[box.slices], maps], axis=-1), core.relative_to(box.lo)
         free: SimpleQueue[BrickFeatures] = SimpleQueue()
         for features in self._float if raw.dtype.kind == "f" else self._integer:
             free.put(features)
@@ -143,6 +154,14 @@ class NativeEngine:
             for _, _, bricks in features.slabs(raw, centre):
                 answer.of_constant[key] = answer.evaluate(bricks)[0, :, 0]
         return answer.of_constant[key]
+
+
+def _as_channels(probabilities: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """(z, y, x, K) of a volume's type: of integers, the whole range, cut off and not rounded."""
+    channels = np.moveaxis(probabilities, 0, -1)
+    if dtype.kind == "f":
+        return channels.astype(dtype)
+    return (np.float32(np.iinfo(dtype).max) * channels).astype(dtype)
 
 
 def _raster(bricks: NDArray[Any], layers: int, rows: int, line: int) -> NDArray[Any]:

@@ -26,7 +26,8 @@ from tbseg_ops.engines.ilastik.engine import IlastikEngine, find_ilastik
 from tbseg_ops.engines.ilastik.limits import Limits
 from tbseg_ops.errors import ConfigError, InputError, IntegrityError, ResourceError
 from tbseg_ops.geometry import Box
-from tests.reference_sets import ReferenceSet
+from tests.classifier.projects import trained_on
+from tests.reference_sets import REFERENCE, ReferenceSet
 
 FAKE = Path(__file__).parents[2] / "fake_ilastik.py"
 ROOT = FAKE.parents[1]
@@ -87,6 +88,35 @@ def test_equals_the_engine_native_bit_for_bit(name, fake):
     assert found.flags.c_contiguous
 
 
+def test_a_project_of_two_stages_is_handed_over_whole(fake, tmp_path):
+    fake("native", "--fake-note", tmp_path / "note")
+    project = REFERENCE / "two-stage" / "classifier.ilp"
+    raw = ReferenceSet("two-channel").raw()[:14, :30, :31]
+    core = Box((3, 5, 0), (11, 30, 20))
+    found = engine_for(project, raw.shape[:3]).predict(raw, core)
+    native = load_engine("native", read_passport(project), volume_shape=raw.shape[:3])
+    np.testing.assert_array_equal(found, native.predict(raw, core))
+    seen = json.loads((tmp_path / "note").read_text())
+    assert "--export_source=Probabilities Stage 2" in seen["argv"]
+    assert seen["groups"].keys() == {
+        "Input Data",
+        "FeatureSelections",
+        "FeatureSelections01",
+        "PixelClassification",
+        "PixelClassification01",
+    }
+
+
+def test_pickles_of_the_second_stage_are_looked_at_too(fake, tmp_path):
+    fake("ramp")
+
+    def edit(file):
+        file["PixelClassification01/ClassifierFactory"][()] = b"cos\nsystem\n(S'true'\ntR."
+
+    with pytest.raises(InputError, match="PixelClassification01/ClassifierFactory"):
+        engine_for(altered(tmp_path, REFERENCE / "two-stage" / "classifier.ilp", edit))
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_core_of_the_tile_in_the_order_of_the_labels(dtype, fake):
     fake("ramp")
@@ -103,13 +133,16 @@ def test_a_voxel_without_any_class_is_allowed(fake):
     assert np.count_nonzero(found.sum(axis=0) == 0) == 1
 
 
-def test_a_classifier_of_single_images_gets_an_image(tmp_path, fake):
+def test_a_classifier_of_images_gets_an_image_or_a_series_of_them(tmp_path, fake):
     fake("ramp", "--fake-note", tmp_path / "note")
-    flat = altered(tmp_path, ReferenceSet("vessels-2d").classifier, _trained_on_an_image)
-    raw = tile((1, 20, 24))
-    found = engine_for(flat, (1, 20, 24)).predict(raw, Box((0, 2, 3), (1, 20, 20)))
-    np.testing.assert_array_equal(found[1], raw[:, 2:20, 3:20, 0] / np.float32(255))
-    assert json.loads((tmp_path / "note").read_text())["input_axes"] == "yxc"
+    flat = trained_on(tmp_path, ReferenceSet("vessels-2d").classifier, "yx")
+    for slices, axes in ((1, "yxc"), (3, "tyxc")):
+        raw = tile((slices, 20, 24))
+        found = engine_for(flat, (3, 20, 24)).predict(raw, Box((0, 2, 3), (slices, 20, 20)))
+        np.testing.assert_array_equal(found[1], raw[:, 2:20, 3:20, 0] / np.float32(255))
+        seen = json.loads((tmp_path / "note").read_text())
+        assert seen["input_axes"] == axes
+        assert f"--output_axis_order={axes.rjust(4, 'z')}" in seen["argv"]
 
 
 def test_attributes_of_an_engine(fake):
@@ -386,14 +419,6 @@ def altered(tmp_path: Path, classifier: Path, change) -> Path:
     with h5py.File(path, "r+") as file:
         change(file)
     return path
-
-
-def _trained_on_an_image(file):
-    raw = file["Input Data/infos/lane0000/Raw Data"]
-    tags = {"axes": [{"key": k, "typeFlags": 2, "resolution": 0} for k in "yx"]}
-    del raw["axistags"], raw["shape"]
-    raw["axistags"] = json.dumps(tags)
-    raw["shape"] = [128, 128]
 
 
 def with_payload(tmp_path: Path, where: str, protocol: int) -> Path:

@@ -11,6 +11,7 @@ from tbseg_ops.classifier import read_passport
 from tbseg_ops.engines.ilastik import safe_project as strip
 from tbseg_ops.engines.ilastik.safe_project import safe_project
 from tbseg_ops.errors import InputError
+from tests.classifier.projects import trained_on
 from tests.reference_sets import CLASSIFIERS, ReferenceSet
 
 PROJECT = ReferenceSet("vessels-3d").classifier
@@ -28,6 +29,32 @@ def test_equals_the_original_but_for_what_is_left_out(reference, tmp_path):
         assert set(after) == kept
         assert all(after[name] == before[name] for name in kept)
     assert read_passport(copy).digest == read_passport(reference.classifier).digest
+
+
+@pytest.mark.parametrize("name", [None, b"Object Classification (from pixel classification)"])
+def test_the_copy_is_a_pixel_classification(name, tmp_path):
+    project = tmp_path / "project.ilp"
+    shutil.copyfile(PROJECT, project)
+    with h5py.File(project, "r+") as file:
+        del file["workflowName"]
+        if name:
+            file["workflowName"] = name
+            file.create_group("ObjectClassification")
+    with h5py.File(io.BytesIO(safe_project(project))) as copy:
+        assert copy["workflowName"][()] == b"Pixel Classification"
+        assert "ObjectClassification" not in copy
+
+
+def test_a_series_of_unknown_length_stays_one(tmp_path):
+    """ilastik drops an axis of length 1, and then misses it in the labels."""
+    project = trained_on(tmp_path, ReferenceSet("vessels-2d").classifier, "tyxc")
+    raw = "Input Data/infos/lane0000/Raw Data"
+    with h5py.File(project, "r+") as file:
+        del file[f"{raw}/shape"]
+    with h5py.File(io.BytesIO(safe_project(project))) as copy:
+        *series, channels = copy[f"{raw}/shape"][()].tolist()
+    assert min(series) > 1
+    assert channels == 1
 
 
 def contents(file: h5py.File) -> dict[str, list[object]]:

@@ -14,7 +14,8 @@ from tbseg_ops.engines import hard_labels, load_engine
 from tbseg_ops.engines.native import engine as native
 from tbseg_ops.engines.native.engine import NativeEngine
 from tbseg_ops.errors import InputError
-from tbseg_ops.geometry import Box
+from tbseg_ops.geometry import Box, Grid
+from tests.classifier.projects import trained_on
 from tests.engines.native.exactness import FLAT, LONG, ODD, compared, compared_generically
 from tests.reference_sets import CLASSIFIERS, LARGE, SMALL, ReferenceSet
 
@@ -55,6 +56,25 @@ def test_equals_ilastik_on_any_processor(generic_kernels, record_property):
     for comparison in found:
         record_property("oracle", str(comparison))
         assert (comparison.differing, comparison.largest, comparison.relabelled) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("axes", ["yx", "tyxc"])
+@pytest.mark.parametrize("tile", [None, ODD, (1, 45, 53)])
+def test_a_classifier_of_images_equals_ilastik_slice_by_slice(axes, tile, tmp_path):
+    """The set was computed by ilastik with all scales in 2D, which is the same for each slice."""
+    reference = ReferenceSet("vessels-2d")
+    passport = read_passport(trained_on(tmp_path, reference.classifier, axes))
+    raw, expected = reference.raw(), reference.probabilities()
+    shape = raw.shape[:3]
+    engine = load_engine("native", passport, volume_shape=shape)
+    for piece in Grid(shape, tile or shape, tile or shape, passport.halo_for(shape)):
+        found = engine.predict(raw[piece.box.slices], piece.core.relative_to(piece.box.lo))
+        assert np.array_equal(found, expected[:, *piece.core.slices])
+    if tile is None:  # one image at a time, as its owner would have it classified
+        engine = load_engine("native", passport, volume_shape=(1, *shape[1:]))
+        for z in (0, 17, 36):
+            found = engine.predict(raw[z : z + 1], Box((0, 0, 0), (1, *shape[1:])))
+            assert np.array_equal(found, expected[:, z : z + 1])
 
 
 def test_probabilities_are_made_of_one_array_per_class():
