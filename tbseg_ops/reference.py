@@ -16,6 +16,9 @@ from typing import Literal
 
 from tbseg_ops.errors import system_errors
 
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""The first four bytes of a TIFF file, classic or BigTIFF, of either byte order."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:

@@ -25,13 +25,12 @@ from tbseg_ops.hdf5.untrusted import (
     members,
     open_untrusted,
 )
-from tbseg_ops.reference import Reference
+from tbseg_ops.reference import TIFF_MAGIC, Reference
 from tbseg_ops.settings import check_inside
 
 RETRAIN = "open the project in ilastik, train it and save it again"
 EXCHANGED = "give a project of ilastik (.ilp); have volume and classifier changed places?"
 
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MEMBERS = 20_000
 _MANY = 256
 
@@ -238,4 +237,4 @@ def _volume(path: str) -> str | None:
     if path.endswith(".ilp") or not Path(path).is_file():
         return None
     with system_errors(path), Path(path).open("rb") as file:
-        return "a TIFF file" if file.read(4) in _TIFF else None
+        return "a TIFF file" if file.read(4) in TIFF_MAGIC else None

@@ -128,8 +128,9 @@ def class_warnings(passport: Passport, counts: Sequence[int], tiles: str = "") -
     total = sum(counts)
     if len(passport.known_labels) < 2 or not total:
         return ()
-    where, look = (f" of {tiles}" if tiles else ""), "look at the pictures of the report"
-    look = "look at these tiles before all others are computed" if tiles else look
+    where, look = "", "look at the pictures of the report"
+    if tiles:
+        where, look = f" of {tiles}", "look at these tiles before all others are computed"
     label, most = max(zip(passport.labels, counts, strict=True), key=lambda pair: pair[1])
     if most > _ONE_CLASS * total:
         share = f"{100 * most / total:.2f} % of the voxels{where}"

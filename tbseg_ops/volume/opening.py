@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tbseg_ops.errors import InputError, system_errors
-from tbseg_ops.reference import Reference
+from tbseg_ops.reference import TIFF_MAGIC, Reference
 from tbseg_ops.settings import check_inside
 from tbseg_ops.volume.regular_files import open_regular
 from tbseg_ops.volume.source import Source, VolumeInfo
@@ -106,7 +106,7 @@ def _source_of_file(path: str) -> Source:
         from tbseg_ops.volume.hdf5 import Hdf5Source
 
         return Hdf5Source(path, None)
-    if magic[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+    if magic[:4] in TIFF_MAGIC:
         from tbseg_ops.volume.pages import PagesSource
 
         return PagesSource(path)
