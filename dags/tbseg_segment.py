@@ -50,7 +50,7 @@ from tbseg_airflow.operators.forecast import TbsegCalibrate, TbsegForecast
 from tbseg_airflow.operators.plan import TbsegPlan
 from tbseg_airflow.operators.step import TbsegStep
 
-from tbseg_ops.spec import Effort, RunSpec, Target
+from tbseg_ops.options import Effort, RunSpec, Target
 
 HOME = Path(__file__).resolve().parent.parent
 TILE = r"z\d{3,9}_y\d{3,9}_x\d{3,9}"

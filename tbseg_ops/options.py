@@ -1,142 +1,284 @@
-"""An option is one field of a model, declared once with all that people are told of it.
+"""What a user may choose: of the result (the content of ``spec.json``), the folder, the effort."""
 
-The command line, Airflow's form, the registry, a run's crate and the tables of the documentation
-are made from the fields. Nothing heavy is imported: the form is made anew whenever a DAG is read.
-"""
+import re
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from pydantic import AfterValidator, Field, StringConstraints
 
-from pydantic import Field, ValidationError
+from tbseg_ops.errors import InputError
+from tbseg_ops.fields import Option, Options, Text, option
+from tbseg_ops.reference import Reference
+from tbseg_ops.settings import DATASET_NAME
 
-from tbseg_ops.errors import ConfigError, printable
-from tbseg_ops.stored import Stored
+EngineName = Literal["native", "ilastik"]
 
-_BOUNDS = ("type", "minimum", "maximum", "minLength", "maxLength", "pattern", "enum")
+_LONGEST_SIDE = 65_536
+Side = Annotated[int, Field(ge=1, le=_LONGEST_SIDE)]
+_NUMBER = rf"\s*\d{{1,{len(str(_LONGEST_SIDE))}}}"
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
-    """How people write a value that JSON has no word for, in a shell and in a form alike.
+def _path(text: str) -> str:
+    if any(not c.isprintable() for c in text):
+        raise ValueError("a path must not hold control characters")
+    if not text.startswith("/"):
+        raise ValueError("a path must be absolute")
+    if ".." in PurePosixPath(text).parts:
+        raise ValueError("a path must not hold '..'")
+    return text
 
-    ``parse`` raises ValueError, saying what it expected. ``schema``: JSON schema of the text.
+
+AbsolutePath = Annotated[
+    str, StringConstraints(min_length=2, max_length=4096), AfterValidator(_path)
+]
+Label = Annotated[str, StringConstraints(max_length=1024)]
+
+
+def _three(text: str) -> tuple[int, ...]:
+    """Three integers "z,y,x", or one for all axes."""
+    parts = text.replace(" ", "").split(",")
+    if len(parts) not in (1, 3) or not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
+        raise ValueError(f"expected Z,Y,X (three integers), found {text!r}")
+    return tuple(map(int, parts * (3 // len(parts))))
+
+
+def _labels(text: str) -> str | tuple[str, ...]:
+    if text in ("none", "all"):
+        return text
+    return tuple(unquote(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _joined(value: str | tuple[object, ...]) -> str:
+    return value if isinstance(value, str) else ",".join(map(str, value))
+
+
+_PATH_SCHEMA = {"pattern": "^/.", "maxLength": 4096}
+PATH = Text(lambda text: str(Reference.of(text).absolute()), schema=_PATH_SCHEMA)
+
+
+class RunSpec(Options):
+    """One run: input, classifier and the parameters that decide about the result, or its way.
+
+    ``tile`` is the wanted core of a tile (z, y, x) in voxels; the plan balances it.
+    ``probabilities`` lists the classes whose maps are wanted, or is "none" or "all".
     """
 
-    parse: Callable[[str], object]
-    show: Callable[[Any], str] = str
-    schema: Mapping[str, object] = field(default_factory=dict)
+    schema_version: Literal[1] = 1
+    volume: AbsolutePath = option(
+        ...,
+        "Volume",
+        "A folder of TIFF slices, some files of a folder, a TIFF file with many pages, or a dataset"
+        " in an HDF5 file.",
+        examples=(
+            *("/data/brain7/slices", "/data/brain7/ch1_*.tif"),
+            *("/data/brain7.tif", "/data/brain7.h5:/data"),
+        ),
+        argument=True,
+        metavar="VOLUME",
+        text=PATH,
+    )
+    classifier: AbsolutePath = option(
+        ...,
+        "Classifier",
+        "The project file (.ilp) of a pixel classification or an autocontext, trained in ilastik.",
+        argument=True,
+        metavar="CLASSIFIER",
+        text=PATH,
+    )
+    mask: AbsolutePath | None = option(
+        None,
+        "Mask",
+        "A volume of the same shape, given like the volume: nothing is done where it is 0.",
+        section="Tiles",
+        metavar="VOLUME",
+        text=PATH,
+        empty="everywhere",
+    )
+    tile: tuple[Side, Side, Side] = option(
+        (256, 256, 256),
+        "Tile size: z,y,x",
+        "Wanted size of a tile in voxels: z, y, x. It is balanced over the volume, and does not"
+        " count the surroundings (halo) that are added. Smaller tiles need less memory; much"
+        " smaller ones waste time on the surroundings.",
+        section="Tiles",
+        metavar="Z,Y,X",
+        text=Text(
+            _three,
+            _joined,
+            {"pattern": rf"^{_NUMBER}(\s*,{_NUMBER}\s*,{_NUMBER})?\s*$", "maxLength": 100},
+        ),
+        decides=True,
+    )
+    engine: EngineName = option(
+        "native",
+        "Engine",
+        "What computes the classes. If a classifier uses what **native** lacks, the run says so at"
+        " once.",
+        section="Engine",
+        choices={
+            "native": "built in, fast, the same result",
+            "ilastik": "the original program (it must be installed)",
+        },
+        decides=True,
+    )
+    output: Literal["mask", "intensity"] = option(
+        "mask",
+        "Arrays of the classes",
+        "What the array of a class holds.",
+        section="Output",
+        choices={
+            "mask": "1 inside of the class, 0 outside",
+            "intensity": "the volume's own values inside of the class, 0 outside",
+        },
+        decides=True,
+    )
+    probabilities: Literal["none", "all"] | tuple[Label, ...] = option(
+        "none",
+        "Probability maps",
+        "Classes whose probability maps are kept. **none**, **all**, or names of classes:"
+        " **vessel,axon** (a comma in a name is written %2C). They need much space.",
+        section="Output",
+        metavar="none|all|LABEL,...",
+        text=Text(_labels, _joined, {"minLength": 1, "maxLength": 10_000}),
+        decides=True,
+    )
+    probability_dtype: Literal["uint8", "float32"] = option(
+        "float32",
+        "Type of the probability maps",
+        "Type of the probability maps.",
+        section="Output",
+        choices={
+            "uint8": "whole percents, a quarter of the space, if that loses nothing",
+            "float32": "0 to 1, as ilastik gives them",
+        },
+        decides=True,
+    )
+    split: Literal["copy", "virtual"] = option(
+        "copy",
+        "Tile files",
+        "How the sub-volumes of the tiles are stored.",
+        section="Tiles",
+        choices={
+            "copy": "each tile is a file of its own, which ilastik can open",
+            "virtual": "each tile refers to the volume, no disk space",
+        },
+    )
+    max_batches: Annotated[int, Field(ge=1, le=1000)] = option(
+        500, "Batches", "Most batches that the tiles are put into.", in_form=False
+    )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """What people are told of a field; its first sentence is the ``summary``.
-
-    ``section``: of the form. ``metavar``: what stands for the value; of an ``argument`` its name.
-    ``spelling``: on the command line, if not --NAME. ``choices``: what each value means. ``empty``:
-    what happens without a value. ``decides``: another value is another result. The last four are
-    the field's own: ``schema`` is that of its value as people write it, and ``default``, too.
-    """
-
-    title: str = ""
-    description: str = ""
-    examples: tuple[str, ...] = ()
-    section: str = ""
-    metavar: str | None = None
-    argument: bool = False
-    spelling: str = ""
-    choices: Mapping[str, str] = field(default_factory=dict)
-    empty: str = ""
-    decides: bool = False
-    text: Text | None = None
-    in_form: bool = True
-    name: str = ""
-    default: Any = None
-    nullable: bool = False
-    schema: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def flag(self) -> str:
-        return self.spelling or "--" + self.name.replace("_", "-")
-
-    @property
-    def typed(self) -> str:
-        """What a user types for it: ``--tile``, or in the place of an argument ``VOLUME``."""
-        return self.metavar if self.argument and self.metavar else self.flag.partition("/")[0]
-
-    @property
-    def summary(self) -> str:
-        return self.description.partition(". ")[0].removesuffix(".")
-
-    @property
-    def required(self) -> bool:
-        return self.default is None and not self.nullable
-
-    def written(self, value: Any) -> Any:
-        """A value as people write it."""
-        return value if self.text is None or value is None else self.text.show(value)
-
-    def parsed(self, text: Any) -> Any:
-        """The value of what was written; ValueError says what was expected."""
-        if self.text is None or text is None:
-            return text
-        return None if self.nullable and not text else self.text.parse(text)
-
-
-def option(default: Any, title: str = "", description: str = "", **more: Any) -> Any:
-    """A field of ``Options`` that is an option; ``default`` is ... if it is required."""
-    made = Field(default, title=title or None, description=description)
-    made.metadata.append(Option(title=title, description=description, **more))
-    return made
-
-
-class Options(Stored):
-    """A model with fields that are options."""
-
-    @classmethod
-    def options(cls) -> Iterator[Option]:
-        """The fields that are options, in their order."""
-        schemas = cls.model_json_schema()["properties"]
-        for name, info in cls.model_fields.items():
-            declared = next((part for part in info.metadata if isinstance(part, Option)), None)
-            if declared is None:
-                continue
-            kinds = schemas[name].get("anyOf", [schemas[name]])
-            values = [kind for kind in kinds if kind.get("type") != "null"]
-            schema = {key: values[0][key] for key in _BOUNDS if key in values[0]}
-            if declared.text is not None:
-                schema = {"type": "string", **declared.text.schema}
-            yield replace(
-                declared,
-                name=name,
-                default=None if info.is_required() else declared.written(info.default),
-                nullable=len(values) < len(kinds),
-                schema=schema,
+    def wanted_probabilities(self, labels: tuple[str, ...]) -> tuple[int, ...]:
+        """Indices into ``labels`` of the classes whose probability maps are wanted."""
+        if self.probabilities == "none":
+            return ()
+        if self.probabilities == "all":
+            return tuple(range(len(labels)))
+        unknown = [name for name in self.probabilities if name not in labels]
+        if unknown:
+            raise InputError(
+                f"the classifier has no class {unknown[0]!r}",
+                file=self.classifier,
+                expected="any of " + ", ".join(repr(name) for name in labels),
+                found=unknown[0],
+                mend="correct --probabilities",
             )
-
-    @classmethod
-    def of(cls, names: Mapping[str, str] | None = None, /, **values: object) -> Self:
-        """A model of outside values; ConfigError has a sentence for each wrong one.
-
-        ``names``: of the fields as the user wrote them; by default a field's path.
-        """
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise ConfigError(
-                "these options are wrong:\n" + explained(error, names),
-                mend="correct what is named",
-            ) from None
+        return tuple(i for i, name in enumerate(labels) if name in self.probabilities)
 
 
-def explained(error: ValidationError, names: Mapping[str, str] | None = None) -> str:
-    """One line for each wrong field, by its name or else its path, without its value's full text.
+class Target(Options):
+    """Which run: of a registered dataset, or in a folder, and what it may start from."""
 
-    Of several objections to a field with a name, the last: that to the most general of its types.
-    """
-    told = {}
-    for e in error.errors(include_url=False):
-        place = [str(part) for part in e["loc"]]
-        name = (names or {}).get(place[0] if place else "", ".".join(place))
-        told[name] = f"{e['msg']} (found {printable(repr(e['input']))[:200]})"
-    return "\n".join(f"  {name}: {what}" for name, what in told.items())
+    dataset: str | None = option(
+        None,
+        "Dataset",
+        "The name of a registered dataset (**tbseg dataset add**). It stands for volume,"
+        " classifier, run folder, and all about tiles, engine and output. Each run has a new"
+        " folder, and takes over from earlier ones what is the same.",
+        metavar="NAME",
+        text=Text(str, schema={"pattern": f"^{DATASET_NAME.pattern}$"}),
+        empty="what is given one by one",
+    )
+    run: Path | None = option(
+        None,
+        "Run folder",
+        "Where results and everything in between are kept. Give the folder of an earlier run to"
+        " continue it: what is finished is kept.",
+        argument=True,
+        metavar="RUN_DIR",
+        text=Text(Path, schema=_PATH_SCHEMA),
+        empty="a folder beside the volume, named after volume and classifier",
+    )
+    update: bool = option(
+        False,
+        "Replace the plan",
+        "Replace the plan where volume, classifier or settings differ from those that the run"
+        " folder was made for. What is still right is kept. Without it such a difference is an"
+        " error.",
+        section="Redo",
+    )
+    earlier: tuple[Path, ...] = option(
+        (),
+        "Earlier runs",
+        "An earlier run: what is the same is taken over from it. Can be given several times.",
+        metavar="DIR",
+        in_form=False,
+    )
+
+
+class Effort(Options):
+    """With what means a run is done; nothing of it changes the result."""
+
+    backend: Literal["local", "ssh", "kubernetes"] = option(
+        "local",
+        "Where the work is done",
+        "Who does the work of a run in Airflow. *plan*, *verify* and *publish* run on Airflow's"
+        " machine in any case, which must see the run folder, too.",
+        section="Resources",
+        choices={
+            "local": "the machine on which Airflow runs",
+            "ssh": "the hosts of the Variable tbseg_ssh",
+            "kubernetes": "pods, by the Variable tbseg_kubernetes",
+        },
+    )
+    threads: Annotated[int, Field(ge=1, le=256)] = option(
+        1,
+        "Threads for each tile",
+        "Threads of the engine, in each worker. Where several tiles are worked on side by side, one"
+        " each is best.",
+        section="Resources",
+    )
+    workers: Annotated[int, Field(ge=1, le=1024)] | None = option(
+        None,
+        "Processes for ingest, merge and verify",
+        "Processes that work side by side, on each host. In Airflow: those of ingest, merge and"
+        " verify, which run alone.",
+        section="Resources",
+        empty="all cores",
+    )
+    approval_hours: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] | None = option(
+        None,
+        "Ask before more than so many hours",
+        "If the rest of a run in Airflow is expected to take longer, the task *approve* waits until"
+        " somebody approves or rejects it under *Required Actions*.",
+        section="Resources",
+        empty="never ask",
+    )
+    approval_if_unfit: bool = option(
+        False,
+        "Ask if the volume does not seem to fit the classifier",
+        "If there are warnings of the plan or of the tiles that were measured, the task *approve*"
+        " of a run in Airflow waits, however short the rest is.",
+        section="Resources",
+    )
+
+
+def decisive(spec: type[Options]) -> tuple[str, ...]:
+    """The fields of a spec of which another value is another result; paths count by content."""
+    return tuple(its.name for its in spec.options() if its.decides)
+
+
+def parameters(spec: Options) -> list[tuple[Option, Any]]:
+    """The options of a spec, but for the files that it names, each as people write its value."""
+    found = [its for its in spec.options() if its.text is not PATH]
+    return [(its, its.written(getattr(spec, its.name))) for its in found]

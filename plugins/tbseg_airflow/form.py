@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.sdk import Param
 
-from tbseg_ops.options import Option, Options
+from tbseg_ops.fields import Option, Options
 
 
 def params(

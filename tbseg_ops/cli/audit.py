@@ -6,8 +6,8 @@ from typing import Annotated
 from tbseg_ops.cli.common import Json, emit
 from tbseg_ops.cli.options import declared
 from tbseg_ops.errors import printable
+from tbseg_ops.options import RunSpec
 from tbseg_ops.reference import Reference
-from tbseg_ops.spec import RunSpec
 from tbseg_ops.steps import audit as audit_step
 
 

@@ -13,10 +13,10 @@ from tbseg_ops import datasets, steps
 from tbseg_ops.cli.options import Given
 from tbseg_ops.datasets import Claim, Dataset, Runs, claim_of, get, release
 from tbseg_ops.errors import TbsegError
+from tbseg_ops.options import Target
 from tbseg_ops.processes.identity import Process
 from tbseg_ops.run import Plan, RunFolder, RunSpec
 from tbseg_ops.run.result import Progress
-from tbseg_ops.spec import Target
 
 
 @dataclass(frozen=True)

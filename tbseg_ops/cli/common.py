@@ -10,10 +10,10 @@ import typer
 from pydantic import BaseModel
 
 from tbseg_ops.cli.options import declared
+from tbseg_ops.options import Effort
 from tbseg_ops.run import Team
 from tbseg_ops.run.result import Progress, StepResult
 from tbseg_ops.settings import here
-from tbseg_ops.spec import Effort
 
 Json = Annotated[bool, typer.Option("--json", help="Last line of output: one JSON object.")]
 RunOption = Annotated[

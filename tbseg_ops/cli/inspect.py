@@ -7,7 +7,7 @@ from tbseg_ops.classifier import read_passport
 from tbseg_ops.cli.common import Json, emit
 from tbseg_ops.cli.options import declared
 from tbseg_ops.errors import printable
-from tbseg_ops.spec import RunSpec
+from tbseg_ops.options import RunSpec
 
 
 def inspect(

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar, get_args, get_orig
 
 import typer
 
-from tbseg_ops.options import Option, Options
+from tbseg_ops.fields import Option, Options
 
 M = TypeVar("M", bound=Options)
 _KINDS = {"string": str, "integer": int, "number": float, "boolean": bool, "array": list[str]}

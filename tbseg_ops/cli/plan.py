@@ -10,13 +10,13 @@ from tbseg_ops.cli.begin import begun, claimed, looked_at, user
 from tbseg_ops.cli.common import ALL_CORES, Json, emit
 from tbseg_ops.cli.options import Given, with_options
 from tbseg_ops.errors import printable
+from tbseg_ops.fields import Options, option
 from tbseg_ops.forecast import Workforce, disk_needed, forecast_of, memory_needed
 from tbseg_ops.forecast.words import summary as forecast_lines
-from tbseg_ops.options import Options, option
+from tbseg_ops.options import Target
 from tbseg_ops.run import Plan, RunFolder, RunSpec
 from tbseg_ops.run.result import silent
 from tbseg_ops.run.work_left import work_left
-from tbseg_ops.spec import Target
 from tbseg_ops.steps import draft
 
 Explain = Annotated[

@@ -23,11 +23,11 @@ from tbseg_ops.cli.common import ALL_CORES, Json, emit, how_done, lines
 from tbseg_ops.cli.options import Given, with_options
 from tbseg_ops.cli.plan import summary
 from tbseg_ops.errors import ConfigError, printable
+from tbseg_ops.options import Effort, Target
 from tbseg_ops.pipeline import mpi
 from tbseg_ops.processes.identity import Process
 from tbseg_ops.run import RunSpec, team, under_mpi
 from tbseg_ops.run.cancellation import watch
-from tbseg_ops.spec import Effort, Target
 
 
 @with_options

@@ -10,10 +10,10 @@ from tbseg_ops import steps
 from tbseg_ops.cli.common import ALL_CORES, Json, RunOption, conclude, lines, names
 from tbseg_ops.cli.options import with_options
 from tbseg_ops.datasets import release_finished
+from tbseg_ops.options import Effort
 from tbseg_ops.run import Alone, team
 from tbseg_ops.run.cancellation import watch
 from tbseg_ops.run.result import StepResult
-from tbseg_ops.spec import Effort
 
 Batch = Annotated[
     int | None,

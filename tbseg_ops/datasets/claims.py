@@ -14,7 +14,7 @@ from pydantic import AfterValidator, StringConstraints, ValidationError
 
 from tbseg_ops.datasets.runs import Runs
 from tbseg_ops.errors import ConfigError
-from tbseg_ops.options import explained
+from tbseg_ops.fields import explained
 from tbseg_ops.processes.identity import Process
 from tbseg_ops.storage.commit import commit_new, commit_over, pause, storage_errors
 from tbseg_ops.storage.small_files import read_small

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from tbseg_ops.options import Options, option
-from tbseg_ops.spec import PATH, AbsolutePath, Effort, RunSpec
+from tbseg_ops.fields import Options, option
+from tbseg_ops.options import PATH, AbsolutePath, Effort, RunSpec
 
 
 def _line(text: str) -> str:

@@ -14,7 +14,7 @@ from tbseg_ops.datasets.claims import claim_of
 from tbseg_ops.datasets.dataset import Dataset
 from tbseg_ops.datasets.runs import Runs
 from tbseg_ops.errors import ConfigError
-from tbseg_ops.options import explained
+from tbseg_ops.fields import explained
 from tbseg_ops.settings import DATASET_NAME, check_inside, registry_folder
 from tbseg_ops.storage.commit import commit_new, commit_over, storage_errors
 from tbseg_ops.storage.small_files import read_small

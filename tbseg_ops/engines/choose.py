@@ -4,7 +4,7 @@ from tbseg_ops.classifier.passport import Passport, read_classifier
 from tbseg_ops.engines.contract import NATIVE_VERSION, Engine, check_unchanged
 from tbseg_ops.errors import InputError
 from tbseg_ops.geometry import Index
-from tbseg_ops.spec import EngineName
+from tbseg_ops.options import EngineName
 
 
 def check_engine(name: EngineName, passport: Passport) -> str:

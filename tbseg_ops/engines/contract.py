@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tbseg_ops.classifier.passport import Passport
 from tbseg_ops.errors import InputError
 from tbseg_ops.geometry import Box
-from tbseg_ops.spec import EngineName
+from tbseg_ops.options import EngineName
 
 # Part of every key of a run: change it whenever a probability could change.
 NATIVE_VERSION = "2"

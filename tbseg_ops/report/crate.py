@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from tbseg_ops.options import parameters
 from tbseg_ops.reference import Reference
 from tbseg_ops.report.entities import Entities, uri_of
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.proof import stored_proof
 from tbseg_ops.run.records import Record, Step, sha256_of
 from tbseg_ops.run.status import Status
-from tbseg_ops.spec import parameters
 
 RecordsByStep = Mapping[Step, Sequence[Record]]
 

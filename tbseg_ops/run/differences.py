@@ -10,8 +10,8 @@ from typing import Self
 
 from tbseg_ops.classifier import Passport
 from tbseg_ops.geometry import Box
+from tbseg_ops.options import RunSpec, decisive
 from tbseg_ops.run.plan import GridModel, Inputs, Plan
-from tbseg_ops.spec import RunSpec, decisive
 from tbseg_ops.volume import VolumeInfo
 
 _OTHER_TILES = "the tiles have another size or halo"

@@ -13,10 +13,10 @@ from tbseg_ops import __version__
 from tbseg_ops.engines import bit_stable
 from tbseg_ops.errors import IntegrityError
 from tbseg_ops.hdf5.image import content_of, opened, stamped
+from tbseg_ops.run.done import How, own
 from tbseg_ops.run.folder import RunFolder
 from tbseg_ops.run.piece import Piece
 from tbseg_ops.run.records import Record, sha256_of
-from tbseg_ops.run.state import How, own
 from tbseg_ops.run.takeover import take_over
 from tbseg_ops.storage.commit import commit_new, commit_over, pause, set_aside, storage_errors
 

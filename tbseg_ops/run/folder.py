@@ -9,21 +9,14 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from tbseg_ops.errors import ConfigError, IntegrityError
+from tbseg_ops.fields import explained
 from tbseg_ops.geometry import Tile
-from tbseg_ops.options import explained
-from tbseg_ops.run.piece import (
-    WHOLE,
-    Piece,
-    classes_keys,
-    merged_key,
-    slab_key,
-    sub_volume_key,
-    verified_key,
-)
+from tbseg_ops.options import RunSpec
+from tbseg_ops.run import keys
+from tbseg_ops.run.piece import WHOLE, Piece
 from tbseg_ops.run.plan import Inputs, Plan, Slab
 from tbseg_ops.run.records import Record, Records, Step
 from tbseg_ops.settings import check_inside, here
-from tbseg_ops.spec import RunSpec
 from tbseg_ops.storage.commit import commit_over, storage_errors, sweep
 from tbseg_ops.stored import Stored
 
@@ -59,25 +52,27 @@ class RunFolder:
 
     def slab(self, slab: Slab) -> Piece:
         """A z range of the volume, made by ingest."""
-        return self._piece("ingest", slab.name, slab_key(self.plan, self.inputs, slab), "volume")
+        return self._piece(
+            "ingest", slab.name, keys.of_slab(self.plan, self.inputs, slab), "volume"
+        )
 
     def sub_volume(self, tile: Tile) -> Piece:
         """The voxels of a tile, halo included, made by split."""
-        key = sub_volume_key(self.plan, self.inputs, tile)
+        key = keys.of_sub_volume(self.plan, self.inputs, tile)
         return self._piece("split", tile.name, key, "tiles")
 
     def classes(self, tile: Tile, content: str) -> Piece:
         """The class file of a tile, made by classify; ``content``: that of its sub-volume."""
-        key, predicted = classes_keys(self.plan, content, tile)
+        key, predicted = keys.of_classes(self.plan, content, tile)
         return self._piece("classify", tile.name, key, "classes", predicted)
 
     def merged(self, records: Sequence[Record]) -> Piece:
         """The merged file of all tiles; ``records``: of their class files, in grid order."""
-        return self._whole("merge", merged_key(self.plan, records))
+        return self._whole("merge", keys.of_merged(self.plan, records))
 
     def verified(self, merged: Piece) -> Piece:
         """The verification of the merged file."""
-        return self._whole("verify", verified_key(merged.key))
+        return self._whole("verify", keys.of_verified(merged.key))
 
     def _piece(self, step: Step, name: str, key: str, part: str, predicted: str = "") -> Piece:
         return Piece(self.path, step, name, key, f"{part}/{name}.{key[:12]}.h5", predicted)

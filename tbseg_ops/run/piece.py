@@ -1,19 +1,9 @@
-"""A piece of work, and its key: what it is made from, and nothing else.
+"""A piece of work: what one step makes under one name. The run folder hands it out."""
 
-Pieces are handed out by the run folder (``RunFolder.slab`` and its like). Equal keys mean equal
-content, in any run and on any machine: a change here makes everything be computed again.
-"""
-
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from tbseg_ops.geometry import Tile
-from tbseg_ops.run.outputs import output_names
-from tbseg_ops.run.plan import Inputs, Plan, Slab, slab_chunk
-from tbseg_ops.run.records import Record, Step
-from tbseg_ops.stored import digest_of
+from tbseg_ops.run.records import Step
 
 WHOLE = "volume"  # the name of the pieces that stand for the whole volume
 
@@ -36,82 +26,3 @@ class Piece:
     @property
     def path(self) -> Path:
         return self.run / self.file
-
-
-def slab_key(plan: Plan, inputs: Inputs, slab: Slab) -> str:
-    return digest_of(
-        {
-            "step": "ingest",
-            "slices": inputs.fingerprints[slab.z0 : slab.z1],
-            "mask": inputs.mask_fingerprints[slab.z0 : slab.z1],
-            "shape": plan.volume.shape[1:],
-            "channels": plan.volume.channels,
-            "dtype": plan.volume.dtype,
-            "chunk": slab_chunk(plan.volume.shape, slab),
-        }
-    )
-
-
-def sub_volume_key(plan: Plan, inputs: Inputs, tile: Tile) -> str:
-    box, core = tile.box, tile.core
-    virtual = plan.spec.split == "virtual"  # then the file says how large the volume is
-    return digest_of(
-        {
-            "step": "split",
-            "mode": plan.spec.split,
-            "slices": inputs.fingerprints[box.lo[0] : box.hi[0]],
-            "mask": inputs.mask_fingerprints[core.lo[0] : core.hi[0]],
-            "box": [box.lo, box.hi],
-            "core": [core.lo, core.hi],
-            "shape": plan.volume.shape if virtual else None,
-            "channels": plan.volume.channels,
-            "dtype": plan.volume.dtype,
-        }
-    )
-
-
-def classes_keys(plan: Plan, content: str, tile: Tile) -> tuple[str, str]:
-    """The key of a tile's class file, and the identity of what the engine computes for it.
-
-    ``content``: digest of the tile's raw voxels, halo included, and of its mask.
-    """
-    core = tile.core.relative_to(tile.box.lo)
-    computed: dict[str, Any] = {
-        "raw": content,
-        "core": [core.lo, core.hi],
-        "features": [f.model_dump() for f in plan.classifier.features_for(plan.volume.shape)],
-        "classifier": plan.classifier.digest,
-        "engine": [plan.spec.engine, plan.engine_version],
-    }
-    if (first := plan.classifier.first) is not None:
-        computed["first"] = [f.model_dump() for f in first.features_for(plan.volume.shape)]
-    written = {
-        "chunk": plan.grid_model.chunk,
-        "output": plan.spec.output,
-        "probabilities": plan.probability_labels,
-        "probability_dtype": plan.spec.probability_dtype,
-    }
-    return (
-        digest_of({"step": "classify", **computed, **written}),
-        digest_of({"step": "predict", **computed}),
-    )
-
-
-def merged_key(plan: Plan, records: Sequence[Record]) -> str:
-    """``records``: of all tiles' class files, in grid order."""
-    return digest_of(
-        {
-            "step": "merge",
-            "tiles": [[r.name, r.key, r.chunks] for r in records],
-            "grid": plan.grid_model.model_dump(),
-            "names": output_names(plan),
-            "labels": [ascii(label) for label in plan.classifier.labels],
-            "colors": plan.classifier.colors,
-            "voxel": [plan.volume.voxel_size, plan.volume.unit],
-        }
-    )
-
-
-def verified_key(merged: str) -> str:
-    """``merged``: the key of what was verified."""
-    return digest_of({"step": "verify", "merge": merged})

@@ -15,10 +15,10 @@ from tbseg_ops.errors import IntegrityError
 from tbseg_ops.geometry import Box
 from tbseg_ops.hdf5.image import opened
 from tbseg_ops.run import Plan, RunFolder
+from tbseg_ops.run.done import Found, records_of
 from tbseg_ops.run.outputs import LABELS, encoded
 from tbseg_ops.run.piece import Piece
 from tbseg_ops.run.raw import SubVolume
-from tbseg_ops.run.state import Found, records_of
 
 _PERCENT_TOLERANCE = 1e-3  # of a percent; float32 rounding is below 1e-5
 

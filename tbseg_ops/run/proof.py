@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from tbseg_ops.geometry import Index
+from tbseg_ops.options import EngineName
 from tbseg_ops.run.folder import RunFolder
-from tbseg_ops.spec import EngineName
 from tbseg_ops.stored import Stored
 
 RawFrom = Literal["input", "slabs"]

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from tbseg_ops.errors import IntegrityError
 from tbseg_ops.geometry import Box
 from tbseg_ops.hdf5.image import opened, stamped
+from tbseg_ops.run.done import own
 from tbseg_ops.run.folder import RunFolder
 from tbseg_ops.run.outputs import MASK, RAW
 from tbseg_ops.run.plan import Slab
-from tbseg_ops.run.state import own
 from tbseg_ops.storage.commit import storage_errors
 
 

@@ -1,6 +1,6 @@
 """The ledger: one small file per finished piece of work, kept in the run folder.
 
-A record is never trusted without its file, nor a file without its record: see ``run.state``.
+A record is never trusted without its file, nor a file without its record: see ``run.done``.
 """
 
 import hashlib

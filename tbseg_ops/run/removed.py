@@ -8,9 +8,9 @@ from typing import Literal, get_args
 
 from pydantic import ValidationError
 
+from tbseg_ops.run.done import Found
 from tbseg_ops.run.folder import RunFolder
 from tbseg_ops.run.records import Step
-from tbseg_ops.run.state import Found
 from tbseg_ops.storage.commit import commit_over, storage_errors
 from tbseg_ops.stored import Stored
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from tbseg_ops.processes.team import Alone, Team
+from tbseg_ops.run.done import How
 from tbseg_ops.run.finish import Finished
 from tbseg_ops.run.folder import RunFolder
-from tbseg_ops.run.state import How
 from tbseg_ops.stored import Stored
 
 P = TypeVar("P")

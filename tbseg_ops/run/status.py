@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from tbseg_ops.run import RunFolder
+from tbseg_ops.run.done import Found, merged_file, own
 from tbseg_ops.run.fit import run_warnings
 from tbseg_ops.run.piece import WHOLE
 from tbseg_ops.run.removed import Kind, pruned
-from tbseg_ops.run.state import Found, merged_file, own
 from tbseg_ops.stored import Stored
 
 

@@ -4,10 +4,10 @@ An earlier run is a help, never a condition: what cannot be read there is made h
 never written to, and a link keeps them when the earlier run is removed.
 """
 
+from tbseg_ops.run.done import Found, recorded
 from tbseg_ops.run.folder import RunFolder
 from tbseg_ops.run.piece import Piece
 from tbseg_ops.run.records import Record
-from tbseg_ops.run.state import Found, recorded
 from tbseg_ops.storage.commit import commit_link, pause
 
 

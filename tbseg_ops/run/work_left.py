@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from tbseg_ops.geometry import Box, Tile
 from tbseg_ops.run import Plan, RunFolder
 from tbseg_ops.run.differences import Basis, why_classes, why_raw
+from tbseg_ops.run.done import How, how, merged_file, own_classes, recorded
 from tbseg_ops.run.prediction import is_derivable
 from tbseg_ops.run.records import Step
-from tbseg_ops.run.state import How, how, merged_file, own_classes, recorded
 from tbseg_ops.stored import Stored
 
 

@@ -9,13 +9,13 @@ import h5py
 from tbseg_ops.geometry import Tile
 from tbseg_ops.hdf5.image import content_of_arrays, count_not_finite, image_of, stamp
 from tbseg_ops.run import RunFolder, Team
+from tbseg_ops.run.done import own_content
 from tbseg_ops.run.finish import Facts, Finished, Made, finish
 from tbseg_ops.run.outputs import chunks_digest, create_outputs, raw_chunks
 from tbseg_ops.run.piece import Piece
 from tbseg_ops.run.prediction import earlier_prediction, predict, written
 from tbseg_ops.run.raw import SubVolume
 from tbseg_ops.run.result import Progress, StepResult, silent, work_through
-from tbseg_ops.run.state import own_content
 from tbseg_ops.run.workplace import Workplace
 from tbseg_ops.steps.split import read_tile
 

@@ -20,12 +20,12 @@ from tbseg_ops.errors import IntegrityError, ResourceError
 from tbseg_ops.geometry import Index
 from tbseg_ops.hdf5.image import LIBVER, opened, stamp
 from tbseg_ops.run import Alone, RunFolder, Team
+from tbseg_ops.run.done import own, own_classes
 from tbseg_ops.run.finish import new_record
 from tbseg_ops.run.outputs import chunks_digest, create_outputs, output_names, raw_chunks
 from tbseg_ops.run.piece import WHOLE, Piece
 from tbseg_ops.run.records import Record, Step
 from tbseg_ops.run.result import Progress, StepResult, silent
-from tbseg_ops.run.state import own, own_classes
 from tbseg_ops.run.workplace import Workplace
 from tbseg_ops.storage.commit import free_bytes, publish_file, set_aside, temporary
 from tbseg_ops.stored import digest_of

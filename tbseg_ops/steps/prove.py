@@ -19,6 +19,7 @@ from tbseg_ops.engines import Engine, bit_stable, load_engine
 from tbseg_ops.errors import ConfigError, InputError, IntegrityError
 from tbseg_ops.geometry import Box
 from tbseg_ops.hdf5.image import opened, stamped
+from tbseg_ops.options import EngineName
 from tbseg_ops.run import Alone, Plan, RunFolder, Team
 from tbseg_ops.run.boxes import (
     UNSTABLE_SHARE,
@@ -27,6 +28,7 @@ from tbseg_ops.run.boxes import (
     halo_box,
     tiles_of,
 )
+from tbseg_ops.run.done import own
 from tbseg_ops.run.outputs import LABELS
 from tbseg_ops.run.piece import Piece
 from tbseg_ops.run.proof import DifferentBox, Proof, RawFrom
@@ -34,9 +36,7 @@ from tbseg_ops.run.raw import SubVolume, read_volume
 from tbseg_ops.run.records import Record
 from tbseg_ops.run.removed import pruned
 from tbseg_ops.run.result import Progress, silent
-from tbseg_ops.run.state import own
 from tbseg_ops.settings import ILASTIK, here
-from tbseg_ops.spec import EngineName
 from tbseg_ops.steps.merge import class_records
 from tbseg_ops.storage.commit import commit_over
 from tbseg_ops.volume import Source, open_planned

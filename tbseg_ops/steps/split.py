@@ -12,12 +12,12 @@ from tbseg_ops.errors import IntegrityError
 from tbseg_ops.geometry import Tile
 from tbseg_ops.hdf5.image import content_of_arrays, count_not_finite, image_of, opened, stamp
 from tbseg_ops.run import RunFolder, Team
+from tbseg_ops.run.done import how, recorded
 from tbseg_ops.run.finish import Facts, Finished, Made, finish
 from tbseg_ops.run.outputs import MASK, RAW, describe
 from tbseg_ops.run.piece import Piece
 from tbseg_ops.run.raw import SubVolume, read_volume
 from tbseg_ops.run.result import Progress, StepResult, silent, work_through
-from tbseg_ops.run.state import how, recorded
 from tbseg_ops.run.takeover import as_taken
 from tbseg_ops.run.workplace import Workplace
 from tbseg_ops.storage.commit import set_aside

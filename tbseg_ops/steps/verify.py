@@ -19,6 +19,7 @@ from tbseg_ops.geometry import Box, Tile
 from tbseg_ops.hdf5.image import LIBVER, opened, stamped
 from tbseg_ops.run import Alone, Plan, RunFolder, Team
 from tbseg_ops.run.boxes import UNSTABLE_SHARE, differences, halo_box
+from tbseg_ops.run.done import own
 from tbseg_ops.run.finish import new_record
 from tbseg_ops.run.outputs import LABELS, chunks_digest, create_outputs, encoded, raw_chunks
 from tbseg_ops.run.piece import WHOLE, Piece
@@ -27,7 +28,6 @@ from tbseg_ops.run.raw import read_volume
 from tbseg_ops.run.records import Record
 from tbseg_ops.run.removed import pruned
 from tbseg_ops.run.result import Progress, StepResult, silent
-from tbseg_ops.run.state import own
 from tbseg_ops.run.workplace import Workplace
 from tbseg_ops.steps.merge import class_records, named
 

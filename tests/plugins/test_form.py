@@ -2,8 +2,8 @@
 
 import pytest
 
-from tbseg_ops.spec import RunSpec, Target
-from tests.test_options import Wider
+from tbseg_ops.options import RunSpec, Target
+from tests.test_fields import Wider
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Airflow's own imports
 

@@ -11,8 +11,8 @@ from tbseg_airflow.claims import holder_of, is_dead
 from tbseg_airflow.form import by_title, shown
 from tbseg_airflow.operators.step import TbsegStep
 from tbseg_airflow.outcome import StepRefused
+from tbseg_ops.options import RunSpec, Target
 from tbseg_ops.reference import Reference
-from tbseg_ops.spec import RunSpec, Target
 
 # Form field -> option of `tbseg plan`.
 OPTIONS = {option.name: option.typed for option in shown(RunSpec) if not option.argument}

@@ -101,7 +101,7 @@ class TbsegDecide(PlainErrors):
         """Claim a dataset and add its run to ``starts``; in words what was decided."""
         from tbseg_ops import datasets
         from tbseg_ops.errors import TbsegError
-        from tbseg_ops.spec import Effort
+        from tbseg_ops.options import Effort
 
         ti = context["ti"]
         # The same for each try of this task, and another one each time the DAG runs.
