@@ -18,12 +18,12 @@ from tbseg_ops.errors import ConfigError, TbsegError, printable
 from tbseg_ops.reference import Reference
 from tbseg_ops.run import RunSpec
 
-app = typer.Typer(no_args_is_help=True, help="Datasets that are segmented again and again.")
+dataset = typer.Typer(no_args_is_help=True, help="Datasets that are segmented again and again.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the dataset.")]
 
 
-@app.command()
+@dataset.command()
 @with_options
 def add(
     name: Name,
@@ -34,11 +34,11 @@ def add(
 ) -> None:
     """Register a dataset, or change it with --replace."""
     beside = Reference.of(spec.volume).folder / f"{name}-runs"
-    dataset = entry.made(owner=user(), runs=str(beside), spec=spec, retention=retention)
-    print(datasets.add(name, dataset, replace=replace))
+    made = entry.made(owner=user(), runs=str(beside), spec=spec, retention=retention)
+    print(datasets.add(name, made, replace=replace))
 
 
-@app.command("list")
+@dataset.command("list")
 def list_(as_json: Json = False) -> None:
     """Show all datasets, their newest runs, and who works on them."""
     rows = [dataset_row(name) for name in datasets.names()]
@@ -58,7 +58,7 @@ def list_(as_json: Json = False) -> None:
     Console(markup=False, highlight=False).print(table)
 
 
-@app.command()
+@dataset.command()
 def check(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Datasets; all if none.")
@@ -92,13 +92,13 @@ def check(
         raise typer.Exit(first.exit_code)
 
 
-@app.command()
+@dataset.command()
 def remove(name: Name) -> None:
     """Take a dataset off the registry. Its runs stay."""
     datasets.remove(name)
 
 
-@app.command()
+@dataset.command()
 def release(name: Name) -> None:
     """Give up the claim of a dead run, so that another one may begin.
 

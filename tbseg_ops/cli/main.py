@@ -11,21 +11,7 @@ from pathlib import Path
 import typer
 
 from tbseg_ops import __version__
-from tbseg_ops.cli import (
-    agent,
-    audit,
-    cancel,
-    dataset,
-    doctor,
-    forecast,
-    gc,
-    inspect,
-    plan,
-    prove,
-    run,
-    single,
-    status,
-)
+from tbseg_ops.cli.commands import Commands
 from tbseg_ops.errors import ResourceError, TbsegError, UsageError
 from tbseg_ops.processes.team import under_mpi
 from tbseg_ops.storage.commit import storage_errors
@@ -40,27 +26,12 @@ tbseg, 130 and 143 interrupted.
 _SIGNALLED = 128  # and the number of the signal
 
 app = typer.Typer(
-    help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    cls=Commands,
+    help=HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
-app.command(rich_help_panel="All in one")(run.run)
-app.command(rich_help_panel="All in one")(cancel.cancel)
-app.command(rich_help_panel="Look")(inspect.inspect)
-app.command(rich_help_panel="Look")(audit.audit)
-app.command(rich_help_panel="Look")(status.status)
-app.command(rich_help_panel="Look")(doctor.doctor)
-app.command(rich_help_panel="Look")(forecast.forecast)
-app.command(rich_help_panel="Look")(prove.prove)
-app.command(rich_help_panel="Single steps")(plan.plan)
-app.command(rich_help_panel="Single steps")(single.ingest)
-app.command(rich_help_panel="Single steps")(single.split)
-app.command(rich_help_panel="Single steps")(forecast.calibrate)
-app.command(rich_help_panel="Single steps")(single.classify)
-app.command(rich_help_panel="Single steps")(single.merge)
-app.command(rich_help_panel="Single steps")(single.verify)
-app.command(rich_help_panel="Single steps")(single.publish)
-app.command(rich_help_panel="Again and again")(gc.gc)
-app.add_typer(dataset.app, name="dataset", rich_help_panel="Again and again")
-app.command(hidden=True)(agent.agent)
 
 
 def _version(wanted: bool) -> None:

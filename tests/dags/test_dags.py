@@ -210,7 +210,7 @@ def test_every_option_of_the_plan_command_has_a_field(dag):
 
     from tbseg_ops.cli.main import app
 
-    plan = get_command(app).commands["plan"]
+    plan = get_command(app).load("plan")
     offered = {name for option in plan.params for name in option.opts if name.startswith("--")}
     ours = {*OPTIONS.values(), "--update"}
     decided = {"--json", "--max-batches"}

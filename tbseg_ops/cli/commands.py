@@ -1,0 +1,72 @@
+"""The commands of ``tbseg`` by name and first line; one is loaded when it is used.
+
+Help and version would otherwise wait for numpy, HDF5 and all else that some command needs.
+"""
+
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+# Panel of the help -> module and name below ``tbseg_ops.cli`` -> how the command's help begins.
+COMMANDS = {
+    "All in one": {
+        "run.run": "Do everything: plan, ingest, split, classify, merge, verify, publish.",
+        "cancel.cancel": "End all work on a run within seconds, wherever it is done",
+    },
+    "Look": {
+        "inspect.inspect": "Print what an ilastik classifier holds",
+        "audit.audit": "Check a volume's headers, order and completeness",
+        "status.status": "Show how many pieces of each step are finished",
+        "doctor.doctor": "Check this machine before work starts",
+        "forecast.forecast": "Forecast hours, disk and memory of what is left of a run",
+        "prove.prove": "Predict random boxes of a result again, without tiles",
+    },
+    "Single steps": {
+        "plan.plan": "Audit the input and write the plan of a run",
+        "single.ingest": "Write the slices as one 3D HDF5 dataset.",
+        "single.split": "Write one HDF5 sub-volume per tile, with the exact halo.",
+        "forecast.calibrate": "Classify a few tiles of the run, spread over the volume",
+        "single.classify": "Classify tiles: K class arrays each.",
+        "single.merge": "Merge the tiles into K class arrays of the volume.",
+        "single.verify": "Check that the result is complete, undamaged, current and without seams.",
+        "single.publish": "Write the report of the run and its RO-Crate.",
+    },
+    "Again and again": {
+        "gc.gc": "Show what the runs of datasets hold beyond their retention",
+        "dataset.dataset": "Datasets that are segmented again and again.",
+    },
+    "": {"agent.agent": "Answer questions about this host's jobs"},  # not for people
+}
+
+
+class Commands(TyperGroup):
+    """The group of all commands: names with a line each, until one is called."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self._modules: dict[str, str] = {}
+        for panel, commands in COMMANDS.items():
+            for where, line in commands.items():
+                module, _, name = where.partition(".")
+                self._modules[name] = module
+                self.add_command(
+                    TyperCommand(
+                        name, help=line.rstrip("."), rich_help_panel=panel, hidden=not panel
+                    )
+                )
+
+    def load(self, name: str) -> Any:
+        """The command itself."""
+        found = getattr(import_module(f"tbseg_ops.cli.{self._modules[name]}"), name)
+        if isinstance(found, typer.Typer):
+            return typer.main.get_group(found)
+        alone = typer.Typer(add_completion=False)
+        alone.command(name)(found)
+        return typer.main.get_command(alone)
+
+    def resolve_command(self, *arguments: Any) -> Any:
+        """Of click: the command that the words call, with the words that are left."""
+        name, command, rest = super().resolve_command(*arguments)
+        return name, command and self.load(str(command.name)), rest
