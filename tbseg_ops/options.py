@@ -256,6 +256,14 @@ class Effort(Options):
         section="Resources",
         empty="all cores",
     )
+    task_seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = option(
+        45.0,
+        "Seconds of work for a task",
+        "Tiles are put together until a task of *classify* in Airflow has so much work, as far as"
+        " is known before; but there are never fewer tasks than places to run them. 0: a task for"
+        " each tile.",
+        section="Resources",
+    )
     approval_hours: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] | None = option(
         None,
         "Ask before more than so many hours",

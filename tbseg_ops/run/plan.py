@@ -86,6 +86,11 @@ class Plan(Stored):
         """The voxels of a slab."""
         return Box((slab.z0, 0, 0), (slab.z1, *self.volume.shape[1:]))
 
+    def in_batches(self, size: int) -> "Plan":
+        """The same plan with so many tiles in a batch."""
+        batches = ceil(len(self.grid) / size)
+        return self.model_copy(update={"batch_size": size, "batches": batches})
+
     def batch(self, number: int) -> list[Tile]:
         """The tiles of one batch: neighbours in raster order."""
         grid = self.grid

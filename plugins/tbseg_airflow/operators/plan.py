@@ -9,6 +9,7 @@ from airflow.sdk import Context, Variable
 
 from tbseg_airflow.claims import holder_of, is_dead
 from tbseg_airflow.form import by_title, shown
+from tbseg_airflow.machines import places_before
 from tbseg_airflow.operators.step import TbsegStep
 from tbseg_airflow.outcome import StepRefused
 from tbseg_ops.options import RunSpec, Target
@@ -55,8 +56,13 @@ class TbsegPlan(TbsegStep):
 
     def command(self, context: Context) -> list[str]:
         params = context["params"]
+        begin = [
+            *("tbseg", "plan", "--json"),
+            f"--places={places_before(params['backend'])}",
+            f"--task-seconds={params['task_seconds']}",
+        ]
         if params["dataset"]:
-            return self._of_dataset(params["dataset"], context)
+            return [*begin, *self._of_dataset(params["dataset"], context)]
         volume, classifier = params["volume"], params["classifier"]
         run = params["run"] or default_run(
             volume, classifier, Variable.get(RUNS_VARIABLE, default=None), Path(self.home)
@@ -68,7 +74,7 @@ class TbsegPlan(TbsegStep):
         ]
         if params["update"]:
             options.append("--update")
-        return ["tbseg", "plan", "--json", *options, "--", volume, classifier, run]
+        return [*begin, *options, "--", volume, classifier, run]
 
     def _of_dataset(self, name: str, context: Context) -> list[str]:
         """The run of a registered dataset, claimed for this run of the DAG.
@@ -86,7 +92,7 @@ class TbsegPlan(TbsegStep):
                 options.append(f"--supersede={held.token}")
         if context["params"]["only_tiles"]:
             options.append("--again")
-        return ["tbseg", "plan", "--json", *options]
+        return options
 
     @staticmethod
     def _chosen(text: str | None) -> list[str]:
