@@ -9,7 +9,8 @@ from typing import Literal
 
 from tbseg_ops.classifier import Passport
 from tbseg_ops.geometry import Box, Grid, Index, Tile
-from tbseg_ops.options import AbsolutePath, RunSpec
+from tbseg_ops.options import RunSpec
+from tbseg_ops.selection import AbsolutePath
 from tbseg_ops.stored import Stored, digest_of
 from tbseg_ops.volume import VolumeInfo
 

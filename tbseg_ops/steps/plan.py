@@ -71,7 +71,7 @@ def draft(
     """The run folder with the plan that ``plan`` would make; nothing but a probe is written."""
     folder = RunFolder(run)
     passport = read_passport(spec.classifier)
-    with open_source(spec.volume) as source:
+    with open_source(spec.volume, spec) as source:
         passport.check_volume(source.info.shape, source.info.channels)
         engine_version = check_engine(spec.engine, passport)
         _check_classes(spec, passport)

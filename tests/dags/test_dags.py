@@ -52,7 +52,16 @@ def test_parsing_is_quick(home):
     )
     seconds, heavy = done.stdout.splitlines()[-2:]
     assert float(seconds) < 1.0
-    light = {"errors", "fields", "options", "pipeline", "reference", "settings", "stored"}
+    light = {
+        "errors",
+        "fields",
+        "options",
+        "pipeline",
+        "reference",
+        "selection",
+        "settings",
+        "stored",
+    }
     light |= {"processes", "processes.lifetime"}
     assert set(ast.literal_eval(heavy)) == {"tbseg_ops", *(f"tbseg_ops.{name}" for name in light)}
 

@@ -68,9 +68,10 @@ class TbsegPlan(TbsegStep):
             volume, classifier, Variable.get(RUNS_VARIABLE, default=None), Path(self.home)
         )
         options = [
-            f"{OPTIONS[field]}={params[field]}"
+            f"{OPTIONS[field]}={value}"
             for field in params
-            if field in OPTIONS and params[field]
+            if field in OPTIONS
+            for value in _values(params[field])
         ]
         if params["update"]:
             options.append("--update")
@@ -117,6 +118,13 @@ class TbsegPlan(TbsegStep):
                 found=", ".join(unknown),
                 mend="correct the names in the run's configuration",
             )
+
+
+def _values(value: Any) -> list[Any]:
+    """What is given for an option: one value, those of a list, or none where it is empty."""
+    if isinstance(value, list | tuple):
+        return list(value)
+    return [] if value in (None, "") else [value]
 
 
 def tile_names(text: str | None) -> list[str]:
