@@ -24,6 +24,7 @@ def _fingerprints(source: Source, progress: Progress) -> tuple[str, ...]:
     """The digest of each slice, several at a time: reading is what takes the time."""
     n = source.info.shape[0]
     step = max(1, min(16, ceil(n / 64)))
+    step = ceil(step / source.layers) * source.layers  # else a chunk is decoded several times
     found: list[str] = []
     with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:
         parts = pool.map(lambda z: source.fingerprints(z, min(z + step, n)), range(0, n, step))
