@@ -75,7 +75,7 @@ def prove(
     plan = folder.plan
     piece, records = _merged(folder)
     chosen = _engine(plan) if engine == "auto" else engine
-    side = min(side, max(plan.volume.shape))
+    side = min(side, max(plan.shape))
     bench = _Bench(
         folder.path,
         plan.digest,
@@ -86,7 +86,7 @@ def prove(
     )
     _check_classifier(folder, bench.classifier)
     if boxes is None:
-        few = min(MOST_BOXES, max(FEWEST_BOXES, prod(plan.volume.shape) // side**3))
+        few = min(MOST_BOXES, max(FEWEST_BOXES, prod(plan.shape) // side**3))
         boxes = ILASTIK_BOXES if chosen == "ilastik" else few
     wanted = drawn(folder, [record.counts for record in records], side, boxes, seed)
     found = []
@@ -248,6 +248,7 @@ def _read_input(
 ) -> SubVolume:
     """As ``read_volume``, from the input; slice by slice, since a slice may be large."""
     inputs = folder.inputs
+    box, core = (each.shifted(folder.plan.part.lo) for each in (box, core))
 
     def read(source: Source, box: Box, planned: tuple[str, ...]) -> list[np.ndarray]:
         _, y, x = box.slices
