@@ -57,6 +57,10 @@ test-slow: setup ## The slow tests: failures on purpose, large volumes
 bench: setup ## A table of speeds, against vigra's filters and forest where they are installed
 	$(PY) -m tests.bench
 
+.PHONY: bench-airflow
+bench-airflow: setup ## What Airflow costs beside the work, against tbseg run: a table
+	$(PY) -m tests.bench.airflow
+
 # The first of them that answers. IMAGE_OPTIONS: for a package index or certificates of your own.
 ENGINE = $(shell for e in docker podman buildah; do $$e version >/dev/null 2>&1 && echo $$e && break; done)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' tbseg_ops/__init__.py)

@@ -113,14 +113,7 @@ with DAG(
     plan = TbsegPlan(task_id="plan", home=str(HOME))
     doctor = TbsegDoctor(task_id="doctor", backend=ELSEWHERE)
     ingest = TbsegStep(task_id="ingest", step="ingest", options=[TOGETHER], backend=ELSEWHERE)
-    # Over batches of tiles, or over the tiles that the form names.
-    split = TbsegStep.partial(
-        task_id="split",
-        step="split",
-        options=[PER_TILE],
-        backend=ELSEWHERE,
-        map_index_template="{{ task.title }}",
-    ).expand(what=plan.output)
+    split = TbsegStep(task_id="split", step="split", options=[TOGETHER, AGAIN], backend=ELSEWHERE)
     calibrate = TbsegCalibrate.partial(
         task_id="calibrate",
         options=[THREADS],
@@ -133,6 +126,7 @@ with DAG(
         most_hours="{{ '' if params.approval_hours is none else params.approval_hours }}",
         if_unfit="{{ 'yes' if params.approval_if_unfit else '' }}",
     )
+    # Over batches of tiles, or over the tiles that the form names.
     classify = TbsegStep.partial(
         task_id="classify",
         step="classify",

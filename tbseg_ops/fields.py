@@ -56,6 +56,11 @@ class Option:
     schema: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def is_list(self) -> bool:
+        """Given several times, a value each time."""
+        return self.schema.get("type") == "array"
+
+    @property
     def flag(self) -> str:
         return self.spelling or "--" + self.name.replace("_", "-")
 
@@ -74,12 +79,16 @@ class Option:
 
     def written(self, value: Any) -> Any:
         """A value as people write it."""
-        return value if self.text is None or value is None else self.text.show(value)
+        if self.text is None or value is None:
+            return value
+        return list(map(self.text.show, value)) if self.is_list else self.text.show(value)
 
     def parsed(self, text: Any) -> Any:
         """The value of what was written; ValueError says what was expected."""
         if self.text is None or text is None:
             return text
+        if self.is_list:
+            return tuple(map(self.text.parse, text))
         return None if self.nullable and not text else self.text.parse(text)
 
 
@@ -106,13 +115,11 @@ class Options(Stored):
             schema = {key: values[0][key] for key in _BOUNDS if key in values[0]}
             if declared.text is not None:
                 schema = {"type": "string", **declared.text.schema}
-            yield replace(
-                declared,
-                name=name,
-                default=None if info.is_required() else declared.written(info.default),
-                nullable=len(values) < len(kinds),
-                schema=schema,
-            )
+                if "items" in values[0] and "prefixItems" not in values[0]:
+                    schema = {"type": "array", "items": schema}
+            made = replace(declared, name=name, nullable=len(values) < len(kinds), schema=schema)
+            default = None if info.is_required() else made.written(info.default)
+            yield replace(made, default=default)
 
     @classmethod
     def of(cls, names: Mapping[str, str] | None = None, /, **values: object) -> Self:

@@ -1,15 +1,15 @@
 """What a user may choose: of the result (the content of ``spec.json``), the folder, the effort."""
 
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from tbseg_ops.errors import InputError
 from tbseg_ops.fields import Option, Options, Text, option
-from tbseg_ops.reference import Reference
+from tbseg_ops.selection import PATH, PATH_SCHEMA, AbsolutePath, Selection
 from tbseg_ops.settings import DATASET_NAME
 
 EngineName = Literal["native", "ilastik"]
@@ -18,20 +18,6 @@ _LONGEST_SIDE = 65_536
 Side = Annotated[int, Field(ge=1, le=_LONGEST_SIDE)]
 _NUMBER = rf"\s*\d{{1,{len(str(_LONGEST_SIDE))}}}"
 
-
-def _path(text: str) -> str:
-    if any(not c.isprintable() for c in text):
-        raise ValueError("a path must not hold control characters")
-    if not text.startswith("/"):
-        raise ValueError("a path must be absolute")
-    if ".." in PurePosixPath(text).parts:
-        raise ValueError("a path must not hold '..'")
-    return text
-
-
-AbsolutePath = Annotated[
-    str, StringConstraints(min_length=2, max_length=4096), AfterValidator(_path)
-]
 Label = Annotated[str, StringConstraints(max_length=1024)]
 
 
@@ -53,11 +39,7 @@ def _joined(value: str | tuple[object, ...]) -> str:
     return value if isinstance(value, str) else ",".join(map(str, value))
 
 
-_PATH_SCHEMA = {"pattern": "^/.", "maxLength": 4096}
-PATH = Text(lambda text: str(Reference.of(text).absolute()), schema=_PATH_SCHEMA)
-
-
-class RunSpec(Options):
+class RunSpec(Selection):
     """One run: input, classifier and the parameters that decide about the result, or its way.
 
     ``tile`` is the wanted core of a tile (z, y, x) in voxels; the plan balances it.
@@ -206,7 +188,7 @@ class Target(Options):
         " continue it: what is finished is kept.",
         argument=True,
         metavar="RUN_DIR",
-        text=Text(Path, schema=_PATH_SCHEMA),
+        text=Text(Path, schema=PATH_SCHEMA),
         empty="a folder beside the volume, named after volume and classifier",
     )
     update: bool = option(
@@ -256,6 +238,14 @@ class Effort(Options):
         section="Resources",
         empty="all cores",
     )
+    task_seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = option(
+        45.0,
+        "Seconds of work for a task",
+        "Tiles are put together until a task of *classify* in Airflow has so much work, as far as"
+        " is known before; but there are never fewer tasks than places to run them. 0: a task for"
+        " each tile.",
+        section="Resources",
+    )
     approval_hours: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] | None = option(
         None,
         "Ask before more than so many hours",
@@ -279,6 +269,7 @@ def decisive(spec: type[Options]) -> tuple[str, ...]:
 
 
 def parameters(spec: Options) -> list[tuple[Option, Any]]:
-    """The options of a spec, but for the files that it names, each as people write its value."""
+    """The options of a spec that have a value, as people write it; without the files it names."""
     found = [its for its in spec.options() if its.text is not PATH]
-    return [(its, its.written(getattr(spec, its.name))) for its in found]
+    pairs = [(its, its.written(getattr(spec, its.name))) for its in found]
+    return [(its, value) for its, value in pairs if value is not None]

@@ -3,7 +3,9 @@
 folder                 its TIFF slices (.tif, .tiff in any case)
 'folder/img_*.tif'     the TIFF slices that match (any glob pattern, also over several folders)
 stack.tif              one multi-page TIFF file, whatever its extension
-file.h5:/path          a dataset of an HDF5 file; without the path, the only one of 2 to 5 axes
+file.h5:/path          a dataset of an HDF5 file (also file.h5/path, as ilastik writes it); without
+                       the path, the only one of 2 to 5 axes, or that of Imaris or BigDataViewer
+volume.zarr            a folder of Zarr, OME-Zarr or N5, or of an array in it
 
 Nothing heavy is imported here: a form that proposes a run folder needs no volume to be opened.
 """
@@ -49,6 +51,11 @@ class Reference:
                 if os.path.lexists(file) and not Path(file).is_dir():
                     return cls(file, text[at + 1 :], "file")
                 at = text.find(":/", at + 1)
+            for parent in Path(text).parents:  # as ilastik writes it: file.h5/path
+                if parent.is_file():
+                    return cls(str(parent), text[len(str(parent)) :], "file")
+                if os.path.lexists(parent):
+                    break
         if glob.has_magic(text):
             return cls(text, None, "pattern")
         file, colon, dataset = text.partition(":/")

@@ -122,3 +122,13 @@ def test_what_is_no_tile_is_wrong_usage():
     assert result.exit_code == 2
     assert "--tile" in result.stderr
     assert "expected Z,Y,X" in result.stderr
+
+
+def test_an_option_may_be_given_several_times_each_time_a_path():
+    spec = json.loads(called(shown, *GOOD, "--channels-from=/a", "--channels-from=/b/../c").stdout)
+    assert spec["channels_from"] == ["/a", "/c"]
+
+
+def test_a_default_of_zero_is_shown():
+    rows = {row.split("`")[1]: row for row in table(RunSpec.options()).splitlines()}
+    assert rows["--scale N"].endswith("| 0 |")

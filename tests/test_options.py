@@ -53,3 +53,27 @@ def test_unknown_classes_are_refused_with_those_there_are():
     with pytest.raises(InputError, match="vesel") as caught:
         spec.wanted_probabilities(("cell", "vessel"))
     assert "'vessel'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"axes": "zz"},
+        {"axes": "zyq"},
+        {"axes": "zx"},
+        {"channel": -1},
+        {"time": -1},
+        {"scale": -1},
+        {"order": "up"},
+        {"channels_from": ("relative",)},
+        {"channels_from": ("/data/../x",)},
+    ],
+)
+def test_a_selection_that_no_volume_has_is_refused(bad):
+    with pytest.raises(ConfigError, match=next(iter(bad))):
+        RunSpec.of(**{**GOOD, **bad})
+
+
+def test_paths_of_a_selection_are_placed():
+    spec = RunSpec.of(**GOOD, channels_from=("/a/x", "/a/y"))
+    assert spec.placed(lambda path: "/b" + path).channels_from == ("/b/a/x", "/b/a/y")

@@ -59,7 +59,7 @@ def _param(option: Option, examples: Any, default: Any) -> Param:
     if option.empty:
         sentences.append(f"Empty: {option.empty}.")
     schema = {**option.schema, "title": option.title, "description_md": " ".join(sentences)}
-    if option.nullable:
+    if option.nullable or option.is_list:
         schema["type"] = ["null", schema["type"]]
     if option.section:
         schema["section"] = option.section

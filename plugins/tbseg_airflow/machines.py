@@ -1,5 +1,6 @@
 """How many tiles the chosen backend works on at once, and where: what ``doctor`` found."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
@@ -42,7 +43,7 @@ class Machines:
             places, slots = PODS, {_A_POD: PODS}
             shares = measured = min(wanted, tiles // 2)
         else:
-            places, slots = conf.getint("core", "parallelism") or report["cores"], {}
+            places, slots = places_before("local"), {}
             shares, measured = 1, max(wanted, min(places, _MOST_CORES))
         if not wanted or not shares:
             return cls(places, slots)
@@ -54,3 +55,14 @@ class Machines:
     @classmethod
     def pulled(cls, context: Context) -> Self:
         return cls(**context["ti"].xcom_pull(task_ids="doctor", key=KEY))
+
+
+def places_before(backend: str) -> int:
+    """How many tiles a backend works on at once, as far as it is known before anybody is asked."""
+    if backend == "kubernetes":
+        return PODS
+    if backend == "ssh":
+        from tbseg_airflow.backends.ssh.settings import most_slots
+
+        return most_slots()
+    return conf.getint("core", "parallelism") or len(os.sched_getaffinity(0))

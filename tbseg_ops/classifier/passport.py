@@ -144,12 +144,19 @@ class Passport(BaseModel):
     def check_volume(self, shape: Index, channels: int) -> None:
         """InputError unless a volume of (z, y, x) ``shape`` is one for this classifier."""
         if channels != self.channels:
+            mend = "give the others, in the classifier's order: --channels-from VOLUME"
+            if self.channels == 1:
+                mend = (
+                    f"choose one (also where grey is stored as RGB): --channel 0 to {channels - 1}"
+                )
+            elif channels > self.channels:
+                mend = "give the kind of volume that the classifier was trained on"
             raise InputError(
                 "the volume has other channels than the classifier's",
                 file=self.path,
                 expected=self.channels,
                 found=channels,
-                mend="give the kind of volume the classifier was trained on, or train a new one",
+                mend=mend,
             )
         least = self.minimum_side_for(shape)
         if any(n < low for n, low in zip(shape, least, strict=True)):

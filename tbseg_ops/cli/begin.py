@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -31,13 +32,15 @@ class Work:
     dataset: Dataset | None = None
     claim: Claim | None = None
 
-    def plan(self, progress: Progress) -> Plan:
+    def plan(self, progress: Progress, **batches: Any) -> Plan:
+        """``batches``: ``places`` and ``task_seconds`` of ``steps.plan``."""
         return steps.plan(
             spec=self.spec,
             run=self.run,
             update=self.update,
             earlier=self.earlier,
             progress=progress,
+            **batches,
         )
 
 

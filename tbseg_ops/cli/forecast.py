@@ -75,7 +75,7 @@ def forecast(
         typer.Option(
             min=0,
             help="Seconds that each tile or batch takes beyond its work.",
-            show_default="of batches as those of split took, else 0",
+            show_default="3 of batches, else 0",
         ),
     ] = None,
     earlier: Annotated[

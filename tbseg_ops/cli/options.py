@@ -85,8 +85,14 @@ def _cells(option: Option) -> list[str]:
     value = option.metavar or " or ".join(option.schema.get("enum", ())) or kind
     typed = f"`{option.typed} {value}".rstrip() + "`"
     what = "; ".join([option.summary, *_choices(option)])
-    cells = [typed, what, str(option.default or option.empty or "")]
+    cells = [typed, what, _default(option)]
     return [cell.replace("|", r"\|") for cell in cells]
+
+
+def _default(option: Option) -> str:
+    if option.default in (None, [], ()) or isinstance(option.default, bool):
+        return option.empty
+    return str(option.default)
 
 
 def _choices(option: Option) -> list[str]:
@@ -115,7 +121,7 @@ def _declared(option: Option, is_required: bool) -> inspect.Parameter:
     kind: Any = _KINDS[option.schema["type"]]
     if "enum" in option.schema:
         kind = Literal[tuple(option.schema["enum"])]
-    default = option.default if option.default != () else None
+    default = None if option.is_list else option.default
     if is_required:
         default = inspect.Parameter.empty
     elif default is None:

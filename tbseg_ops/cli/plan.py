@@ -13,7 +13,7 @@ from tbseg_ops.errors import printable
 from tbseg_ops.fields import Options, option
 from tbseg_ops.forecast import Workforce, disk_needed, forecast_of, memory_needed
 from tbseg_ops.forecast.words import summary as forecast_lines
-from tbseg_ops.options import Target
+from tbseg_ops.options import Effort, Target
 from tbseg_ops.run import Plan, RunFolder, RunSpec
 from tbseg_ops.run.result import silent
 from tbseg_ops.run.work_left import work_left
@@ -48,6 +48,16 @@ def plan(
     spec: Given[RunSpec],
     target: Given[Target],
     claiming: Given[Claiming],
+    effort: Annotated[Given[Effort], "task_seconds"],
+    places: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=100_000,
+            help="So many batches are worked on at once, by a scheduler.",
+            show_default="nobody: a batch is a tile",
+        ),
+    ] = None,
     explain: Explain = False,
     as_json: Json = False,
 ) -> None:
@@ -64,7 +74,9 @@ def plan(
             future = draft(spec=work.spec, run=work.run, earlier=work.earlier)
             explained(future, as_json)
             return
-        made = work.plan(silent)
+        own = work.dataset or Effort()
+        seconds = effort.made(task_seconds=own.task_seconds).task_seconds
+        made = work.plan(silent, places=places, task_seconds=seconds)
     if as_json:
         emit(
             {

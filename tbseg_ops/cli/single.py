@@ -19,6 +19,7 @@ Batch = Annotated[
     int | None,
     typer.Option(min=0, help="Only this batch of the plan, and of it only what is missing."),
 ]
+Again = Annotated[bool, typer.Option("--again", help="All of it anew, even if it is done.")]
 Tiles = Annotated[
     str | None,
     typer.Option(metavar="NAME,...", help="Only these tiles, computed anew even if done."),
@@ -35,10 +36,16 @@ def ingest(run: RunOption, effort: Workers, as_json: Json = False) -> None:
 
 @with_options
 def split(
-    run: RunOption, effort: Workers, batch: Batch = None, tiles: Tiles = None, as_json: Json = False
+    run: RunOption,
+    effort: Workers,
+    batch: Batch = None,
+    tiles: Tiles = None,
+    again: Again = False,
+    as_json: Json = False,
 ) -> None:
     """Write one HDF5 sub-volume per tile, with the exact halo. Also runs under mpiexec."""
-    _do(steps.split, run, effort, as_json, batch=batch, tiles=_chosen(batch, tiles))
+    chosen = _chosen(batch, tiles)
+    _do(steps.split, run, effort, as_json, batch=batch, tiles=chosen, again=again)
 
 
 @with_options
@@ -47,11 +54,13 @@ def classify(
     effort: WorkersAndThreads,
     batch: Batch = None,
     tiles: Tiles = None,
+    again: Again = False,
     as_json: Json = False,
 ) -> None:
     """Classify tiles: K class arrays each. Also runs under mpiexec."""
     chosen = _chosen(batch, tiles)
-    _do(steps.classify, run, effort, as_json, batch=batch, tiles=chosen, threads=effort.threads)
+    more = {"batch": batch, "tiles": chosen, "again": again, "threads": effort.threads}
+    _do(steps.classify, run, effort, as_json, **more)
 
 
 @with_options

@@ -51,7 +51,7 @@ def changes(*, name: str, progress: Progress = silent) -> Changes:
 
 def _now(spec: RunSpec, progress: Progress) -> Basis:
     passport = read_passport(spec.classifier)
-    with open_source(spec.volume) as source:
+    with open_source(spec.volume, spec) as source:
         passport.check_volume(source.info.shape, source.info.channels)
         engine_version = check_engine(spec.engine, passport)
         inputs = read_inputs(source, spec.mask, progress)

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StringConstraints
 
 from tbseg_ops.fields import Options, option
-from tbseg_ops.options import PATH, AbsolutePath, Effort, RunSpec
+from tbseg_ops.options import Effort, RunSpec
+from tbseg_ops.selection import PATH, AbsolutePath
 
 
 def _line(text: str) -> str:

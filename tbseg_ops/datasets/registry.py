@@ -94,7 +94,7 @@ def _file(name: str) -> Path:
 
 def _check_paths(dataset: Dataset) -> None:
     spec = dataset.spec
-    for path in (spec.volume, spec.classifier, spec.mask, dataset.runs):
+    for path in (spec.volume, *spec.channels_from, spec.classifier, spec.mask, dataset.runs):
         if path is not None:
             check_inside(path)
 

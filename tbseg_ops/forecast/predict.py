@@ -13,8 +13,8 @@ from tbseg_ops.forecast.memory import memory_needed
 from tbseg_ops.forecast.model import Forecast, Range, StepForecast
 from tbseg_ops.forecast.replay import Sample, ends, places_like, time_for, total_of
 from tbseg_ops.forecast.samples import (
+    VOXELS_A_SECOND,
     names_of,
-    pause_of,
     seconds_a_voxel,
     similar_run,
     sizes,
@@ -29,14 +29,11 @@ from tbseg_ops.storage.commit import commit_over
 
 NOTHING_MEASURED = "no tile measured yet"
 NOTHING_LEFT = "nothing is left"
-# Where nothing is measured, of one worker (make bench: 0.5 to 6 million voxels a second with the
-# engine native; the program ilastik takes some twenty times as long). Wide, and named as such.
-_VOXELS_A_SECOND = {"native": 2e6, "ilastik": 1e5}
 _GUESS = 4.0  # times more or less
 # Of what a step writes or checks; ingest and split by each worker. And seconds for it to begin.
 _BYTES_A_SECOND: dict[Step, float] = {"ingest": 80e6, "split": 50e6, "merge": 40e6, "verify": 8e6}
 _BEGIN = 2.0
-_PAUSE = 3.0  # of a task of Airflow, where those of split tell nothing
+_PAUSE = 3.0  # of a task of Airflow
 _LIKE_BEFORE = 1.5  # times more or less, for a step that was measured as a whole
 _CLASSES_SHARE = 0.3  # of the estimate from above, and as many times more or less
 _ENOUGH = 3  # measured tiles of a run, for earlier ones not to count
@@ -48,7 +45,7 @@ class Workforce:
 
     ``workers``: tiles side by side. ``slots``: how many of them on which host, by its name in
     records; None: spread as the measured tiles are. ``batches``: work is handed out in whole
-    batches, each of which takes ``pause`` seconds beyond its tiles; None: as those of split took.
+    batches, each of which takes ``pause`` seconds beyond its tiles; None: as a task of Airflow.
     ``threads``: of the engine.
     """
 
@@ -159,15 +156,13 @@ class _Forecaster:
         work, units, beside = sum(work_of(plan, t) for t in self.wanted), len(self.wanted), _BEGIN
         pause = force.pause or 0.0
         if force.batches:
-            if force.pause is None:
-                measured = pause_of(self.folder, force.size)
-                pause = _PAUSE if measured is None else measured
+            pause = _PAUSE if force.pause is None else force.pause
             units = len({tile.index // plan.batch_size for tile in self.wanted})
             # A batch that has nothing left is a task all the same, unless tiles were named.
             beside = 0 if self.again else (plan.batches - units) * pause / force.size
         samples, basis = self._samples()
         if not samples:
-            each = work / units / _VOXELS_A_SECOND[plan.spec.engine] / force.threads + pause
+            each = work / units / VOXELS_A_SECOND[plan.spec.engine] / force.threads + pause
             guess = float(ends(units, np.full((1, force.size), each))[0])
             return Range.within(guess, _GUESS), NOTHING_MEASURED
         places = force.slots or places_like(samples, force.size)

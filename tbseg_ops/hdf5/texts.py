@@ -126,7 +126,7 @@ def text_attribute(owner: h5py.HLObject, name: str) -> str | None:
         check_attributes(owner, f"{path}:{owner.name}")
         if name not in owner.attrs:
             return None
-        if (shape := owner.attrs.get_id(name).shape) != ():
+        if (shape := owner.attrs.get_id(name).shape) not in ((), (1,)):
             raise InputError(
                 f"the attribute {name} is no text",
                 file=f"{path}:{owner.name}",
@@ -134,6 +134,20 @@ def text_attribute(owner: h5py.HLObject, name: str) -> str | None:
                 found=f"shape {shape}",
             )
         return next(reader.texts(owner, name)).decode("utf-8", "replace")
+
+
+def text_list(owner: h5py.HLObject, name: str, most: int = 32) -> tuple[str, ...]:
+    """An attribute that is a list of texts; empty if there is none, or it is something else."""
+    path = owner.file.filename
+    with hdf5_errors(f"{path}:{owner.name}", "read"), TextReader(path) as reader:
+        check_attributes(owner, f"{path}:{owner.name}")
+        if name not in owner.attrs:
+            return ()
+        stored = owner.attrs.get_id(name)
+        is_text = h5py.check_string_dtype(stored.dtype) is not None
+        if not is_text or len(stored.shape) != 1 or stored.shape[0] > most:
+            return ()
+        return tuple(text.decode("utf-8", "replace") for text in reader.texts(owner, name))
 
 
 def _exactly(pipe: IO[bytes], count: int) -> bytes:

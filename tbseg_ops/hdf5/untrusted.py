@@ -29,8 +29,10 @@ _MAX_CHUNK_BYTES = 2**30
 _MAX_INFLATED_BYTES = 64 * 2**20  # of a chunk that is inflated for a check
 
 # Filters that HDF5 and h5py carry themselves: deflate, shuffle, fletcher32, szip, nbit, scaleoffset
-# and lzf. Others would be loaded as shared libraries from wherever HDF5_PLUGIN_PATH points to.
+# and lzf; and those of hdf5plugin: bzip2, blosc, lz4, bitshuffle, zfp, zstd, blosc2. Others would
+# be loaded as shared libraries from wherever HDF5_PLUGIN_PATH points to.
 _FILTERS = {1, 2, 3, 4, 5, 6, 32000}
+_MORE_FILTERS = {307, 32001, 32004, 32008, 32013, 32015, 32026}
 _DEFLATE, _SHUFFLE = 1, 2
 _INFLATED = ((), (_DEFLATE,), (_SHUFFLE,), (_SHUFFLE, _DEFLATE))
 
@@ -155,9 +157,12 @@ def check_dataset(dataset: h5py.Dataset, where: str, *, inflate: bool = False) -
     numbers = tuple(number for number, *_ in filters)
     size = prod(dataset.chunks) * dataset.dtype.itemsize
     most = _MAX_INFLATED_BYTES if inflate else _MAX_CHUNK_BYTES
-    if size > most or not (numbers in _INFLATED if inflate else _FILTERS.issuperset(numbers)):
+    if not inflate and not _MORE_FILTERS.isdisjoint(numbers):
+        import hdf5plugin  # noqa: F401 - its filters are there from now on
+    known = numbers in _INFLATED if inflate else (_FILTERS | _MORE_FILTERS).issuperset(numbers)
+    if size > most or not known:
         names = ", ".join(f"{n} ({name.decode('utf-8', 'replace')})" for n, _, _, name in filters)
-        allowed = "shuffle and gzip at most" if inflate else "gzip, szip or lzf"
+        allowed = "shuffle and gzip at most" if inflate else "gzip, lzf, zstd, blosc, lz4, ..."
         raise InputError(
             "the dataset has huge chunks, or needs a filter that is not allowed here",
             file=where,

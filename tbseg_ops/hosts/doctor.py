@@ -173,7 +173,8 @@ def _classifier(folder: RunFolder) -> Found:
 def _volume(folder: RunFolder) -> Found:
     if (folder.path / "volume").is_dir():
         return _good("ingested")
-    with open_source(here(folder.plan.spec.volume)) as source:
+    spec = folder.plan.spec
+    with open_source(here(spec.volume), spec.placed(here)) as source:
         return _good(f"{source.slices[0]} to {source.slices[-1]}")
 
 

@@ -108,7 +108,7 @@ def _inputs(entities: Entities, folder: RunFolder) -> dict[Any, Any]:
     def put(name: str, entity: Any, kind: str, description: str) -> None:
         found[entities.parameter(name, entity, kind, description)] = entity
 
-    is_stack = plan.volume.kind == "tiff-stack"
+    is_stack = Reference.of(spec.volume).kind != "file"
     volume = entities.volume(spec.volume, is_stack, len(folder.inputs.slices))
     volume["identifier"] = entities.value(
         "inputs-digest", plan.inputs_digest, "tbseg's digest of the slices, and those of the mask"
@@ -126,6 +126,11 @@ def _inputs(entities: Entities, folder: RunFolder) -> dict[Any, Any]:
         "classifier-digest", passport.digest, "tbseg's digest of all that decides the result"
     )
     put("classifier", classifier, "File", "the trained project of ilastik")
+    for number, path in enumerate(spec.channels_from, start=2):
+        is_folder = Reference.of(path).kind != "file"
+        more = entities.volume(path, is_folder, len(folder.inputs.slices))
+        kind = "Dataset" if is_folder else "File"
+        put(f"volume-{number}", more, kind, "further channels of the volume")
     if spec.mask is not None:
         is_stack = Reference.of(spec.mask).kind != "file"
         mask = entities.volume(spec.mask, is_stack, len(folder.inputs.mask_slices))

@@ -9,7 +9,8 @@ from typing import Literal
 
 from tbseg_ops.classifier import Passport
 from tbseg_ops.geometry import Box, Grid, Index, Tile
-from tbseg_ops.options import AbsolutePath, RunSpec
+from tbseg_ops.options import RunSpec
+from tbseg_ops.selection import AbsolutePath
 from tbseg_ops.stored import Stored, digest_of
 from tbseg_ops.volume import VolumeInfo
 
@@ -85,6 +86,11 @@ class Plan(Stored):
     def slab_box(self, slab: Slab) -> Box:
         """The voxels of a slab."""
         return Box((slab.z0, 0, 0), (slab.z1, *self.volume.shape[1:]))
+
+    def in_batches(self, size: int) -> "Plan":
+        """The same plan with so many tiles in a batch."""
+        batches = ceil(len(self.grid) / size)
+        return self.model_copy(update={"batch_size": size, "batches": batches})
 
     def batch(self, number: int) -> list[Tile]:
         """The tiles of one batch: neighbours in raster order."""

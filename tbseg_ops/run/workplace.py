@@ -33,7 +33,8 @@ class Workplace:
     @cached_property
     def source(self) -> Source:
         plan, inputs = self.folder.plan, self.folder.inputs
-        return open_planned(here(plan.spec.volume), inputs.slices, plan.volume)
+        spec = plan.spec.placed(here)
+        return open_planned(here(spec.volume), inputs.slices, plan.volume, spec)
 
     @cached_property
     def mask(self) -> Source | None:

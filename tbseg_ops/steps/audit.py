@@ -3,8 +3,11 @@
 Headers are read, and with a classifier a few slices.
 """
 
+import numpy as np
+
 from tbseg_ops.classifier import Passport, read_passport
 from tbseg_ops.run.fit import input_warnings
+from tbseg_ops.selection import WHOLE, Selection
 from tbseg_ops.stored import Stored
 from tbseg_ops.volume import VolumeInfo, open_source
 from tbseg_ops.volume.sample import sample
@@ -13,32 +16,41 @@ from tbseg_ops.volume.sample import sample
 class Audit(Stored):
     """What was found; ``first`` and ``last`` name the slices at both ends in z order.
 
-    ``warnings``: of the volume; ``unfit``: why it may not fit the classifier.
+    ``second``: the slice after the first, if there is one. ``values``: the least and the greatest
+    of the sampled voxels, with a classifier. ``warnings``: of the volume; ``unfit``: why it may not
+    fit the classifier.
     """
 
     volume: VolumeInfo
     first: str
     last: str
+    second: str | None = None
+    values: tuple[float, float] | None = None
     warnings: tuple[str, ...]
     classifier: Passport | None
     unfit: tuple[str, ...] = ()
 
 
-def audit(*, volume: str, classifier: str | None = None) -> Audit:
+def audit(*, volume: str, classifier: str | None = None, selection: Selection = WHOLE) -> Audit:
     """Check headers, order and completeness of ``volume`` and its fit to ``classifier``.
 
     InputError names the slice or the part of the classifier that is wrong.
     """
     passport = read_passport(classifier) if classifier is not None else None
-    with open_source(volume) as source:
+    with open_source(volume, selection) as source:
         unfit: tuple[str, ...] = ()
+        values: tuple[float, float] | None = None
         if passport is not None:
             passport.check_volume(source.info.shape, source.info.channels)
-            unfit = input_warnings(passport, source.info, sample(source))
+            voxels = sample(source)
+            values = float(np.nanmin(voxels)), float(np.nanmax(voxels))
+            unfit = input_warnings(passport, source.info, voxels)
         return Audit(
             volume=source.info,
             first=source.slices[0],
             last=source.slices[-1],
+            second=source.slices[1] if len(source.slices) > 1 else None,
+            values=values,
             warnings=(
                 *source.warnings,
                 *(passport.notes_for(source.info.shape) if passport else ()),

@@ -36,17 +36,18 @@ def classify(
     run: Path,
     batch: int | None = None,
     tiles: tuple[str, ...] | None = None,
+    again: bool = False,
     threads: int = 1,
     team: Team | None = None,
     progress: Progress = silent,
 ) -> StepResult:
-    """Classify what is missing of a batch or of all tiles; the named ``tiles`` are done anew.
+    """Classify what is missing of a batch or of all tiles; anew the named ``tiles``, or ``again``.
 
     The result is the same bytes for any number of workers and ``threads`` (of the engine).
     """
     folder = RunFolder(run)
     wanted = [tile.index for tile in folder.tiles(batch, tiles)]
-    work = partial(classify_share, Workplace(folder, threads), tiles is not None)
+    work = partial(classify_share, Workplace(folder, threads), again or tiles is not None)
     some = tile_shares(folder, wanted, team)
     return work_through("classify", folder, some, work, team, progress, len(wanted))
 

@@ -9,6 +9,7 @@ import numpy as np
 from tbseg_ops.classifier import Passport, read_passport
 from tbseg_ops.engines import check_engine
 from tbseg_ops.errors import ConfigError, InputError, ResourceError
+from tbseg_ops.forecast.batches import batch_size
 from tbseg_ops.forecast.disk import disk_missing
 from tbseg_ops.geometry import Grid, Index
 from tbseg_ops.run import Inputs, Plan, RunFolder, RunSpec
@@ -33,6 +34,8 @@ def plan(
     run: Path,
     update: bool = False,
     earlier: tuple[Path, ...] = (),
+    places: int | None = None,
+    task_seconds: float = 0.0,
     progress: Progress = silent,
 ) -> Plan:
     """Make (or make again) the plan of the run folder ``run``.
@@ -40,6 +43,8 @@ def plan(
     The same spec, input and earlier runs give the same bytes. A folder of another spec is refused
     unless ``update``; what is already done and still right is recognised in either case.
     ``earlier``: folders of runs from which finished pieces are taken over, the best one first.
+    ``places``: how many batches will be worked on at once, if a scheduler works on them; each then
+    has about ``task_seconds`` of work. Without it a batch is one tile, if they are not too many.
 
     InputError: volume or classifier are unusable. ConfigError: the parameters are, or the folder
     belongs to another spec, or an earlier one is no run. ResourceError: the disk is too small.
@@ -50,6 +55,9 @@ def plan(
     revive(folder)
     before = folder.stored_plan()
     future = draft(spec=spec, run=run, earlier=earlier, progress=progress)
+    if places is not None:
+        size = batch_size(future.plan, places, task_seconds)
+        future = future.under(future.plan.in_batches(size), future.inputs)
     _check_room(future, work_left(future, before))
     with locked(folder.path):  # against other planners of this folder
         folder.store(future.plan, future.inputs)
@@ -63,7 +71,7 @@ def draft(
     """The run folder with the plan that ``plan`` would make; nothing but a probe is written."""
     folder = RunFolder(run)
     passport = read_passport(spec.classifier)
-    with open_source(spec.volume) as source:
+    with open_source(spec.volume, spec) as source:
         passport.check_volume(source.info.shape, source.info.channels)
         engine_version = check_engine(spec.engine, passport)
         _check_classes(spec, passport)
@@ -93,7 +101,6 @@ def _plan(
             found=f"{len(grid):,} tiles of {grid.core} over {grid.volume} (z, y, x)",
             mend="choose larger tiles",
         )
-    size = ceil(len(grid) / spec.max_batches)
     return Plan(
         spec=spec,
         volume=info,
@@ -102,12 +109,12 @@ def _plan(
         inputs_digest=inputs.digest,
         grid_model=GridModel(volume=grid.volume, core=grid.core, chunk=grid.chunk, halo=grid.halo),
         slabs=slabs_of(info, np.dtype(info.dtype).itemsize),
-        batch_size=size,
-        batches=ceil(len(grid) / size),
+        batch_size=1,
+        batches=len(grid),
         notes=(*source.warnings, *passport.notes_for(info.shape), *_grid_notes(spec.tile, grid)),
         earlier=tuple(str(run.path) for run in runs),
         warnings=input_warnings(passport, info, sample(source)),
-    )
+    ).in_batches(ceil(len(grid) / spec.max_batches))
 
 
 def _earlier_run(path: Path) -> RunFolder:

@@ -222,7 +222,8 @@ def _raw_from(folder: RunFolder) -> RawFrom:
 def _sources(folder: RunFolder, stack: ExitStack) -> tuple[Source, Source | None]:
     """The volume and the mask of a plan."""
     spec, inputs = folder.plan.spec, folder.inputs
-    source = open_planned(here(spec.volume), inputs.slices, folder.plan.volume)
+    volume, selection = here(spec.volume), spec.placed(here)
+    source = open_planned(volume, inputs.slices, folder.plan.volume, selection)
     stack.enter_context(source)
     if spec.mask is None:
         return source, None

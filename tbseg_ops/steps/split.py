@@ -28,17 +28,18 @@ def split(
     run: Path,
     batch: int | None = None,
     tiles: tuple[str, ...] | None = None,
+    again: bool = False,
     team: Team | None = None,
     progress: Progress = silent,
 ) -> StepResult:
-    """Write the sub-volumes of a batch, of the named tiles (made anew), or of all.
+    """Write the sub-volumes of a batch or of all; anew the named ``tiles``, or ``again``.
 
     None is written for a tile that is classified already, here or in an earlier run that has no
     sub-volume of it any more. IntegrityError if a slab is missing or damaged.
     """
     folder = RunFolder(run)
     wanted = [tile.index for tile in folder.tiles(batch, tiles)]
-    work = partial(_split, Workplace(folder), tiles is not None)
+    work = partial(_split, Workplace(folder), again or tiles is not None)
     return work_through("split", folder, wanted, work, team, progress)
 
 

@@ -1,6 +1,7 @@
-"""The order of the axes of an HDF5 dataset: vigra's ``axistags``, or the number of axes."""
+"""The order of the axes of a stored array: given, by the file's own words, or by their number."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tbseg_ops.errors import InputError
@@ -25,6 +26,42 @@ class Axes:
         return {axis: stored.get(axis, 1) for axis in _CANONICAL}
 
 
+def axes_of(
+    tags: str | None, labels: Sequence[str], given: str | None, ndim: int, where: str
+) -> tuple[Axes, tuple[str, ...]]:
+    """The axes of an array with ``ndim`` axes, and what was assumed.
+
+    ``given`` by the user counts first, then ``tags`` (JSON, vigra's ``axistags``), then ``labels``
+    (a name for each axis, if all are known), then what is likely.
+    """
+    stored = find_axes(tags, ndim, where) if tags is not None else None
+    if given is not None:
+        if len(given) != ndim:
+            raise InputError(
+                "the order of the axes does not fit the array",
+                file=where,
+                expected=f"{ndim} letters",
+                found=f"--axes {given}",
+                mend="give a letter for each stored axis, the slowest first, such as --axes zyx",
+            )
+        return Axes(given, stored.voxels if stored else UNKNOWN), ()
+    if stored is not None:
+        return stored, ()
+    order = "".join(label.strip().lower()[:1] for label in labels)
+    if len(order) == ndim and is_order(order):
+        return Axes(order), ()
+    likely = find_axes(None, ndim, where)
+    if ndim < 4:
+        return likely, ()
+    note = f"the file does not name its axes: {likely.order} is assumed (another: --axes LETTERS)"
+    return likely, (note,)
+
+
+def is_order(order: str) -> bool:
+    """Whether these are different letters out of t, z, y, x, c, with y and x."""
+    return len(set(order)) == len(order) and set("yx") <= set(order) <= set(_CANONICAL)
+
+
 def find_axes(tags: str | None, ndim: int, where: str) -> Axes:
     """The axes of a dataset with ``ndim`` axes whose attribute ``axistags`` is ``tags`` (JSON)."""
     if tags is None:
@@ -39,11 +76,7 @@ def find_axes(tags: str | None, ndim: int, where: str) -> Axes:
         raise _wrong(
             "the attribute axistags is damaged", where, 'vigra\'s JSON, {"axes": [...]}', tags[:200]
         ) from error
-    if (
-        len(order) != ndim
-        or len(set(order)) != ndim
-        or not set("yx") <= set(order) <= set(_CANONICAL)
-    ):
+    if len(order) != ndim or not is_order(order):
         raise _wrong(
             "the axistags do not fit the dataset",
             where,
@@ -59,5 +92,5 @@ def _wrong(what: str, where: str, expected: object, found: object) -> InputError
         file=where,
         expected=expected,
         found=found,
-        mend="correct or delete the attribute axistags (default: zyx or zyxc)",
+        mend="say what they are: --axes zyx; or correct or delete the attribute axistags",
     )

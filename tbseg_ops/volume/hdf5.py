@@ -1,14 +1,11 @@
 """A volume as a dataset of an HDF5 file, in any order of its axes.
 
-Per case: axes by ``axistags``, else zyx or zyxc; one time point is dropped; several of images
-are read as slices, several of volumes are refused.
+Axes by ``axistags``, else by the labels of the dimensions, else zyx or zyxc (see ``axes``). Of the
+files of Imaris and BigDataViewer what they say of themselves is obeyed (``hdf5_layouts``).
 Refused by name: what leaves the file (external and virtual data), chunks that were never written
-(HDF5 would read them as zeros), other types than uint8, uint16 and float32.
-The fingerprint of a slice is that of its decoded pixels.
+(HDF5 would read them as zeros).
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from math import ceil, prod
 from pathlib import Path
 from typing import Any
@@ -18,132 +15,66 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbseg_ops.errors import InputError
-from tbseg_ops.hdf5.texts import text_attribute
+from tbseg_ops.hdf5.texts import text_attribute, text_list
 from tbseg_ops.hdf5.untrusted import (
     dataset_paths,
     hdf5_errors,
     open_untrusted,
     untrusted_dataset,
 )
-from tbseg_ops.limits import check_slice_bytes, check_slices
-from tbseg_ops.volume.axes import Axes, find_axes
-from tbseg_ops.volume.fingerprints import new_plane_digest, plane_digest
-from tbseg_ops.volume.source import VOXEL_TYPES, Slices, Source, VolumeInfo, VoxelType, check_range
+from tbseg_ops.selection import WHOLE, Selection
+from tbseg_ops.volume.array import ArraySource
+from tbseg_ops.volume.axes import Axes, axes_of
+from tbseg_ops.volume.hdf5_layouts import find_layout
 from tbseg_ops.volume.voxel_size import VoxelSize, voxel_size
 
 
-class Hdf5Source(Source):
+class Hdf5Source(ArraySource):
     """A dataset. Keeps its file open: not to be pickled or used after a fork."""
 
-    def __init__(self, path: str, dataset: str | None) -> None:
+    def __init__(self, path: str, dataset: str | None, selection: Selection = WHOLE) -> None:
         """``dataset`` None: the only dataset of 2 to 5 axes in the file."""
         self._file = open_untrusted(path)
         try:
             with hdf5_errors(path, "read"):
-                self._prepare(path, dataset or _only_volume(self._file))
+                self._prepare(path, dataset or _only_volume(self._file), selection)
         except BaseException:
             self._file.close()
             raise
 
-    def _prepare(self, path: str, dataset: str) -> None:
-        self._where = f"{path}:{dataset}"
-        self._dataset = untrusted_dataset(self._file, dataset)
-        dtype = _voxel_type(self._dataset, self._where)
-        self._axes = find_axes(
-            text_attribute(self._dataset, "axistags"), self._dataset.ndim, self._where
+    def _prepare(self, path: str, dataset: str, selection: Selection) -> None:
+        where = f"{path}:{dataset}"
+        self._dataset = found = untrusted_dataset(self._file, dataset)
+        _check_written(found, where)
+        layout = find_layout(found, where)
+        self._is_unsigned = layout.unsigned
+        axes, notes = _axes(found, selection.axes, where)
+        self._describe(
+            where,
+            f"{Path(path).name}:{dataset}",
+            shape=layout.shape or found.shape,
+            chunks=found.chunks,
+            dtype=np.dtype(np.uint16) if layout.unsigned else found.dtype,
+            axes=Axes(axes.order, layout.voxels or _voxels(found, axes)),
+            selection=selection,
+            kind=layout.kind,
+            notes=notes,
         )
-        self.warnings: Sequence[str] = ()
-        if "z" not in self._axes.order and self._axes.lengths(self._dataset.shape)["t"] > 1:
-            self._axes = replace(self._axes, order=self._axes.order.replace("t", "z"))
-            self.warnings = ("a series of images: its time points (t) are read as slices (z)",)
-        lengths = self._axes.lengths(self._dataset.shape)
-        if min(lengths.values()) < 1:
-            raise InputError(
-                "the dataset is empty",
-                file=self._where,
-                expected="at least one voxel",
-                found=f"shape {self._dataset.shape}",
-            )
-        if lengths["t"] != 1:
-            raise InputError(
-                "the dataset holds several time points",
-                file=self._where,
-                expected="1 time point",
-                found=lengths["t"],
-                mend="export one time point",
-            )
-        _check_written(self._dataset, self._where)
-        voxels = _voxels(self._dataset, self._axes)
-        self.info = VolumeInfo(
-            shape=(lengths["z"], lengths["y"], lengths["x"]),
-            channels=lengths["c"],
-            dtype=dtype,
-            voxel_size=voxels.size,
-            unit=voxels.unit,
-            kind="hdf5",
-        )
-        check_slice_bytes(self.info.slice_bytes, self._where)
-        check_slices(lengths["z"], self._where)
-        name = f"{Path(path).name}:{dataset}"
-        self.slices: Sequence[str] = tuple(f"{name} z={z}" for z in range(lengths["z"]))
 
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
 
-    def read(self, z0: int, z1: int, planned: Sequence[str] | None = None) -> Slices:
-        """See ``Source.read``. Ask for whole chunks: each call decodes all it touches."""
-        check_range(z0, z1, self.info.shape[0])
-        array = self._box(z0, z1, 0, self.info.shape[1])
-        found = tuple(plane_digest(plane) for plane in array)
-        for z, fingerprint in enumerate(found, start=z0):
-            self._check_planned(z, fingerprint, planned)
-        return Slices(array, found)
-
-    def fingerprints(self, z0: int, z1: int) -> tuple[str, ...]:
-        """See ``Source.fingerprints``. Decodes each chunk once, one row of chunks at a time."""
-        check_range(z0, z1, self.info.shape[0])
-        _, height, x = self.info.shape
-        depth, rows = self._chunk("z"), self._chunk("y")
-        found = []
-        for low, high in _pieces(z0, z1, depth):
-            digests = [
-                new_plane_digest((height, x, self.info.channels), np.dtype(self.info.dtype))
-                for _ in range(low, high)
-            ]
-            for top, bottom in _pieces(0, height, rows):
-                for digest, band in zip(digests, self._box(low, high, top, bottom), strict=True):
-                    digest.update(band.reshape(-1).view(np.uint8).data)
-            found += [digest.hexdigest() for digest in digests]
-        return tuple(found)
-
-    def _chunk(self, axis: str) -> int:
-        """Length of a chunk along an axis; 1 slice, or all rows, for data in one piece."""
-        chunks = self._dataset.chunks
-        if chunks is not None:
-            return self._axes.lengths(chunks)[axis]
-        return 1 if axis == "z" else self.info.shape[1]
-
-    def _box(self, z0: int, z1: int, y0: int, y1: int) -> NDArray[Any]:
-        """Slices z0:z1, rows y0:y1, as (z, y, x, c), C-contiguous, native."""
-        chosen = {"z": slice(z0, z1), "y": slice(y0, y1), "t": 0}
-        order = [axis for axis in self._axes.order if axis != "t"]
+    def _decoded(self, part: tuple[slice | int, ...]) -> NDArray[Any]:
         with hdf5_errors(self._where, "decoded"):
-            stored = self._dataset[
-                tuple(chosen.get(axis, slice(None)) for axis in self._axes.order)
-            ]
-        there = [axis for axis in "zyxc" if axis in order]
-        array = stored.transpose([order.index(axis) for axis in there])
-        array = array.reshape(z1 - z0, y1 - y0, self.info.shape[2], self.info.channels)
-        return np.ascontiguousarray(array, np.dtype(self.info.dtype))
+            found: NDArray[Any] = self._dataset[part]
+        return found.view(np.uint16) if self._is_unsigned else found
 
 
-def _pieces(start: int, stop: int, length: int) -> Iterator[tuple[int, int]]:
-    """``start:stop`` cut at the multiples of ``length``."""
-    while start < stop:
-        end = min(stop, (start // length + 1) * length)
-        yield start, end
-        start = end
+def _axes(dataset: h5py.Dataset, given: str | None, where: str) -> tuple[Axes, tuple[str, ...]]:
+    tags = text_attribute(dataset, "axistags")
+    labels = text_list(dataset, "DIMENSION_LABELS") if tags is None else ()
+    return axes_of(tags, labels, given, dataset.ndim, where)
 
 
 def _only_volume(file: h5py.File) -> str:
@@ -155,9 +86,10 @@ def _only_volume(file: h5py.File) -> str:
             found="a project (.ilp)",
             mend="give the volume here; have volume and classifier changed places?",
         )
-    paths = dataset_paths(file)
     volumes = [
-        path for path in paths if 2 <= file[path].ndim <= 5 and file[path].dtype.kind in "uif"
+        path
+        for path in dataset_paths(file)
+        if 2 <= file[path].ndim <= 5 and file[path].dtype.kind in "uifb"
     ]
     if len(volumes) != 1:
         raise InputError(
@@ -168,19 +100,6 @@ def _only_volume(file: h5py.File) -> str:
             mend="give its path: file.h5:/path",
         )
     return volumes[0]
-
-
-def _voxel_type(dataset: h5py.Dataset, where: str) -> VoxelType:
-    for name in VOXEL_TYPES:
-        if dataset.dtype.newbyteorder("=") == np.dtype(name):
-            return name
-    raise InputError(
-        "pixels of this type cannot be classified",
-        file=where,
-        expected="uint8, uint16 or float32",
-        found=dataset.dtype,
-        mend="convert the dataset to one of these types",
-    )
 
 
 def _check_written(dataset: h5py.Dataset, where: str) -> None:

@@ -3,64 +3,134 @@
 import glob
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from tbseg_ops.errors import InputError, system_errors
 from tbseg_ops.reference import TIFF_MAGIC, Reference
+from tbseg_ops.selection import WHOLE, Selection
 from tbseg_ops.settings import check_inside
+from tbseg_ops.volume.channels import Joined, OneChannel, Reversed
+from tbseg_ops.volume.foreign import known_elsewhere
 from tbseg_ops.volume.regular_files import open_regular
 from tbseg_ops.volume.source import Source, VolumeInfo
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
-def open_source(volume: str) -> Source:
-    """Opens a volume and audits all of its headers; no pixel is decoded.
+def open_source(volume: str, selection: Selection = WHOLE) -> Source:
+    """Opens a volume as ``selection`` says and audits all of its headers; no pixel is decoded.
 
     InputError for every defect: it names the file or page, what was expected and found, the mend.
     ResourceError when the disk fails; ConfigError outside of ``TBSEG_ROOTS``.
     """
-    reference = existing(volume)
-    # tifffile and h5py are loaded when a volume is opened, not by importing this package.
-    if reference.kind != "file":
-        from tbseg_ops.volume.stack import StackSource
-
-        return StackSource(*found_slices(reference), volume)
-    if reference.dataset is None:
-        return _source_of_file(volume)
-    from tbseg_ops.volume.hdf5 import Hdf5Source
-
-    return Hdf5Source(reference.file, reference.dataset)
+    names = (volume, *selection.channels_from)
+    with ExitStack() as stack:
+        opened = [stack.enter_context(_opened(name, selection)) for name in names]
+        if selection.order == "reversed":
+            opened = [Reversed(source) for source in opened]
+        source = _chosen(opened, names, selection)
+        stack.pop_all()
+    return source
 
 
-def open_planned(volume: str, slices: Sequence[str], info: VolumeInfo | None) -> Source:
+def open_planned(
+    volume: str, slices: Sequence[str], info: VolumeInfo | None, selection: Selection = WHOLE
+) -> Source:
     """Opens the volume of a plan for reading: ``slices`` are its names in the plan.
 
     A folder of slices is not audited again: the plan did that. Its files are opened when they are
     read. InputError, now or then, if shape, channels or dtype are not those of ``info``.
     """
-    reference = existing(volume)
-    if reference.kind == "file":
-        source = open_source(volume)
-        found = source.info
-        if info and (found.shape, found.channels, found.dtype) != (
-            info.shape,
-            info.channels,
-            info.dtype,
-        ):
-            source.close()
-            raise InputError(
-                "the input changed since the plan was made",
-                file=volume,
-                expected=f"shape {info.shape} (z, y, x), {info.channels} channels, {info.dtype}",
-                found=f"shape {found.shape}, {found.channels} channels, {found.dtype}",
-                mend="make the plan again (tbseg plan, or the task plan)",
-            )
-        return source
-    from tbseg_ops.volume.stack import SliceFiles
+    names = (volume, *selection.channels_from)
+    alone = info if selection.channel is None and len(names) == 1 else None
+    with ExitStack() as stack:
+        first = stack.enter_context(_planned(volume, slices, alone, selection))
+        more = [
+            stack.enter_context(_planned(name, None, None, selection))
+            for name in selection.channels_from
+        ]
+        opened = [first, *more]
+        source = _chosen(opened, names, selection)
+        if info is not None and hasattr(source, "info"):
+            _check_same(source.info, info, volume)
+        stack.pop_all()
+    return source
 
-    is_folder = reference.kind == "folder"
-    return SliceFiles(reference.file if is_folder else found_slices(reference)[0], slices, info)
+
+def _chosen(opened: list[Source], names: Sequence[str], selection: Selection) -> Source:
+    """The channels of these volumes that are the volume."""
+    if selection.channel is not None:
+        pairs = zip(opened, names, strict=True)
+        opened = [OneChannel(source, selection.channel, name) for source, name in pairs]
+    return opened[0] if len(opened) == 1 else Joined(opened, names)
+
+
+def _opened(volume: str, selection: Selection, *, planned: bool = False) -> Source:
+    # tifffile, h5py and tensorstore are loaded when a volume is opened, not by importing this.
+    reference = existing(volume)
+    if reference.kind == "folder":
+        from tbseg_ops.volume.zarr import ZarrSource, is_chunked
+
+        if is_chunked(reference.file):
+            return ZarrSource(reference.file, selection, planned=planned)
+    if reference.kind != "file":
+        from tbseg_ops.volume.stack import StackSource
+
+        _check_plain(volume, selection)
+        return StackSource(*found_slices(reference), volume)
+    if reference.dataset is None:
+        return _source_of_file(volume, selection)
+    from tbseg_ops.volume.hdf5 import Hdf5Source
+
+    return Hdf5Source(reference.file, reference.dataset, selection)
+
+
+def _planned(
+    volume: str, slices: Sequence[str] | None, info: VolumeInfo | None, selection: Selection
+) -> Source:
+    """``slices`` None: in the order of their names."""
+    reference = existing(volume)
+    backwards = selection.order == "reversed"
+    if reference.kind != "file":
+        from tbseg_ops.volume.zarr import is_chunked
+
+        if reference.kind == "pattern" or not is_chunked(reference.file):
+            from tbseg_ops.volume.stack import SliceFiles, slice_names
+
+            if slices is None:
+                folder, names = found_slices(reference)
+                slices = slice_names(names, volume)
+                return SliceFiles(folder, slices[::-1] if backwards else slices)
+            is_folder = reference.kind == "folder"
+            folder = reference.file if is_folder else found_slices(reference)[0]
+            return SliceFiles(folder, slices, info)
+    source = _opened(volume, selection, planned=True)
+    return Reversed(source) if backwards else source
+
+
+def _check_same(found: VolumeInfo, info: VolumeInfo, volume: str) -> None:
+    if (found.shape, found.channels, found.dtype) != (info.shape, info.channels, info.dtype):
+        raise InputError(
+            "the input changed since the plan was made",
+            file=volume,
+            expected=f"shape {info.shape} (z, y, x), {info.channels} channels, {info.dtype}",
+            found=f"shape {found.shape}, {found.channels} channels, {found.dtype}",
+            mend="make the plan again (tbseg plan, or the task plan)",
+        )
+
+
+def _check_plain(volume: str, selection: Selection) -> None:
+    """TIFF files have one scale, axes that they tell themselves, and one time point."""
+    given = {"--scale": selection.scale, "--axes": selection.axes, "--time": selection.time}
+    wrong = [name for name, value in given.items() if value not in (None, 0)]
+    if wrong:
+        raise InputError(
+            f"{wrong[0]} is for arrays (HDF5, Imaris, Zarr, N5)",
+            file=volume,
+            found="TIFF",
+            mend=f"leave {wrong[0]} out",
+        )
 
 
 def existing(volume: str) -> Reference:
@@ -74,7 +144,7 @@ def existing(volume: str) -> Reference:
         raise InputError(
             "there is no such volume",
             file=volume,
-            expected="a folder, a glob pattern, a TIFF file, or file.h5:/path",
+            expected="a folder, a glob pattern, a file, or file.h5:/path",
             found="nothing of that name",
             mend="check the path, on the machine on which this runs",
         )
@@ -99,21 +169,46 @@ def found_slices(reference: Reference) -> tuple[str, list[str]]:
     return folder, [os.path.relpath(path, folder) for path in found]
 
 
-def _source_of_file(path: str) -> Source:
+def _source_of_file(path: str, selection: Selection) -> Source:
     with open_regular(path) as file, system_errors(path):
         magic = file.read(8)
     if magic == _HDF5:
-        from tbseg_ops.volume.hdf5 import Hdf5Source
-
-        return Hdf5Source(path, None)
+        return _source_of_hdf5(path, selection)
     if magic[:4] in TIFF_MAGIC:
         from tbseg_ops.volume.pages import PagesSource
 
+        _check_plain(path, selection)
         return PagesSource(path)
-    raise InputError(
+    raise known_elsewhere(path, path) or InputError(
         "the file is neither TIFF nor HDF5",
         file=path,
-        expected="a folder of TIFF slices, a TIFF file or an HDF5 file",
+        expected="a folder of TIFF slices, a TIFF file, an HDF5 file, a folder of Zarr or N5",
         found=f"the bytes {magic.hex(' ')}" if magic else "0 bytes",
         mend="convert the volume to a stack of TIFF slices",
     )
+
+
+def _source_of_hdf5(path: str, selection: Selection) -> Source:
+    """Of a file whose program is known: its channels; of another one: its only volume."""
+    from tbseg_ops.hdf5.untrusted import hdf5_errors, open_untrusted
+    from tbseg_ops.volume.hdf5 import Hdf5Source
+    from tbseg_ops.volume.hdf5_layouts import datasets_of
+
+    with open_untrusted(path) as file, hdf5_errors(path, "read"):
+        found = datasets_of(file, selection)
+    if found is None:
+        if selection.scale:
+            raise InputError(
+                "the file has no scales",
+                file=path,
+                expected="a file of Imaris or BigDataViewer",
+                found=f"--scale {selection.scale}",
+                mend="give the path of the dataset: file.h5:/path",
+            )
+        return Hdf5Source(path, None, selection)
+    alone = selection.model_copy(update={"time": None})  # each time point is a dataset of its own
+    with ExitStack() as stack:
+        opened = [stack.enter_context(Hdf5Source(path, name, alone)) for name in found]
+        source = opened[0] if len(opened) == 1 else Joined(opened, found)
+        stack.pop_all()
+    return source

@@ -2,13 +2,14 @@
 
 Order is natural (img_2 before img_10). The *running number* is the last group of digits in the
 name (without its extension) that is not the same in all names. It must run from its first to its
-last value without a gap and without a duplicate: what a file system lists is no proof that all
-slices are there.
+last value without a gap and without a duplicate, by one step: what a file system lists is no proof
+that all slices are there.
 """
 
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -24,20 +25,36 @@ def natural_key(name: str) -> tuple[list[Any], str]:
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
 
 
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """A name taken apart: ``texts`` has one more than ``numbers``, which stand between them."""
+
+    name: str
+    texts: tuple[str, ...]
+    numbers: tuple[int, ...]
+
+    @property
+    def key(self) -> tuple[list[Any], list[Any]]:
+        pairs = zip(self.texts, (*self.numbers, 0), strict=True)
+        return [part for pair in pairs for part in pair], natural_key(self.name)[0]
+
+
 def order_slices(names: Iterable[str], where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The names in natural order, and warnings.
 
-    InputError for a gap, a duplicate, names with and without numbers side by side, and a running
-    number that contradicts the natural order.
+    A "-" that only some names have in front of a number is its sign; "1.5" is one number where all
+    have as many decimals. InputError for a gap, a duplicate, names with and without numbers side by
+    side, and a running number that contradicts the natural order.
     """
-    ordered = tuple(sorted(names, key=natural_key))
-    if len(ordered) < 2:
-        return ordered, ()
-    parts = [_DIGITS.split(name.rpartition(".")[0]) for name in ordered]
-    numbers = [tuple(int(digits) for digits in part[1::2]) for part in parts]
-    _check_one_pattern(ordered, numbers, where)
-    texts = [tuple(part[::2]) for part in parts]
-    _check_unique(ordered, list(zip(texts, numbers, strict=True)), where)
+    given = tuple(sorted(names, key=natural_key))
+    if len(given) < 2:
+        return given, ()
+    parts = [_DIGITS.split(name.rpartition(".")[0]) for name in given]
+    _check_one_pattern(given, parts, where)
+    taken = _taken_apart(given, parts)
+    ordered = tuple(each.name for each in taken)
+    _check_unique(ordered, [(each.texts, each.numbers) for each in taken], where)
+    numbers = [each.numbers for each in taken]
     varying = [i for i, column in enumerate(zip(*numbers, strict=True)) if len(set(column)) > 1]
     if not varying:
         return ordered, (
@@ -47,13 +64,54 @@ def order_slices(names: Iterable[str], where: str) -> tuple[tuple[str, ...], tup
     running = [number[varying[-1]] for number in numbers]
     _check_unique(ordered, running, where)
     _check_ascending(ordered, running, where)
-    _check_gaps(running, where)
-    if len(set(texts)) > 1:
-        return ordered, (
-            f"the slice names follow {len(set(texts))} patterns, but one running number: "
-            f"{ordered[0]} to {ordered[-1]}",
+    step = _step(running)
+    _check_gaps(running, step, where)
+    notes = []
+    if step > 1:
+        notes.append(f"the running number of the slices goes up in steps of {step}")
+    if all(each.texts[varying[-1]].endswith(("z-", "_-", "=-")) for each in taken):
+        notes.append(
+            f'the "-" in front of each number is taken for a dash, so {ordered[0]} is z = 0; if it '
+            "is a sign, give --order reversed"
         )
-    return ordered, ()
+    patterns = len({each.texts for each in taken})
+    if patterns > 1:
+        notes.append(
+            f"the slice names follow {patterns} patterns, but one running number: "
+            f"{ordered[0]} to {ordered[-1]}"
+        )
+    return ordered, tuple(notes)
+
+
+def _taken_apart(names: Sequence[str], parts: list[list[str]]) -> list[_Name]:
+    """The names in their order, with signs and decimals in their numbers."""
+    texts = [list(part[::2]) for part in parts]
+    digits = [list(part[1::2]) for part in parts]
+    for i in reversed(range(1, len(digits[0]))):
+        if {t[i] for t in texts} == {"."} and len({len(d[i]) for d in digits}) == 1:
+            for t, d in zip(texts, digits, strict=True):
+                t.pop(i)
+                d[i - 1] += d.pop(i)
+    numbers = [[int(digit) for digit in d] for d in digits]
+    for i in range(len(digits[0])):
+        before = {t[i] for t in texts}
+        if len(before) == 2 and len({text.removesuffix("-") for text in before}) == 1:
+            for t, n in zip(texts, numbers, strict=True):
+                if t[i].endswith("-"):
+                    t[i], n[i] = t[i].removesuffix("-"), -n[i]
+    made = zip(names, map(tuple, texts), map(tuple, numbers), strict=True)
+    return sorted((_Name(*each) for each in made), key=lambda each: each.key)
+
+
+def _step(running: Sequence[int]) -> int:
+    """By which the running number goes up: above 1 if all differences are multiples of the least.
+
+    And most of them are just that: every other slice is missing is what it looks like otherwise.
+    """
+    differences = [after - before for before, after in pairwise(running)]
+    least = min(differences)
+    regular = len(differences) > 1 and not any(d % least for d in differences)
+    return least if regular and differences.count(least) * 2 > len(differences) else 1
 
 
 def shortened(names: Sequence[str], shown: int = 5) -> str:
@@ -67,16 +125,14 @@ def ranges(numbers: Iterable[tuple[int, int]]) -> str:
     return shortened(texts, _SHOWN)
 
 
-def _check_one_pattern(
-    names: Sequence[str], numbers: Sequence[tuple[int, ...]], where: str
-) -> None:
-    for name, number in zip(names, numbers, strict=True):
-        if len(number) != len(numbers[0]):
+def _check_one_pattern(names: Sequence[str], parts: Sequence[list[str]], where: str) -> None:
+    for name, part in zip(names, parts, strict=True):
+        if len(part) != len(parts[0]):
             raise InputError(
                 "the slice names do not follow one pattern",
                 file=where,
-                expected=f"{len(numbers[0])} numbers in the name, as in {names[0]}",
-                found=f"{len(number)} in {name}",
+                expected=f"{len(parts[0]) // 2} numbers in the name, as in {names[0]}",
+                found=f"{len(part) // 2} in {name}",
                 mend="choose the slices with a glob pattern, such as 'folder/img_*.tif'",
             )
 
@@ -93,7 +149,8 @@ def _check_unique(names: Sequence[str], keys: Sequence[Any], where: str) -> None
                 file=where,
                 expected="one file for each running number (the last number that varies)",
                 found=f"{shortened(same)} ({doubles} numbers are used more than once)",
-                mend="choose the slices with a glob pattern, such as 'folder/img_*_ch1.tif'",
+                mend="are they channels? Choose one with a glob pattern, such as"
+                " 'folder/img_*_ch1.tif', and the others with --channels-from",
             )
 
 
@@ -109,14 +166,15 @@ def _check_ascending(names: Sequence[str], running: Sequence[int], where: str) -
             )
 
 
-def _check_gaps(running: Sequence[int], where: str) -> None:
-    gaps = [(before + 1, after - 1) for before, after in pairwise(running) if after > before + 1]
+def _check_gaps(running: Sequence[int], step: int, where: str) -> None:
+    gaps = [(a + step, b - step) for a, b in pairwise(running) if b > a + step]
     if gaps:
-        missing = sum(b - a + 1 for a, b in gaps)
+        missing = sum((b - a) // step + 1 for a, b in gaps)
+        steps = f" in steps of {step}" if step > 1 else ""
         raise InputError(
             "slices are missing",
             file=where,
-            expected=f"the running numbers {running[0]} to {running[-1]}",
+            expected=f"the running numbers {running[0]} to {running[-1]}{steps}",
             found=f"{missing} missing: {ranges(gaps)}",
             mend="restore them, or link the slices to be used under names numbered without a gap",
         )

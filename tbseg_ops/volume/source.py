@@ -17,6 +17,9 @@ if TYPE_CHECKING:  # this module is loaded by whoever only names a volume
     from numpy.typing import NDArray
 
 VoxelType = Literal["uint8", "uint16", "float32"]
+Kind = Literal[
+    "tiff-stack", "tiff-file", "hdf5", "imaris", "bigdataviewer", "zarr", "ome-zarr", "n5"
+]
 VOXEL_TYPES: dict[VoxelType, int] = {"uint8": 1, "uint16": 2, "float32": 4}
 """Bytes of a voxel of each type."""
 
@@ -35,7 +38,7 @@ class VolumeInfo(BaseModel):
     dtype: VoxelType
     voxel_size: tuple[float, float, float] | None = None
     unit: str | None = None
-    kind: Literal["tiff-stack", "tiff-file", "hdf5"]
+    kind: Kind
 
     @property
     def slice_bytes(self) -> int:
@@ -66,7 +69,7 @@ class Source(AbstractContextManager["Source"]):
 
     info: VolumeInfo
     slices: Sequence[str]
-    warnings: Sequence[str]
+    warnings: Sequence[str] = ()
 
     @abstractmethod
     def read(self, z0: int, z1: int, planned: Sequence[str] | None = None) -> Slices:

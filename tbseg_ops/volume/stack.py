@@ -146,6 +146,11 @@ class StackSource(SliceFiles):
                 pool.shutdown(wait=False, cancel_futures=True)
 
 
+def slice_names(names: Sequence[str], shown: str) -> tuple[str, ...]:
+    """Of what is in a folder the slices, in their order; no file is opened."""
+    return order_slices(_choose(names, shown)[0], shown)[0]
+
+
 def _choose(names: Sequence[str], shown: str) -> tuple[list[str], tuple[str, ...]]:
     """The names that are slices, and warnings about the others."""
     hidden = sorted(name for name in names if Path(name).name.startswith("."))

@@ -40,5 +40,6 @@ def form(tmp_path_factory):
         "volume": str(slices),
         "classifier": str(VESSELS.classifier),
         "tile": "20,24,30",
+        "task_seconds": 0,  # a task for each tile
         "calibration": 0,  # else some tiles are done before their instances of classify
     }

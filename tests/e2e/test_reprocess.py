@@ -85,8 +85,9 @@ class Brain:
         """The new run, ended well: how many slabs and tiles each step computed, and its folder."""
         run = self.new_run()
         assert self.airflow.wait(run) == "success", self.airflow.states(run)
-        mapped = ("split", "calibrate", "classify")
+        mapped = ("calibrate", "classify")
         counts = {name: sum(self.airflow.computed(run, name)) for name in mapped}
+        counts["split"] = self.airflow.result(run, "split")["computed"]
         counts["classify"] += counts.pop("calibrate")  # tiles of the run as any others
         counts["ingest"] = self.airflow.result(run, "ingest")["computed"]
         folder = self.runs.newest()

@@ -42,8 +42,8 @@ def test_a_run(airflow, done):
     folder, run = done
     instances = airflow.instances(run)
     assert set(instances) == {
-        *(name for name in TASKS if name not in ("split", "calibrate", "classify")),
-        *(f"{name}[{i}]" for name in ("split", "classify") for i in ALL),
+        *(name for name in TASKS if name not in ("calibrate", "classify")),
+        *(f"classify[{i}]" for i in ALL),
         "calibrate[0]",
     }
     assert {i["state"] for i in instances.values()} == {"success"}
@@ -78,7 +78,7 @@ def test_its_asset_event(airflow, done):
 
 
 def test_a_second_run_computes_nothing(airflow, again):
-    assert airflow.computed(again, "split") == [0] * 4
+    assert airflow.result(again, "split")["computed"] == 0
     assert airflow.computed(again, "classify") == [0] * 4
 
 
@@ -89,7 +89,7 @@ def test_clearing_tiles(airflow, again):
     # One tile: exactly that one is computed again, and what follows from it is done again.
     airflow.clear(run, [["classify", 3]])
     assert airflow.computed(run, "classify") == [int(i == 3) for i in ALL]
-    assert f"--tiles={TILES[3]}" in " ".join(airflow.log(run, "classify[3]"))
+    assert "--batch=3 --again" in " ".join(airflow.log(run, "classify[3]"))
     tries = {name: i["try_number"] for name, i in airflow.instances(run).items()}
     again = {"classify[3]", "merge", "verify", "publish"}
     assert tries == {name: 2 if name in again else 1 for name in tries}
@@ -100,11 +100,6 @@ def test_clearing_tiles(airflow, again):
 
     # All of them: only what is missing, and nothing is.
     airflow.clear(run, ["classify"])
-    assert airflow.computed(run, "classify") == [0] * 4
-
-    # One sub-volume of split: cut out again; the tiles follow, and their content is the same.
-    airflow.clear(run, [["split", 1]])
-    assert airflow.computed(run, "split") == [int(i == 1) for i in ALL]
     assert airflow.computed(run, "classify") == [0] * 4
 
     # One tile again, after all that.

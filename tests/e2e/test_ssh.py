@@ -85,7 +85,7 @@ def test_a_full_pool_bounds_the_jobs_and_blocks_nobody(
     busy, end = set(), time.monotonic() + 500
     while (states := airflow.states(run)).get("publish") != "success":
         assert time.monotonic() < end, states
-        at_once = [s for n, s in states.items() if n.startswith(("split[", "classify["))]
+        at_once = [s for n, s in states.items() if n.startswith(("split", "classify["))]
         busy.add(sum(state in ("queued", "running", "deferred") for state in at_once))
         time.sleep(0.1)
     assert max(busy) == 2
@@ -102,9 +102,9 @@ def test_wrong_input_is_told_as_on_this_machine(airflow, over_hosts):
     _, conf, _ = over_hosts
     run = airflow.trigger(**conf, only_tiles="z000_y000_x007")
     assert airflow.wait(run) == "failed"
-    instance = airflow.instances(run)["split[0]"]
+    instance = airflow.instances(run)["split"]
     assert (instance["state"], instance["try_number"]) == ("failed", 1)
-    assert any("no tile of that name" in line for line in airflow.log(run, "split[0]"))
+    assert any("no tile of that name" in line for line in airflow.log(run, "split"))
 
 
 def test_a_task_that_is_marked_failed_ends_on_its_host(airflow, form, rack, tmp_path):

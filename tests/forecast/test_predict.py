@@ -1,7 +1,6 @@
 """Calibration, forecast, and its comparison with what came, on small real runs."""
 
 import json
-import os
 import sys
 
 import pytest
@@ -11,7 +10,7 @@ from tbseg_ops import forecast, steps
 from tbseg_ops.cli import forecast as options
 from tbseg_ops.forecast import Workforce
 from tbseg_ops.forecast.model import Range, stored_forecast
-from tbseg_ops.forecast.samples import pause_of, work_of
+from tbseg_ops.forecast.samples import work_of
 from tbseg_ops.forecast.words import duration
 from tbseg_ops.report.comparison import compared
 from tbseg_ops.run import RunFolder
@@ -46,37 +45,6 @@ def measured(run, seconds, host="a"):
         else:
             ledger.put(record.model_copy(update={"seconds": value, "host": host}))
     return folder
-
-
-def paced(run, gaps):
-    """Have the batches of split ended so many seconds one after the other; each worked 0.5 s."""
-    ledger, at = RunFolder(run).records("split"), 1000.0
-    for tile, gap in zip(RunFolder(run).plan.grid, gaps, strict=False):
-        ledger.put(ledger.get(tile.name).model_copy(update={"seconds": 0.5}))
-        at += gap
-        os.utime(ledger.path(tile.name), (at, at))
-    return RunFolder(run)
-
-
-@pytest.mark.parametrize(
-    ("gaps", "workers", "expected"),
-    [
-        ([2] * 8, 1, 1.5),
-        ([2] * 8, 2, 3.5),
-        ([2, 2, 2, 3600, 2, 2, 2, 2], 1, 1.5),  # somebody cleared the rest an hour later
-        ([0.1] * 8, 1, 0.0),
-        ([900] * 8, 1, 60.0),
-    ],
-)
-def test_what_starting_a_task_costs_is_told_by_split(run, gaps, workers, expected):
-    assert pause_of(paced(run, gaps), workers) == pytest.approx(expected, abs=0.01)
-
-
-def test_too_few_batches_tell_nothing(run):
-    ledger = RunFolder(run).records("split")
-    for name in sorted(ledger.names())[3:]:
-        ledger.put(ledger.get(name).model_copy(update={"origin": "/elsewhere"}))
-    assert pause_of(RunFolder(run), 2) is None
 
 
 def test_calibration_does_tiles_of_the_run_once(new):

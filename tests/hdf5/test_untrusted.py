@@ -98,7 +98,7 @@ def stored_outside(file):
 def a_plugin_filter(file):
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_chunk((2, 3, 4))
-    properties.set_filter(32015, h5py.h5z.FLAG_OPTIONAL, (3,))
+    properties.set_filter(32099, h5py.h5z.FLAG_OPTIONAL, (3,))  # of nobody
     space = h5py.h5s.create_simple((2, 3, 4))
     h5py.h5d.create(file.id, b"data", h5py.h5t.NATIVE_UINT8, space, properties)
 

@@ -104,6 +104,7 @@ def test_a_run_is_claimed_and_started(registry):
         "backend": "ssh",
         "threads": 2,
         "workers": None,
+        "task_seconds": 45.0,
         "approval_hours": None,
         "approval_if_unfit": False,
     }
@@ -152,11 +153,14 @@ def test_no_more_than_so_many_at_a_time(registry):
     assert decisions["c"].startswith("postponed")
 
 
+FORM = {"dataset": "brain", "backend": "kubernetes", "task_seconds": 0.0}
+
+
 def plan_command(alive=(), only_tiles=None):
     """What the task plan of the run "mine" runs for the dataset "brain"."""
     from tbseg_airflow.operators.plan import TbsegPlan
 
-    found, _ = context(alive=alive, params={"dataset": "brain", "only_tiles": only_tiles})
+    found, _ = context(alive=alive, params={**FORM, "only_tiles": only_tiles})
     found["ti"].run_id = "mine"
     return TbsegPlan(task_id="plan", home="/home").command(found)
 
@@ -164,7 +168,8 @@ def plan_command(alive=(), only_tiles=None):
 def test_a_run_by_hand_claims_its_dataset(registry):
     registry("brain")
     holder = "--holder=airflow tbseg_segment/mine"
-    expected = ["tbseg", "plan", "--json", "--dataset=brain", holder]
+    batches = ["--places=50", "--task-seconds=0.0"]
+    expected = ["tbseg", "plan", "--json", *batches, "--dataset=brain", holder]
     assert plan_command() == expected
     assert plan_command(only_tiles="z000_y000_x000") == [*expected, "--again"]
 

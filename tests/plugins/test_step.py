@@ -71,15 +71,13 @@ def test_the_command(step, values, last):
     assert step(REPORT, **values).command(context(map_index=0)) == expected
 
 
-def test_a_tile_that_was_chosen_again_is_forced(step, monkeypatch):
+def test_a_batch_that_was_chosen_again_is_forced(step, monkeypatch):
     from tbseg_airflow.operators import step as module
 
     made = step(REPORT, what=7)
     monkeypatch.setattr(module, "chosen_again", lambda *arguments: True)
-    monkeypatch.setattr(module.TbsegStep, "title", "z000_y000_x007")
-    assert made.command(context())[-1] == "--tiles=z000_y000_x007"
-    monkeypatch.setattr(module.TbsegStep, "title", "batch 7: z000_y000_x007 to z000_y000_x009")
-    assert made.command(context())[-1] == "--batch=7"
+    assert made.command(context())[-2:] == ["--batch=7", "--again"]
+    assert step(REPORT, what="z000_y000_x007").command(context())[-1] == "--tiles=z000_y000_x007"
 
 
 def test_title_of_a_plan_that_cannot_be_read(step):
@@ -332,6 +330,8 @@ def params(**changes):
         "mask": None,
         "only_tiles": None,
         "update": False,
+        "backend": "kubernetes",
+        "task_seconds": 45.0,
     } | changes
 
 
@@ -375,6 +375,8 @@ def test_plan(plan):
         "tbseg",
         "plan",
         "--json",
+        "--places=50",
+        "--task-seconds=45.0",
         "--tile=8,8,8",
         "--split=copy",
         "--engine=native",

@@ -103,7 +103,7 @@ def two_time_points(file, folder):
 
 
 def wrong_type(file, folder):
-    file["data"] = noise_volume().astype(np.float64)
+    file["data"] = noise_volume().astype(np.complex64)
 
 
 def a_group(file, folder):

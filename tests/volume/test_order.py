@@ -17,17 +17,40 @@ ACCEPTED = {
     "over folders": (["b2/z3.tif", "b1/z2.tif"], ["b1/z2.tif", "b2/z3.tif"]),
     "mixed extensions": (["z2.TIF", "z1.tiff"], ["z1.tiff", "z2.TIF"]),
     "a single one": (["anything.tif"], ["anything.tif"]),
+    "signs": (
+        ["z1.tif", "z-1.tif", "z0.tif", "z-2.tif"],
+        ["z-2.tif", "z-1.tif", "z0.tif", "z1.tif"],
+    ),
+    "a dash, not a sign": (["img-10.tif", "img-9.tif"], ["img-9.tif", "img-10.tif"]),
+    "decimals": (["z1.1.tif", "z0.9.tif", "z1.0.tif"], ["z0.9.tif", "z1.0.tif", "z1.1.tif"]),
 }
 
 WARNED = {
     "no numbers": (["b.tif", "a.tif"], ["a.tif", "b.tif"], "no running number"),
     "only constant numbers": (["b1.tif", "a1.tif"], ["a1.tif", "b1.tif"], "no running number"),
+    "steps": (
+        [f"z{z:06}.tif" for z in (40, 0, 20)],
+        [f"z{z:06}.tif" for z in (0, 20, 40)],
+        "of 20",
+    ),
+    "steps of a decimal": (
+        ["z1.0.tif", "z0.5.tif", "z1.5.tif"],
+        ["z0.5.tif", "z1.0.tif", "z1.5.tif"],
+        "of 5",
+    ),
+    "only negative, or a dash": (
+        ["z-3.tif", "z-1.tif", "z-2.tif"],
+        ["z-1.tif", "z-2.tif", "z-3.tif"],
+        "reversed",
+    ),
     "several patterns": (["b3.tif", "a2.tif"], ["a2.tif", "b3.tif"], "2 patterns"),
 }
 
 REFUSED = {
     "a gap": (["z1.tif", "z4.tif"], "missing", "2 missing: 2-3"),
-    "two gaps": (["z1.tif", "z3.tif", "z5.tif"], "missing", "2, 4"),
+    "two gaps": (["z1.tif", "z2.tif", "z4.tif", "z6.tif"], "missing", "3, 5"),
+    "a gap by the step": ([f"z{z}.tif" for z in (0, 20, 40, 80)], "missing", "1 missing: 60"),
+    "signs, a gap": (["z-2.tif", "z-1.tif", "z1.tif"], "missing", "1 missing: 0"),
     "a huge gap": (["z1.tif", f"z{10**200}.tif"], "missing", "2-9"),
     "same number twice": (["z1.tif", "z01.tif", "z2.tif"], "duplicate", "z01.tif, z1.tif"),
     "two extensions": (["z1.tif", "z1.tiff", "z2.tif"], "duplicate", "z1.tiff"),

@@ -9,6 +9,7 @@ from airflow.sdk import Context, Variable
 
 from tbseg_airflow.claims import holder_of, is_dead
 from tbseg_airflow.form import by_title, shown
+from tbseg_airflow.machines import places_before
 from tbseg_airflow.operators.step import TbsegStep
 from tbseg_airflow.outcome import StepRefused
 from tbseg_ops.options import RunSpec, Target
@@ -55,20 +56,26 @@ class TbsegPlan(TbsegStep):
 
     def command(self, context: Context) -> list[str]:
         params = context["params"]
+        begin = [
+            *("tbseg", "plan", "--json"),
+            f"--places={places_before(params['backend'])}",
+            f"--task-seconds={params['task_seconds']}",
+        ]
         if params["dataset"]:
-            return self._of_dataset(params["dataset"], context)
+            return [*begin, *self._of_dataset(params["dataset"], context)]
         volume, classifier = params["volume"], params["classifier"]
         run = params["run"] or default_run(
             volume, classifier, Variable.get(RUNS_VARIABLE, default=None), Path(self.home)
         )
         options = [
-            f"{OPTIONS[field]}={params[field]}"
+            f"{OPTIONS[field]}={value}"
             for field in params
-            if field in OPTIONS and params[field]
+            if field in OPTIONS
+            for value in _values(params[field])
         ]
         if params["update"]:
             options.append("--update")
-        return ["tbseg", "plan", "--json", *options, "--", volume, classifier, run]
+        return [*begin, *options, "--", volume, classifier, run]
 
     def _of_dataset(self, name: str, context: Context) -> list[str]:
         """The run of a registered dataset, claimed for this run of the DAG.
@@ -86,7 +93,7 @@ class TbsegPlan(TbsegStep):
                 options.append(f"--supersede={held.token}")
         if context["params"]["only_tiles"]:
             options.append("--again")
-        return ["tbseg", "plan", "--json", *options]
+        return options
 
     @staticmethod
     def _chosen(text: str | None) -> list[str]:
@@ -111,6 +118,13 @@ class TbsegPlan(TbsegStep):
                 found=", ".join(unknown),
                 mend="correct the names in the run's configuration",
             )
+
+
+def _values(value: Any) -> list[Any]:
+    """What is given for an option: one value, those of a list, or none where it is empty."""
+    if isinstance(value, list | tuple):
+        return list(value)
+    return [] if value in (None, "") else [value]
 
 
 def tile_names(text: str | None) -> list[str]:

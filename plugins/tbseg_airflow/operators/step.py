@@ -109,17 +109,16 @@ class TbsegStep(PlainErrors):
         """The options that are not the same for each run and instance."""
         if self.what is None:
             return []
-        return [f"--tiles={self.what}" if isinstance(self.what, str) else self._batch(context)]
+        return [f"--tiles={self.what}"] if isinstance(self.what, str) else self._batch(context)
 
-    def _batch(self, context: Context) -> str:
-        """The batch, or its tile by name if somebody chose to have this one done again."""
+    def _batch(self, context: Context) -> list[str]:
+        """The batch; all of it anew if somebody chose to have this one done again."""
         ti, clear_number = context["ti"], context["dag_run"].clear_number or 0
         retries = self.retries or 0
-        title = self.title
-        if " " not in title and chosen_again(ti, retries, clear_number, self.upstream_task_ids):
-            self.log.info("this tile alone was cleared: it is computed again")
-            return f"--tiles={title}"
-        return f"--batch={self.what}"
+        if chosen_again(ti, retries, clear_number, self.upstream_task_ids):
+            self.log.info("this instance alone was cleared: it is computed again")
+            return [f"--batch={self.what}", "--again"]
+        return [f"--batch={self.what}"]
 
     def call(self, arguments: list[str]) -> dict[str, Any]:
         """Run a command to its end on this worker, its output in the task's log as it comes."""

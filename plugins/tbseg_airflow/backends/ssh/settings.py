@@ -1,10 +1,12 @@
 """Which hosts there are: the Airflow Variable ``tbseg_ssh``; how each is reached: a Connection."""
 
+import contextlib
 import json
 from typing import Annotated, Any
 
 import asyncssh
 from airflow.sdk import Connection
+from airflow.sdk.exceptions import AirflowNotFoundException
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -18,6 +20,7 @@ from tbseg_airflow.backends.variable import read
 from tbseg_ops import pipeline
 
 VARIABLE = "tbseg_ssh"
+_CORES = 16  # of a host that nobody has asked yet
 # TBSEG_PATHS joins them with ":" and "=".
 Folder = Annotated[str, StringConstraints(pattern=r"^/[^:=\n]*$")]
 MpiStep = Annotated[str, AfterValidator(lambda name: pipeline.known(name, pipeline.mpi()))]
@@ -75,6 +78,15 @@ class HostOptions(BaseModel):
     slots: int | None = Field(default=None, ge=1, le=10_000)
     tbseg: str = "tbseg"
     launcher: tuple[str, ...] = ()
+
+
+def most_slots() -> int:
+    """Jobs at a time on all hosts, as the Connections say it; of one that does not, a guess."""
+    found = []
+    for name in settings().hosts:
+        with contextlib.suppress(HostRefusedError, AirflowNotFoundException):
+            found.append(options_of(Connection.get(name)).slots or _CORES)
+    return max(1, sum(found))
 
 
 class HostRefusedError(Exception):

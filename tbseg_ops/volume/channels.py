@@ -1,0 +1,121 @@
+"""Volumes made of others: one channel of many, several volumes as channels, z the other way."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from tbseg_ops.errors import InputError
+from tbseg_ops.volume.source import Slices, Source, VolumeInfo
+
+
+class _Made(Source):
+    """A source made of others: it closes them."""
+
+    def __init__(self, *sources: Source) -> None:
+        self._sources = sources
+
+    def close(self) -> None:
+        for source in self._sources:
+            source.close()
+
+
+class OneChannel(_Made):
+    """A channel of a volume. Its fingerprints are those of the whole slices."""
+
+    def __init__(self, source: Source, channel: int, where: str) -> None:
+        super().__init__(source)
+        self._channel = channel
+        self.slices, self.warnings = source.slices, source.warnings
+        if not hasattr(source, "info"):  # files of a plan, of which the channel was looked at then
+            return
+        if channel >= source.info.channels:
+            raise InputError(
+                "the volume has no such channel",
+                file=where,
+                expected=f"--channel 0 to --channel {source.info.channels - 1}",
+                found=f"--channel {channel}",
+            )
+        self.info = source.info.model_copy(update={"channels": 1})
+
+    def read(self, z0: int, z1: int, planned: Sequence[str] | None = None) -> Slices:
+        (source,) = self._sources
+        found = source.read(z0, z1, planned)
+        one = np.ascontiguousarray(found.array[..., self._channel : self._channel + 1])
+        return Slices(one, found.fingerprints)
+
+    def fingerprints(self, z0: int, z1: int) -> tuple[str, ...]:
+        return self._sources[0].fingerprints(z0, z1)
+
+
+class Reversed(_Made):
+    """A volume whose last slice comes first."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
+        self.slices, self.warnings = tuple(reversed(source.slices)), source.warnings
+        if hasattr(source, "info"):
+            self.info = source.info
+
+    def read(self, z0: int, z1: int, planned: Sequence[str] | None = None) -> Slices:
+        (source,), n = self._sources, len(self.slices)
+        there = None if planned is None else tuple(reversed(planned))
+        found = source.read(n - z1, n - z0, there)
+        return Slices(np.ascontiguousarray(found.array[::-1]), found.fingerprints[::-1])
+
+    def fingerprints(self, z0: int, z1: int) -> tuple[str, ...]:
+        n = len(self.slices)
+        return self._sources[0].fingerprints(n - z1, n - z0)[::-1]
+
+
+class Joined(_Made):
+    """Volumes of one shape, the channels of the first one first.
+
+    The fingerprint of a slice is the digest of those of all volumes.
+    """
+
+    def __init__(self, sources: Sequence[Source], names: Sequence[str]) -> None:
+        super().__init__(*sources)
+        first = sources[0]
+        self.slices = first.slices
+        self.warnings = tuple(dict.fromkeys(text for s in sources for text in s.warnings))
+        for source, name in zip(sources, names, strict=True):
+            _check_alike(first, source, names[0], name)
+        if hasattr(first, "info"):
+            self.info = _joined([source.info for source in sources])
+
+    def read(self, z0: int, z1: int, planned: Sequence[str] | None = None) -> Slices:
+        parts = [source.read(z0, z1) for source in self._sources]
+        found = _digests([part.fingerprints for part in parts])
+        for z, fingerprint in enumerate(found, start=z0):
+            self._check_planned(z, fingerprint, planned)
+        dtype = np.result_type(*(part.array for part in parts))
+        array = np.concatenate([part.array for part in parts], axis=3, dtype=dtype)
+        return Slices(array, found)
+
+    def fingerprints(self, z0: int, z1: int) -> tuple[str, ...]:
+        return _digests([source.fingerprints(z0, z1) for source in self._sources])
+
+
+def _digests(found: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    return tuple(
+        hashlib.sha256(" ".join(each).encode()).hexdigest() for each in zip(*found, strict=True)
+    )
+
+
+def _joined(infos: Sequence[VolumeInfo]) -> VolumeInfo:
+    return infos[0].model_copy(update={"channels": sum(info.channels for info in infos)})
+
+
+def _check_alike(first: Source, other: Source, name: str, where: str) -> None:
+    there = [f"{len(source.slices)} slices" for source in (first, other)]
+    if there[0] == there[1] and hasattr(first, "info") and hasattr(other, "info"):
+        there = [f"shape {s.info.shape} (z, y, x), {s.info.dtype}" for s in (first, other)]
+    if there[0] != there[1]:
+        raise InputError(
+            "the volumes that are to be channels differ",
+            file=where,
+            expected=f"{there[0]}, as {name}",
+            found=there[1],
+            mend="give volumes of one shape and type",
+        )
