@@ -34,10 +34,10 @@ def ingest(*, run: Path, team: Team | None = None, progress: Progress = silent) 
     return result.model_copy(update={"file": str(folder.volume_file)})
 
 
-def _ingest(place: Workplace, slab: Slab) -> Finished:
+def _ingest(place: Workplace, slab: Slab) -> list[Finished]:
     folder = place.folder
     piece = folder.slab(slab)
-    return finish(folder, piece, lambda: _make(place, slab, piece))
+    return [finish(folder, piece, lambda: _make(place, slab, piece))]
 
 
 def _make(place: Workplace, slab: Slab, piece: Piece) -> Made:

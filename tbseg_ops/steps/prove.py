@@ -4,10 +4,11 @@ Not a step of the pipeline: it may be done at any time, on any machine that has 
 the classifier.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import chain
 from math import prod
 from pathlib import Path
 from typing import Literal
@@ -23,9 +24,9 @@ from tbseg_ops.options import EngineName
 from tbseg_ops.run import Alone, Plan, RunFolder, Team
 from tbseg_ops.run.boxes import (
     UNSTABLE_SHARE,
+    box_shares,
     differences,
     drawn,
-    halo_box,
     tiles_of,
 )
 from tbseg_ops.run.done import own
@@ -43,7 +44,7 @@ from tbseg_ops.volume import Source, open_planned
 
 SIDE = 24
 MOST_BOXES, FEWEST_BOXES = 300, 30  # by default, by the size of the volume
-ILASTIK_BOXES = 20  # it starts for each
+ILASTIK_BOXES = 20  # it takes its time
 _STORED = 100  # boxes that differ
 _NAMED = 12  # of them in a message
 
@@ -90,8 +91,8 @@ def prove(
         boxes = ILASTIK_BOXES if chosen == "ilastik" else few
     wanted = drawn(folder, [record.counts for record in records], side, boxes, seed)
     found = []
-    work = partial(_compare, bench)
-    for number, one in enumerate(team.map(work, wanted), start=1):
+    compared = team.map(partial(_compare, bench), box_shares(plan, chosen, wanted, team.workers))
+    for number, one in enumerate(chain.from_iterable(compared), start=1):
         found.append(one)
         progress(one.name, one.words, number, len(wanted))
     proof = _proof(folder, piece, bench, side, seed, found)
@@ -266,11 +267,12 @@ def _read_input(
     return SubVolume(raw, inside.astype(np.uint8))
 
 
-def _compare(bench: _Bench, box: Box) -> _Compared:
+def _compare(bench: _Bench, boxes: Sequence[Box]) -> list[_Compared]:
     folder, engine, read = _opened(bench)
-    part = read(halo_box(folder.plan, box), box)
-    counts = part.mask is None or bool(part.mask.any())
-    return _Compared(box, differences(folder, engine, part, box), engine.version, counts)
+    return [
+        _Compared(box, unlike, engine.version, part.mask is None or bool(part.mask.any()))
+        for box, part, unlike in differences(folder, engine, read, boxes)
+    ]
 
 
 def _proof(

@@ -43,11 +43,11 @@ def split(
     return work_through("split", folder, wanted, work, team, progress)
 
 
-def _split(place: Workplace, force: bool, index: int) -> Finished:
+def _split(place: Workplace, force: bool, index: int) -> list[Finished]:
     folder = place.folder
     tile = folder.plan.grid[index]
     unneeded = None if force else _unneeded(folder, tile)
-    return unneeded or split_tile(folder, tile, force=force)
+    return [unneeded or split_tile(folder, tile, force=force)]
 
 
 def _unneeded(folder: RunFolder, tile: Tile) -> Finished | None:
