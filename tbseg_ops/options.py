@@ -81,7 +81,7 @@ class RunSpec(Selection):
     mask: AbsolutePath | None = option(
         None,
         "Mask",
-        "A volume of the same shape, given like the volume: nothing is done where it is 0.",
+        "A volume of the same shape, or coarser, or one plane: nothing is done where it is 0.",
         section="Tiles",
         metavar="VOLUME",
         text=PATH,

@@ -2,28 +2,43 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from math import ceil
 
 from tbseg_ops.classifier import Passport
-from tbseg_ops.errors import InputError
 from tbseg_ops.geometry import Index
 from tbseg_ops.run import Inputs, RunSpec
 from tbseg_ops.run.result import Progress
-from tbseg_ops.volume import Source, VolumeInfo, open_source
+from tbseg_ops.volume import Source, VolumeInfo, open_mask
 
 
 def read_inputs(
-    source: Source, mask: str | None, progress: Progress, part: tuple[int, int] | None = None
+    source: Source,
+    mask: Source | None,
+    progress: Progress,
+    part: tuple[int, int] | None = None,
 ) -> Inputs:
     """Names and fingerprints of all slices of an open volume and, if there is one, of its mask.
 
     ``part``: the slices z0 <= z < z1 alone are read; the fingerprints of all others are "".
-    Every byte is read once. InputError if a slice changes meanwhile, or the mask does not fit.
+    Every byte is read once. InputError if a slice changes meanwhile.
     """
     shape = source.info.shape
     part = part or (0, shape[0])
     inputs = Inputs(slices=tuple(source.slices), fingerprints=_fingerprints(source, progress, part))
-    return inputs if mask is None else _with_mask(inputs, mask, shape, progress, part)
+    if mask is None:
+        return inputs
+    return inputs.model_copy(
+        update={
+            "mask_slices": tuple(mask.slices),
+            "mask_fingerprints": _fingerprints(mask, progress, part),
+        }
+    )
+
+
+def mask_of(spec: RunSpec, shape: Index) -> AbstractContextManager[Source | None]:
+    """The mask of a spec, for a volume of ``shape``; InputError at once if it does not fit."""
+    return nullcontext() if spec.mask is None else open_mask(spec.mask, shape)
 
 
 def read_slices(spec: RunSpec, passport: Passport, info: VolumeInfo) -> tuple[int, int]:
@@ -43,25 +58,4 @@ def _fingerprints(source: Source, progress: Progress, part: tuple[int, int]) -> 
         for some in pool.map(lambda z: source.fingerprints(z, min(z + step, end)), starts):
             found.extend(some)
             progress("slices", "read", len(found), n)
-    return ("",) * first + tuple(found) + ("",) * (source.info.shape[0] - end)
-
-
-def _with_mask(
-    inputs: Inputs, mask: str, shape: Index, progress: Progress, part: tuple[int, int]
-) -> Inputs:
-    """The inputs and the fingerprints of a mask that fits the volume."""
-    with open_source(mask) as source:
-        if source.info.shape != shape or source.info.channels != 1:
-            raise InputError(
-                "the mask does not fit the volume",
-                file=mask,
-                expected=f"shape {shape} (z, y, x), 1 channel",
-                found=f"shape {source.info.shape}, {source.info.channels} channel(s)",
-                mend="give a mask of the volume's own size, 0 where nothing is to be computed",
-            )
-        return inputs.model_copy(
-            update={
-                "mask_slices": tuple(source.slices),
-                "mask_fingerprints": _fingerprints(source, progress, part),
-            }
-        )
+    return ("",) * first + tuple(found) + ("",) * (len(source.slices) - end)

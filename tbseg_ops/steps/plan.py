@@ -15,7 +15,7 @@ from tbseg_ops.forecast.disk import disk_missing
 from tbseg_ops.geometry import Box, Grid, Index
 from tbseg_ops.run import Inputs, Plan, RunFolder, RunSpec
 from tbseg_ops.run.fit import input_warnings
-from tbseg_ops.run.inputs import read_inputs, read_slices
+from tbseg_ops.run.inputs import mask_of, read_inputs, read_slices
 from tbseg_ops.run.plan import GridModel, slabs_of
 from tbseg_ops.run.removed import revive
 from tbseg_ops.run.result import Progress, silent
@@ -77,8 +77,13 @@ def draft(
         engine_version = check_engine(spec.engine, passport)
         _check_classes(spec, passport)
         _check_writable(folder)
-        inputs = read_inputs(source, spec.mask, progress, read_slices(spec, passport, source.info))
-        made = _plan(spec, source, passport, engine_version, inputs, folder, earlier)
+        part = read_slices(spec, passport, source.info)
+        with mask_of(spec, source.info.shape) as mask:
+            inputs = read_inputs(source, mask, progress, part)
+            made = _plan(spec, source, passport, engine_version, inputs, folder, earlier)
+            made = made.model_copy(
+                update={"notes": made.notes + tuple(mask.warnings if mask is not None else ())}
+            )
     return folder.under(made, inputs)
 
 

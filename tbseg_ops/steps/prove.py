@@ -40,7 +40,7 @@ from tbseg_ops.run.result import Progress, silent
 from tbseg_ops.settings import ILASTIK, here
 from tbseg_ops.steps.merge import class_records
 from tbseg_ops.storage.commit import commit_over
-from tbseg_ops.volume import Source, open_planned
+from tbseg_ops.volume import Source, open_mask, open_planned
 
 SIDE = 24
 MOST_BOXES, FEWEST_BOXES = 300, 30  # by default, by the size of the volume
@@ -227,7 +227,9 @@ def _sources(folder: RunFolder, stack: ExitStack) -> tuple[Source, Source | None
     stack.enter_context(source)
     if spec.mask is None:
         return source, None
-    return source, stack.enter_context(open_planned(here(spec.mask), inputs.mask_slices, None))
+    shape = folder.plan.volume.shape
+    mask = open_mask(here(spec.mask), shape, inputs.mask_slices)
+    return source, stack.enter_context(mask)
 
 
 @lru_cache(maxsize=1)
