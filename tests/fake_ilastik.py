@@ -1,13 +1,14 @@
 """A stand-in for the program ilastik: takes its headless command line, behaves well or badly.
 
-    python fake_ilastik.py [--fake-mode MODE] [--fake-note FILE] OPTIONS OF ILASTIK
+    python fake_ilastik.py [--fake-mode MODE] [--fake-note FILE] [--fake-starts FILE] OPTIONS
 
 Like the real one (1.4.3) it logs its session below its home and does not start without the folder
 for that, loads the pickles of the project, warns of options that it does not know, and ends with a
 traceback and exit code 1 if something is wrong; of what goes wrong once the project is being opened
-the traceback holds ``loadProject``. MODE chooses what it does; the default, ``native``,
-computes probabilities by engine native, ``ramp`` cheap ones from the grey values alone.
-FILE receives, as JSON, what the program saw of the world.
+the traceback holds ``loadProject``. Of several volumes it writes one output after the other.
+MODE chooses what it does, with the last of them; the default, ``native``, computes probabilities by
+engine native, ``ramp`` cheap ones from the grey values alone. The note receives, as JSON, what the
+program saw of the world; of starts a line each, with the number of volumes.
 """
 
 import argparse
@@ -33,6 +34,7 @@ def main():
     parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument("--fake-mode", default="native")
     parser.add_argument("--fake-note", type=Path)
+    parser.add_argument("--fake-starts", type=Path)
     parser.add_argument("--fake-port", type=int)
     parser.add_argument("--headless", action="store_true")
     parser.add_argument("--readonly", nargs="?", const="1")
@@ -84,10 +86,19 @@ def loadProject(args, options, unused):
     load_pickles(args.project)
     if args.fake_note:
         note(args, options)
-    before(args.fake_mode)
-    raw, axes = read_raw(options)
-    probabilities = {"native": native}.get(args.fake_mode, ramp)(args.project, raw)
-    after(args.fake_mode, probabilities.astype(options.export_dtype), options, axes)
+    if args.fake_starts:
+        with args.fake_starts.open("a") as file:
+            file.write(f"{len(options.raw_data)}\n")
+    compute = {"native": native}.get(args.fake_mode, ramp)
+    for number, path in enumerate(options.raw_data, start=1):
+        mode = args.fake_mode if number == len(options.raw_data) else ""
+        before(mode)
+        raw, axes = read_raw(path, options)
+        probabilities = compute(args.project, raw)
+        nickname = f"{Path(path).parent.stem}-{Path(path).name}"
+        output = Path(options.output_filename_format.format(nickname=nickname))
+        after(mode, probabilities.astype(options.export_dtype), options, axes, output)
+    print("INFO pixelClassificationWorkflow: Completed Batch Processing")
 
 
 def load_pickles(project):
@@ -162,8 +173,7 @@ def before(mode):
         print("DEBUG classifierOperators: Training new classifier: Parallel Vigra Random Forest")
 
 
-def read_raw(options):
-    (path,) = options.raw_data
+def read_raw(path, options):
     external, _, internal = path.partition(".h5/")
     with h5py.File(external + ".h5", "r") as file:
         dataset = file[internal]
@@ -195,10 +205,9 @@ def ramp(project, raw):
     return result
 
 
-def after(mode, values, options, axes):
+def after(mode, values, options, axes, path):
     """Write the output, or something else."""
     assert options.output_axis_order == axes.rjust(4, "z")
-    path = Path(options.output_filename_format)
     if mode == "nothing":
         return
     if mode == "garbage":
@@ -223,7 +232,7 @@ def after(mode, values, options, axes):
         values[tuple(n // 2 for n in values.shape[:3])] = 0
     with h5py.File(path, "w") as file:
         if mode == "link":
-            file[options.output_internal_path] = h5py.ExternalLink("raw.h5", "/data")
+            file[options.output_internal_path] = h5py.ExternalLink("raw000.h5", "/data")
         elif mode == "virtual":
             layout = h5py.VirtualLayout(values.shape, values.dtype)
             file.create_virtual_dataset(options.output_internal_path, layout)
@@ -232,7 +241,6 @@ def after(mode, values, options, axes):
             file.create_dataset(name, data=values)
     if mode == "late":  # after the output was written
         raise RuntimeError("could not close the project")
-    print("INFO pixelClassificationWorkflow: Completed Batch Processing")
 
 
 if __name__ == "__main__":

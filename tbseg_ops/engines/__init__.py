@@ -5,6 +5,7 @@ from tbseg_ops.engines.contract import (
     NATIVE_VERSION,
     ClassifierChangedError,
     Engine,
+    at_once,
     bit_stable,
     hard_labels,
 )
@@ -13,6 +14,7 @@ __all__ = [
     "NATIVE_VERSION",
     "ClassifierChangedError",
     "Engine",
+    "at_once",
     "bit_stable",
     "check_engine",
     "hard_labels",

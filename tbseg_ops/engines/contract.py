@@ -1,5 +1,6 @@
 """What an engine is."""
 
+from collections.abc import Generator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +13,8 @@ from tbseg_ops.options import EngineName
 
 # Part of every key of a run: change it whenever a probability could change.
 NATIVE_VERSION = "2"
+
+_MOST_AT_ONCE, _VALUES_AT_ONCE = 16, 1 << 25
 
 
 class Engine(Protocol):
@@ -31,6 +34,12 @@ class Engine(Protocol):
 
         raw: (z, y, x, c), the tile's halo box, mirrored at all its faces. core: relative to raw.
         """
+        ...
+
+    def predict_all(
+        self, tiles: Sequence[tuple[NDArray[Any], Box]]
+    ) -> Generator[NDArray[np.float32], None, None]:
+        """``predict`` of each, as it comes; where a start costs much, for the price of one."""
         ...
 
     def predict_labels(self, raw: NDArray[Any], core: Box) -> NDArray[np.uint8]:
@@ -61,6 +70,17 @@ def bit_stable(name: EngineName) -> bool:
     cuts a volume into blocks (docs/exactness.md).
     """
     return name == "native"
+
+
+def at_once(name: EngineName, values: int) -> int:
+    """How many tiles of up to so many ``values`` (voxels times channels) ``predict_all`` is for.
+
+    The program ilastik takes seconds to start. Not more than what is held twice without harm: in
+    memory, and with its outputs in a temporary folder.
+    """
+    if name == "native":
+        return 1
+    return max(1, min(_MOST_AT_ONCE, _VALUES_AT_ONCE // values))
 
 
 def hard_labels(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:

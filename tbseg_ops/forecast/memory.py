@@ -3,6 +3,7 @@
 import numpy as np
 
 from tbseg_ops.classifier import Passport, gaussians
+from tbseg_ops.engines import at_once
 from tbseg_ops.geometry import Tile
 from tbseg_ops.run import Plan
 
@@ -32,7 +33,8 @@ def memory_needed(made: Plan, threads: int = 1) -> int:
         working += core * 4 * (labels + 1)
         outputs += core * len(made.probability_labels)
     if made.spec.engine == "ilastik":
-        engine = _ILASTIK + box * _ILASTIK_PER_VOXEL
+        others = at_once("ilastik", box * info.channels) - 1  # that wait for their turn
+        engine = _ILASTIK + box * _ILASTIK_PER_VOXEL + others * box * itemsize
     else:
         engine = threads * _features(made, made.classifier)
         if (first := made.classifier.first) is not None:

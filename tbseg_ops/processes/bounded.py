@@ -7,7 +7,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +34,44 @@ class Outcome:
     timed_out: bool
 
 
-def run_bounded(
+class Running:
+    """A program under way. It is ended when its time is up, by whoever waits for it then."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", seconds: float, patience: float) -> None:
+        self._process = process
+        self._patience = patience
+        self.allow(seconds)
+
+    def allow(self, seconds: float) -> None:
+        """Its time is up so many ``seconds`` from now."""
+        self._latest = time.monotonic() + seconds
+
+    def wait(self) -> Outcome:
+        """How it ended."""
+        try:
+            return Outcome(self._process.wait(self._latest - time.monotonic()), timed_out=False)
+        except subprocess.TimeoutExpired:
+            self.end()
+            return Outcome(self._process.returncode, timed_out=True)
+
+    def look(self, seconds: float) -> Outcome | None:
+        """As ``wait``, but None if it is still at work after ``seconds``."""
+        if time.monotonic() + seconds >= self._latest:
+            return self.wait()
+        try:
+            return Outcome(self._process.wait(seconds), timed_out=False)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def end(self) -> None:
+        """Have the supervisor end the program; if it does not, the kernel ends it with that one."""
+        if self._process.poll() is None:
+            end([psutil.Process(self._process.pid)], self._patience)
+            self._process.wait()
+
+
+@contextmanager
+def bounded(
     argv: Sequence[str],
     *,
     folder: Path,
@@ -42,17 +81,17 @@ def run_bounded(
     memory_bytes: int,
     isolation: Isolation = "try",
     grace: float = 5.0,
-) -> Outcome:
-    """Run ``argv`` (a list, no shell) in ``folder`` and wait for it.
+) -> Iterator[Running]:
+    """Run ``argv`` (a list, no shell) in ``folder`` while the block goes on.
 
     ``environment`` is all the program sees of ours. Standard output and error go to ``log``,
-    standard input is empty. After ``seconds`` of wall clock the program gets SIGTERM and, ``grace``
-    seconds later, SIGKILL. ``memory_bytes`` bounds the address space of each of its processes.
-    ``isolation``: cut off the network and forbid setuid programs if the kernel lets us ("try"),
-    or end with code 126 ("require"), or not at all ("off").
+    standard input is empty. Its time is up after ``seconds`` of wall clock: it gets SIGTERM and,
+    ``grace`` seconds later, SIGKILL. ``memory_bytes`` bounds the address space of each of its
+    processes. ``isolation``: cut off the network and forbid setuid programs if the kernel lets us
+    ("try"), or end with code 126 ("require"), or not at all ("off").
 
-    When this returns or raises (an interrupt, for one), the program and all its descendants are
-    gone. When this process is killed meanwhile, they are killed too, and ``folder`` is removed.
+    When the block is left, in whatever way, the program and all its descendants are gone. When this
+    process is killed meanwhile, they are killed too, and ``folder`` is removed.
     ResourceError if not even the supervising process can be started.
     """
     spec = {
@@ -76,13 +115,8 @@ def run_bounded(
             )
         except OSError as error:
             raise ResourceError("a process could not be started", found=error.strerror) from error
-    timed_out = False
+    running = Running(process, seconds, grace + _SLACK_SECONDS)
     try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        timed_out = True
+        yield running
     finally:
-        if process.poll() is None:  # the supervisor ends the program; or the kernel, with it
-            end([psutil.Process(process.pid)], grace + _SLACK_SECONDS)
-            process.wait()
-    return Outcome(process.returncode, timed_out)
+        running.end()

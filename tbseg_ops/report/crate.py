@@ -77,11 +77,12 @@ def crate_of(folder: RunFolder, done: RecordsByStep, state: Status) -> bytes:
 
 def _describe(entities: Entities, folder: RunFolder) -> None:
     """The crate as a whole, and the files that are neither input nor output."""
-    plan, root = folder.plan, entities.crate.root_dataset
+    plan, spec, root = folder.plan, folder.plan.spec, entities.crate.root_dataset
     root["name"] = f"tbseg: {folder.path.name}"
     root["description"] = (
         f"Classes {', '.join(plan.classifier.labels)} of the volume {plan.spec.volume},"
-        f" {' x '.join(map(str, plan.volume.shape))} voxels (z, y, x)"
+        f" {' x '.join(map(str, plan.shape))} voxels (z, y, x)"
+        + (f", from voxel {plan.part.lo} on" if spec.box is not None else "")
     )
     root["license"] = entities.add(
         "#license",

@@ -4,7 +4,8 @@ Whoever checks a result without trusting its tiles predicts such a box with its 
 piece.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from itertools import accumulate, product
 from random import Random
 
@@ -15,9 +16,10 @@ from numpy.typing import NDArray
 from tbseg_ops.engines import Engine
 from tbseg_ops.geometry import Box, Grid, Index, Tile
 from tbseg_ops.hdf5.image import opened
+from tbseg_ops.options import EngineName
 from tbseg_ops.run import Plan, RunFolder
 from tbseg_ops.run.outputs import LABELS
-from tbseg_ops.run.prediction import predict, written
+from tbseg_ops.run.prediction import Prediction, predict_all, shares, written
 from tbseg_ops.run.raw import SubVolume
 
 # What ilastik may differ by: builds that do not fuse at the ends of rows have other last bits in
@@ -27,20 +29,43 @@ UNSTABLE_SHARE = 0.01
 
 def halo_box(plan: Plan, box: Box) -> Box:
     """What must be read to predict ``box`` in one piece."""
-    return box.grown(plan.grid_model.halo, plan.volume.shape)
+    return plan.grid.halo_of(box)
+
+
+def box_shares(
+    plan: Plan, engine: EngineName, boxes: Sequence[Box], workers: int
+) -> list[Sequence[Box]]:
+    """``boxes`` as a worker is given them: see ``shares``."""
+    largest = max((halo_box(plan, box).size for box in boxes), default=0)
+    return shares(plan, engine, boxes, largest, workers)
 
 
 def differences(
-    folder: RunFolder, engine: Engine, part: SubVolume, box: Box
-) -> dict[str, tuple[int, float]]:
-    """How ``box`` of the merged file differs from what ``engine`` gives for ``part``, its halo box.
+    folder: RunFolder,
+    engine: Engine,
+    read: Callable[[Box, Box], SubVolume],
+    boxes: Sequence[Box],
+) -> Iterator[tuple[Box, SubVolume, dict[str, tuple[int, float]]]]:
+    """How each of a share of ``boxes`` of the merged file differs from what ``engine`` gives.
 
-    For each dataset the number of voxels that differ, and the largest difference of their values.
+    ``read`` gives the voxels of a halo box and the mask of its core. For each dataset the number of
+    voxels that differ, and the largest difference of their values.
     """
     plan = folder.plan
-    core = box.relative_to(halo_box(plan, box).lo)
-    prediction = predict(plan, engine, part, core)
-    arrays, _ = written(plan, prediction, part.raw[core.slices], str(box.lo))
+    asked = []
+    for box in boxes:
+        around = halo_box(plan, box)
+        asked.append((read(around, box), box.relative_to(around.lo)))
+    with closing(predict_all(plan, engine, asked)) as predictions:
+        for box, (part, core), prediction in zip(boxes, asked, predictions, strict=True):
+            raw = part.raw[core.slices]
+            yield box, part, _differences(folder, prediction, raw, box)
+
+
+def _differences(
+    folder: RunFolder, prediction: Prediction, raw: NDArray[np.generic], box: Box
+) -> dict[str, tuple[int, float]]:
+    arrays, _ = written(folder.plan, prediction, raw, str(box.lo))
     with opened(folder.segmentation_file) as file:
         return {
             name: _difference(file[name][box.slices], wanted) for name, wanted in arrays.items()

@@ -4,21 +4,27 @@ All of these are made from labels and probabilities. Where a class file that was
 outputs has them, no engine need be asked.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from math import ceil
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tbseg_ops.engines import Engine, hard_labels
+from tbseg_ops.engines import Engine, at_once, hard_labels
 from tbseg_ops.errors import IntegrityError
 from tbseg_ops.geometry import Box
 from tbseg_ops.hdf5.image import opened
+from tbseg_ops.options import EngineName
 from tbseg_ops.run import Plan, RunFolder
-from tbseg_ops.run.done import Found, records_of
+from tbseg_ops.run.done import Found, how, records_of
 from tbseg_ops.run.outputs import LABELS, encoded
 from tbseg_ops.run.piece import Piece
 from tbseg_ops.run.raw import SubVolume
+
+P = TypeVar("P")
 
 _PERCENT_TOLERANCE = 1e-3  # of a percent; float32 rounding is below 1e-5
 
@@ -41,29 +47,70 @@ def predict(plan: Plan, engine: Engine, part: SubVolume, core: Box) -> Predictio
     are 0, and only the box around it is computed: exact, since a voxel sees no further than the
     halo.
     """
-    if part.mask is None:
-        return _predict(plan, engine, part.raw, core)
+    (found,) = predict_all(plan, engine, [(part, core)])
+    return found
+
+
+def predict_all(
+    plan: Plan, engine: Engine, parts: Sequence[tuple[SubVolume, Box]]
+) -> Generator[Prediction, None, None]:
+    """``predict`` of each of a share (see ``shares``), as it comes."""
+    boxes = [core if part.mask is None else _around(part.mask, core) for part, core in parts]
+    asked = [
+        (part.raw, box) for (part, _), box in zip(parts, boxes, strict=True) if box is not None
+    ]
+    with closing(_answers(plan, engine, asked)) as answers:
+        for (part, core), box in zip(parts, boxes, strict=True):
+            if part.mask is None:
+                yield next(answers)
+            else:
+                found = None if box is None else (box, next(answers))
+                yield _masked(plan, part.mask, core, found)
+
+
+def _answers(
+    plan: Plan, engine: Engine, asked: Sequence[tuple[NDArray[np.generic], Box]]
+) -> Generator[Prediction, None, None]:
+    if len(asked) == 1 and not plan.probability_labels:
+        yield Prediction(engine.predict_labels(*asked[0]), {})
+        return
+    with closing(engine.predict_all(asked)) as answers:
+        for maps in answers:
+            yield Prediction(hard_labels(maps), {i: maps[i] for i in plan.probability_labels})
+
+
+def _masked(
+    plan: Plan, mask: NDArray[np.uint8], core: Box, found: tuple[Box, Prediction] | None
+) -> Prediction:
+    """All of a core, of which a box around its mask was computed, if it has any."""
     labels = np.zeros(core.shape, np.uint8)
     maps = {i: np.zeros(core.shape, np.float32) for i in plan.probability_labels}
-    inside = _around(part.mask)
-    if inside is not None:
-        some = _predict(plan, engine, part.raw, inside.shifted(core.lo))
-        mask = part.mask[inside.slices] != 0
-        labels[inside.slices] = np.where(mask, some.labels, 0)
+    if found is not None:
+        box, some = found
+        inside = box.relative_to(core.lo).slices
+        labels[inside] = np.where(mask[inside] != 0, some.labels, 0)
         for i, array in some.maps.items():
-            maps[i][inside.slices] = np.where(mask, array, 0)
+            maps[i][inside] = np.where(mask[inside] != 0, array, 0)
     return Prediction(labels, dict(maps))
 
 
-def _predict(plan: Plan, engine: Engine, raw: NDArray[np.generic], box: Box) -> Prediction:
-    if not plan.probability_labels:
-        return Prediction(engine.predict_labels(raw, box), {})
-    maps = engine.predict(raw, box)
-    return Prediction(hard_labels(maps), {i: maps[i] for i in plan.probability_labels})
+def shares(
+    plan: Plan, engine: EngineName, pieces: Sequence[P], voxels: int, workers: int
+) -> list[Sequence[P]]:
+    """``pieces``, of up to so many ``voxels``, in the shares for which the engine is asked at once.
+
+    They are of about one size, equally many for each of the ``workers``.
+    """
+    if not pieces:
+        return []
+    most = at_once(engine, voxels * plan.volume.channels)
+    rounds = ceil(len(pieces) / (workers * most))
+    size = ceil(len(pieces) / (workers * rounds))
+    return [pieces[i : i + size] for i in range(0, len(pieces), size)]
 
 
-def _around(mask: NDArray[np.uint8]) -> Box | None:
-    """The smallest box that holds all of a mask, if there is any."""
+def _around(mask: NDArray[np.uint8], core: Box) -> Box | None:
+    """The smallest box that holds all of a core's mask, if there is any; placed as the core is."""
     lo, hi = [], []
     for axis in range(3):
         others = tuple(a for a in range(3) if a != axis)
@@ -72,7 +119,7 @@ def _around(mask: NDArray[np.uint8]) -> Box | None:
             return None
         lo.append(int(found[0]))
         hi.append(int(found[-1]) + 1)
-    return Box((lo[0], lo[1], lo[2]), (hi[0], hi[1], hi[2]))
+    return Box((lo[0], lo[1], lo[2]), (hi[0], hi[1], hi[2])).shifted(core.lo)
 
 
 def written(
@@ -137,6 +184,11 @@ def is_derivable(folder: RunFolder, piece: Piece) -> bool:
         found.is_there and _read(folder, found, whole=False) is not None
         for found in _of_identity(folder, piece)
     )
+
+
+def is_known(folder: RunFolder, piece: Piece) -> bool:
+    """Whether no engine need be asked for a class file; no file is digested."""
+    return how(folder, piece) != "computed" or is_derivable(folder, piece)
 
 
 def _of_identity(folder: RunFolder, piece: Piece) -> Iterator[Found]:

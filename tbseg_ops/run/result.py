@@ -2,7 +2,9 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
+from functools import partial
 from typing import TypeVar
 
 from tbseg_ops.processes.team import Alone, Team
@@ -35,21 +37,23 @@ class StepResult(Stored):
 def work_through(
     step: str,
     folder: RunFolder,
-    pieces: Sequence[P],
-    work: Callable[[P], Finished],
+    shares: Sequence[P],
+    work: Callable[[P], Iterable[Finished]],
     team: Team | None,
     progress: Progress,
+    pieces: int | None = None,
 ) -> StepResult:
     """Have ``team`` (None: this process) finish all pieces, in whatever order.
 
-    ``work`` and ``pieces`` go to other processes: small to pickle.
+    A share is one piece, or several of so many ``pieces`` in all. ``work`` and ``shares`` go to
+    other processes: small to pickle.
     """
     start, team = time.perf_counter(), team or Alone()
     hows: Counter[How] = Counter()
-    with folder.swept(team.is_root):
-        for done in team.map(work, pieces):
+    with folder.swept(team.is_root), closing(_each(team, work, shares)) as finished:
+        for done in finished:
             hows[done.how] += 1
-            progress(done.record.name, str(done), hows.total(), len(pieces))
+            progress(done.record.name, str(done), hows.total(), pieces or len(shares))
     return StepResult(
         step=step,
         computed=hows["computed"],
@@ -58,6 +62,18 @@ def work_through(
         derived=hows["derived"],
         seconds=round(time.perf_counter() - start, 3),
     )
+
+
+def _each(
+    team: Team, work: Callable[[P], Iterable[Finished]], shares: Sequence[P]
+) -> Generator[Finished, None, None]:
+    """One by one: from this process as they come, from another one all of a share at its end."""
+    for share in team.map(work if isinstance(team, Alone) else partial(_all, work), shares):
+        yield from share
+
+
+def _all(work: Callable[[P], Iterable[Finished]], share: P) -> list[Finished]:
+    return list(work(share))
 
 
 def silent(piece: str, what: str, done: int, total: int) -> None:

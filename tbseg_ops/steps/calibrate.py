@@ -1,5 +1,6 @@
 """calibrate: classify a few tiles of a run before all others, to know how long they take."""
 
+from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from math import prod
 from pathlib import Path
@@ -13,7 +14,7 @@ from tbseg_ops.run.prediction import predict
 from tbseg_ops.run.raw import SubVolume
 from tbseg_ops.run.result import Progress, StepResult, silent, work_through
 from tbseg_ops.run.workplace import Workplace
-from tbseg_ops.steps.classify import classify_tile
+from tbseg_ops.steps.classify import classify_share, tile_shares
 
 COUNT = 3
 _SIDE = 16  # voxels of what is computed to have everything compiled and loaded
@@ -39,7 +40,8 @@ def calibrate(
     number, of = part
     wanted = chosen(folder.plan, count)[number::of]
     work = partial(_classify_warm, Workplace(folder, threads))
-    return work_through("calibrate", folder, wanted, work, team, progress)
+    some = tile_shares(folder, wanted, team)
+    return work_through("calibrate", folder, some, work, team, progress, len(wanted))
 
 
 def chosen(plan: Plan, count: int) -> list[int]:
@@ -71,22 +73,22 @@ def spread(counts: Index, number: int) -> list[Index]:
     return list(found)
 
 
-def _classify_warm(place: Workplace, index: int) -> Finished:
+def _classify_warm(place: Workplace, indices: Sequence[int]) -> Iterator[Finished]:
     _warm_up(place)
-    return classify_tile(place, False, index)
+    return classify_share(place, False, indices)
 
 
 @lru_cache(maxsize=1)
 def _warm_up(place: Workplace) -> None:
-    """Compile or load all that the engine native needs. The program ilastik starts for each tile.
+    """Compile or load all that the engine native needs. The program ilastik starts for each share.
 
     Noise, since a constant volume would not need much of it.
     """
     plan = place.folder.plan
     if plan.spec.engine != "native":
         return
-    core = Box.middle(plan.volume.shape, (_SIDE, _SIDE, _SIDE))
-    box = core.grown(plan.grid.halo, plan.volume.shape)
+    core = Box.middle(plan.shape, (_SIDE, _SIDE, _SIDE))
+    box = plan.grid.halo_of(core)
     noise = np.random.default_rng(0).integers(0, 100, (*box.shape, plan.volume.channels))
     part = SubVolume(noise.astype(plan.volume.dtype), None)
     predict(plan, place.engine, part, core.relative_to(box.lo))

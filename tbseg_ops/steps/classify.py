@@ -1,19 +1,30 @@
 """classify: K class arrays per tile by the classifier's own forest; each tile done exactly once."""
 
-from dataclasses import asdict, replace
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from math import prod
 from pathlib import Path
 
 import h5py
 
-from tbseg_ops.geometry import Tile
+from tbseg_ops.geometry import Box, Grid, Tile
 from tbseg_ops.hdf5.image import content_of_arrays, count_not_finite, image_of, stamp
 from tbseg_ops.run import RunFolder, Team
 from tbseg_ops.run.done import own_content
 from tbseg_ops.run.finish import Facts, Finished, Made, finish
 from tbseg_ops.run.outputs import chunks_digest, create_outputs, raw_chunks
 from tbseg_ops.run.piece import Piece
-from tbseg_ops.run.prediction import earlier_prediction, predict, written
+from tbseg_ops.run.prediction import (
+    Prediction,
+    earlier_prediction,
+    is_known,
+    predict,
+    predict_all,
+    shares,
+    written,
+)
 from tbseg_ops.run.raw import SubVolume
 from tbseg_ops.run.result import Progress, StepResult, silent, work_through
 from tbseg_ops.run.workplace import Workplace
@@ -36,34 +47,105 @@ def classify(
     """
     folder = RunFolder(run)
     wanted = [tile.index for tile in folder.tiles(batch, tiles)]
-    work = partial(classify_tile, Workplace(folder, threads), again or tiles is not None)
-    return work_through("classify", folder, wanted, work, team, progress)
+    work = partial(classify_share, Workplace(folder, threads), again or tiles is not None)
+    some = tile_shares(folder, wanted, team)
+    return work_through("classify", folder, some, work, team, progress, len(wanted))
 
 
-def classify_tile(place: Workplace, force: bool, index: int) -> Finished:
-    """The class file of one tile, by its index in the grid."""
+def tile_shares(
+    folder: RunFolder, indices: Sequence[int], team: Team | None
+) -> list[Sequence[int]]:
+    """Tiles of the grid as a worker is given them: see ``shares``."""
+    plan, workers = folder.plan, 1 if team is None else team.workers
+    return shares(plan, plan.spec.engine, indices, _largest(plan.grid), workers)
+
+
+def _largest(grid: Grid) -> int:
+    """No tile with its halo has more voxels."""
+    sizes = zip(grid.core, grid.halo, grid.volume, strict=True)
+    return prod(min(core + 2 * halo, n) for core, halo, n in sizes)
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """Tiles that the engine is asked for together: their sub-volumes, and what it says of them."""
+
+    parts: dict[int, SubVolume]
+    answers: Iterator[tuple[int, Prediction]]
+
+    def of(self, index: int) -> Prediction:
+        """Asked for in the order of the parts; some may be passed over."""
+        return next(prediction for at, prediction in self.answers if at == index)
+
+
+def classify_share(place: Workplace, force: bool, indices: Sequence[int]) -> Iterator[Finished]:
+    """The class files of some tiles, by their indices in the grid, each committed as it comes."""
+    if len(indices) == 1:
+        yield _classify(place, force, indices[0], None)
+        return
+    folder, parts = place.folder, {}
+    for index in indices:
+        tile = folder.plan.grid[index]
+        part, piece = _piece(folder, tile)
+        if force or not is_known(folder, piece):
+            parts[index] = part or read_tile(folder, tile)[0]
+    with closing(_answers(place, parts)) as answers:
+        ahead = _Ahead(parts, answers)
+        for index in indices:
+            yield _classify(place, force, index, ahead)
+
+
+def _answers(
+    place: Workplace, parts: dict[int, SubVolume]
+) -> Generator[tuple[int, Prediction], None, None]:
+    plan = place.folder.plan
+    wanted = [(part, _core(plan.grid[index])) for index, part in parts.items()]
+    with closing(predict_all(plan, place.engine, wanted)) as predictions:
+        yield from zip(parts, predictions, strict=True)
+
+
+def _classify(place: Workplace, force: bool, index: int, ahead: _Ahead | None) -> Finished:
     folder = place.folder
     tile = folder.plan.grid[index]
-    part: SubVolume | None = None
-    content = own_content(folder, tile)
+    part, piece = _piece(folder, tile)
+    if ahead is not None and index in ahead.parts:
+        part = ahead.parts[index]
+    else:
+        ahead = None
+    return finish(folder, piece, lambda: _make(place, force, tile, piece, part, ahead), force=force)
+
+
+def _piece(folder: RunFolder, tile: Tile) -> tuple[SubVolume | None, Piece]:
+    """The class file of a tile; and its sub-volume, if that had to be read to know it."""
+    part, content = None, own_content(folder, tile)
     if content is None:
         part, content = read_tile(folder, tile)
-    piece = folder.classes(tile, content)
-    return finish(folder, piece, lambda: _make(place, force, tile, piece, part), force=force)
+    return part, folder.classes(tile, content)
 
 
-def _make(place: Workplace, force: bool, tile: Tile, piece: Piece, part: SubVolume | None) -> Made:
-    """``part``: the tile's sub-volume, if it has been read already."""
+def _core(tile: Tile) -> Box:
+    return tile.core.relative_to(tile.box.lo)
+
+
+def _make(
+    place: Workplace,
+    force: bool,
+    tile: Tile,
+    piece: Piece,
+    part: SubVolume | None,
+    ahead: _Ahead | None,
+) -> Made:
+    """``part``: the tile's sub-volume, if it has been read. ``ahead``: if the tile is in there."""
     folder, plan = place.folder, place.folder.plan
     earlier = None if force else earlier_prediction(folder, piece)
     if part is None and (earlier is None or plan.spec.output == "intensity"):
         part = read_tile(folder, tile)[0]
-    core = tile.core.relative_to(tile.box.lo)
+    core = _core(tile)
     raw = None if part is None else part.raw[core.slices]
     if earlier is None:
         assert part is not None
-        prediction = predict(plan, place.engine, part, core)
-        not_finite = count_not_finite(part.raw[core.slices])
+        one = predict(plan, place.engine, part, core) if ahead is None else ahead.of(tile.index)
+        prediction, not_finite = one, count_not_finite(part.raw[core.slices])
     else:
         prediction, not_finite = earlier
     arrays, counts = written(plan, prediction, raw, tile.name)

@@ -4,10 +4,11 @@ Not a step of the pipeline: it may be done at any time, on any machine that has 
 the classifier.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import chain
 from math import prod
 from pathlib import Path
 from typing import Literal
@@ -23,9 +24,9 @@ from tbseg_ops.options import EngineName
 from tbseg_ops.run import Alone, Plan, RunFolder, Team
 from tbseg_ops.run.boxes import (
     UNSTABLE_SHARE,
+    box_shares,
     differences,
     drawn,
-    halo_box,
     tiles_of,
 )
 from tbseg_ops.run.done import own
@@ -39,11 +40,11 @@ from tbseg_ops.run.result import Progress, silent
 from tbseg_ops.settings import ILASTIK, here
 from tbseg_ops.steps.merge import class_records
 from tbseg_ops.storage.commit import commit_over
-from tbseg_ops.volume import Source, open_planned
+from tbseg_ops.volume import Source, open_mask, open_planned
 
 SIDE = 24
 MOST_BOXES, FEWEST_BOXES = 300, 30  # by default, by the size of the volume
-ILASTIK_BOXES = 20  # it starts for each
+ILASTIK_BOXES = 20  # it takes its time
 _STORED = 100  # boxes that differ
 _NAMED = 12  # of them in a message
 
@@ -75,7 +76,7 @@ def prove(
     plan = folder.plan
     piece, records = _merged(folder)
     chosen = _engine(plan) if engine == "auto" else engine
-    side = min(side, max(plan.volume.shape))
+    side = min(side, max(plan.shape))
     bench = _Bench(
         folder.path,
         plan.digest,
@@ -86,12 +87,12 @@ def prove(
     )
     _check_classifier(folder, bench.classifier)
     if boxes is None:
-        few = min(MOST_BOXES, max(FEWEST_BOXES, prod(plan.volume.shape) // side**3))
+        few = min(MOST_BOXES, max(FEWEST_BOXES, prod(plan.shape) // side**3))
         boxes = ILASTIK_BOXES if chosen == "ilastik" else few
     wanted = drawn(folder, [record.counts for record in records], side, boxes, seed)
     found = []
-    work = partial(_compare, bench)
-    for number, one in enumerate(team.map(work, wanted), start=1):
+    compared = team.map(partial(_compare, bench), box_shares(plan, chosen, wanted, team.workers))
+    for number, one in enumerate(chain.from_iterable(compared), start=1):
         found.append(one)
         progress(one.name, one.words, number, len(wanted))
     proof = _proof(folder, piece, bench, side, seed, found)
@@ -226,7 +227,9 @@ def _sources(folder: RunFolder, stack: ExitStack) -> tuple[Source, Source | None
     stack.enter_context(source)
     if spec.mask is None:
         return source, None
-    return source, stack.enter_context(open_planned(here(spec.mask), inputs.mask_slices, None))
+    shape = folder.plan.volume.shape
+    mask = open_mask(here(spec.mask), shape, inputs.mask_slices)
+    return source, stack.enter_context(mask)
 
 
 @lru_cache(maxsize=1)
@@ -248,6 +251,7 @@ def _read_input(
 ) -> SubVolume:
     """As ``read_volume``, from the input; slice by slice, since a slice may be large."""
     inputs = folder.inputs
+    box, core = (each.shifted(folder.plan.part.lo) for each in (box, core))
 
     def read(source: Source, box: Box, planned: tuple[str, ...]) -> list[np.ndarray]:
         _, y, x = box.slices
@@ -265,11 +269,12 @@ def _read_input(
     return SubVolume(raw, inside.astype(np.uint8))
 
 
-def _compare(bench: _Bench, box: Box) -> _Compared:
+def _compare(bench: _Bench, boxes: Sequence[Box]) -> list[_Compared]:
     folder, engine, read = _opened(bench)
-    part = read(halo_box(folder.plan, box), box)
-    counts = part.mask is None or bool(part.mask.any())
-    return _Compared(box, differences(folder, engine, part, box), engine.version, counts)
+    return [
+        _Compared(box, unlike, engine.version, part.mask is None or bool(part.mask.any()))
+        for box, part, unlike in differences(folder, engine, read, boxes)
+    ]
 
 
 def _proof(

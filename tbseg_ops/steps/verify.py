@@ -5,10 +5,11 @@ must be in exactly one class; and boxes across the seams of tiles are predicted 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import h5py
 import numpy as np
@@ -18,10 +19,10 @@ from tbseg_ops.errors import ConfigError, IntegrityError
 from tbseg_ops.geometry import Box, Tile
 from tbseg_ops.hdf5.image import LIBVER, opened, stamped
 from tbseg_ops.run import Alone, Plan, RunFolder, Team
-from tbseg_ops.run.boxes import UNSTABLE_SHARE, differences, halo_box
+from tbseg_ops.run.boxes import UNSTABLE_SHARE, box_shares, differences
 from tbseg_ops.run.done import own
 from tbseg_ops.run.finish import new_record
-from tbseg_ops.run.outputs import LABELS, chunks_digest, create_outputs, encoded, raw_chunks
+from tbseg_ops.run.outputs import LABELS, chunks_digest, create_merged, encoded, raw_chunks
 from tbseg_ops.run.piece import WHOLE, Piece
 from tbseg_ops.run.plan import seam_boxes
 from tbseg_ops.run.raw import read_volume
@@ -30,8 +31,6 @@ from tbseg_ops.run.removed import pruned
 from tbseg_ops.run.result import Progress, StepResult, silent
 from tbseg_ops.run.workplace import Workplace
 from tbseg_ops.steps.merge import class_records, named
-
-P = TypeVar("P")
 
 SEAM_BOXES, SEAM_SIDE = 8, 24
 
@@ -57,7 +56,8 @@ def verify(
         _check_not_pruned(folder)
         folder.records("verify").drop(WHOLE)
         piece, _ = check_identity(folder)
-    wrong = _problems(team, partial(_check, place), tiles, "as recorded", progress)
+    checked = team.map(partial(_check, place), tiles)
+    wrong = _problems(checked, len(tiles), "as recorded", progress)
     if wrong:
         folder.records("merge").drop(WHOLE)
         raise IntegrityError(
@@ -68,7 +68,9 @@ def verify(
             mend=f"tbseg merge --run {folder.path} writes it anew from the tiles",
         )
     chosen = seam_boxes(folder.plan.grid, SEAM_SIDE, boxes)
-    wrong = _problems(team, partial(_seam, place), chosen, "as in one piece", progress)
+    some = box_shares(folder.plan, folder.plan.spec.engine, chosen, team.workers)
+    predicted = chain.from_iterable(team.map(partial(_seams, place), some))
+    wrong = _problems(predicted, len(chosen), "as in one piece", progress)
     if wrong:
         raise IntegrityError(
             "boxes across the seams of tiles are not what the classifier gives in one piece:\n    "
@@ -91,18 +93,14 @@ def verify(
 
 
 def _problems(
-    team: Team,
-    check: Callable[[P], tuple[str, str | None]],
-    parts: Sequence[P],
-    good: str,
-    progress: Progress,
+    checked: Iterable[tuple[str, str | None]], parts: int, good: str, progress: Progress
 ) -> list[tuple[str, str]]:
     """The names of the parts with which something is wrong, and what."""
     wrong = []
-    for number, (name, problem) in enumerate(team.map(check, parts), start=1):
+    for number, (name, problem) in enumerate(checked, start=1):
         if problem is not None:
             wrong.append((name, problem))
-        progress(name, problem or good, number, len(parts))
+        progress(name, problem or good, number, parts)
     return wrong
 
 
@@ -150,7 +148,7 @@ def _wrong_form(file: h5py.File, plan: Plan) -> str | None:
     """What of the file's objects and attributes is not as planned, if anything."""
     found = _form(file)
     with h5py.File("form", "w", driver="core", backing_store=False, libver=LIBVER) as empty:
-        create_outputs(empty, plan, plan.volume.shape)
+        create_merged(empty, plan)
         expected = _form(empty)
     if found.keys() != expected.keys():
         return f"objects too many or too few: {', '.join(sorted(found.keys() ^ expected.keys()))}"
@@ -219,13 +217,16 @@ def _problem(folder: RunFolder, tile: Tile) -> str | None:
     return None
 
 
-def _seam(place: Workplace, box: Box) -> tuple[str, str | None]:
-    """The name of a box, and how it differs from what is predicted in one piece, if it does."""
-    folder, plan = place.folder, place.folder.plan
-    name = f"seam {box.lo} to {box.hi}"
-    part = read_volume(folder, halo_box(plan, box), box)
-    allowed = 0 if bit_stable(plan.spec.engine) else int(box.size * UNSTABLE_SHARE)
-    for dataset, (differing, _) in differences(folder, place.engine, part, box).items():
-        if differing > allowed:
-            return name, f"{differing} of {box.size} voxels of {dataset} differ"
-    return name, None
+def _seams(place: Workplace, boxes: Sequence[Box]) -> list[tuple[str, str | None]]:
+    """The names of boxes, and how each differs from what is predicted in one piece, if it does."""
+    folder, found = place.folder, []
+    stable = bit_stable(folder.plan.spec.engine)
+    for box, _, unlike in differences(folder, place.engine, partial(read_volume, folder), boxes):
+        allowed = 0 if stable else int(box.size * UNSTABLE_SHARE)
+        problems = (
+            f"{differing} of {box.size} voxels of {dataset} differ"
+            for dataset, (differing, _) in unlike.items()
+            if differing > allowed
+        )
+        found.append((f"seam {box.lo} to {box.hi}", next(problems, None)))
+    return found

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tbseg_ops.errors import ResourceError
-from tbseg_ops.processes.bounded import NOT_STARTED, Outcome, run_bounded
+from tbseg_ops.processes.bounded import NOT_STARTED, Outcome, bounded
 
 DEFAULTS = {"environment": {"PATH": "/usr/bin:/bin"}, "seconds": 60.0, "memory_bytes": 4 << 30}
 
@@ -15,9 +15,9 @@ DEFAULTS = {"environment": {"PATH": "/usr/bin:/bin"}, "seconds": 60.0, "memory_b
 @pytest.fixture
 def run(tmp_path):
     def run(*argv: str, **options) -> Outcome:
-        return run_bounded(
-            argv, folder=tmp_path, log=tmp_path / "log", **(DEFAULTS | {"grace": 0.5} | options)
-        )
+        options = DEFAULTS | {"grace": 0.5} | options
+        with bounded(argv, folder=tmp_path, log=tmp_path / "log", **options) as program:
+            return program.wait()
 
     return run
 
@@ -53,8 +53,11 @@ def test_program_that_is_not_there(run, tmp_path):
 
 
 def test_no_folder_to_run_in(run, tmp_path):
-    with pytest.raises(ResourceError, match="could not be started"):
-        run_bounded(["true"], folder=tmp_path / "missing", log=tmp_path / "log", **DEFAULTS)
+    with (
+        pytest.raises(ResourceError, match="could not be started"),
+        bounded(["true"], folder=tmp_path / "missing", log=tmp_path / "log", **DEFAULTS),
+    ):
+        pass
 
 
 def test_memory(run, tmp_path):
@@ -78,3 +81,28 @@ def test_what_the_program_left_running_is_ended(run, tmp_path):
         "until [ -s daemon ]; do sleep 0.01; done")  # fmt: skip
     for name in ("plain", "daemon"):
         assert not Path("/proc", (tmp_path / name).read_text().strip()).exists()
+
+
+def test_a_look_does_not_end_it_and_leaving_does(tmp_path):
+    script = "echo $$ > pid; sleep 50"
+    with bounded(
+        ["sh", "-c", script], folder=tmp_path, log=tmp_path / "log", **DEFAULTS
+    ) as program:
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+            assert program.look(0.02) is None
+        pid = (tmp_path / "pid").read_text().strip()
+        assert Path("/proc", pid).exists()
+    assert not Path("/proc", pid).exists()
+
+
+def test_more_time_can_be_allowed(tmp_path):
+    options = DEFAULTS | {"seconds": 0.5, "grace": 0.5}
+    with bounded(
+        ["sh", "-c", "sleep 1; exit 3"], folder=tmp_path, log=tmp_path / "log", **options
+    ) as program:
+        program.allow(30)
+        assert program.look(0.6) is None
+        assert program.look(30) == Outcome(3, timed_out=False)
+    with bounded(["sleep", "50"], folder=tmp_path, log=tmp_path / "log", **options) as program:
+        assert program.look(0.1) is None
+        assert program.look(1) == Outcome(-15, timed_out=True)

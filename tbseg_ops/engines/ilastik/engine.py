@@ -1,4 +1,4 @@
-"""The engine ``ilastik``: the real program, headless, one run per tile.
+"""The engine ``ilastik``: the real program, headless, started once for several tiles.
 
 See docs/engine-ilastik.md for the command line, the settings and what guards the host.
 """
@@ -8,8 +8,9 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,14 @@ from numpy.typing import NDArray
 from tbseg_ops.classifier.passport import Passport, read_passport
 from tbseg_ops.engines.contract import check_unchanged, hard_labels
 from tbseg_ops.engines.ilastik.limits import Limits
-from tbseg_ops.engines.ilastik.output import check_end, read_probabilities
+from tbseg_ops.engines.ilastik.output import check_end, check_words, read_probabilities
 from tbseg_ops.engines.ilastik.program import Program, base_environment
 from tbseg_ops.engines.ilastik.program import find_ilastik as _find_ilastik
 from tbseg_ops.engines.ilastik.safe_project import LIBVER, safe_project
 from tbseg_ops.errors import ConfigError, InputError, ResourceError
 from tbseg_ops.geometry import Box, Index
 from tbseg_ops.hdf5.image import image_of
-from tbseg_ops.processes.bounded import run_bounded
+from tbseg_ops.processes.bounded import Outcome, Running, bounded
 
 # Part of every key: change it whenever what is handed to ilastik changes its result.
 _ADAPTER = "1"
@@ -38,6 +39,7 @@ _RAM_PER_THREAD_MB = 2048
 
 _DATASET = "exported_data"
 _SPARE_BYTES = 64 << 20
+_LOOK_SECONDS = 0.05  # between two looks whether an output is whole
 # What ilastik gives a meaning in paths: patterns, lists, placeholders, and names of containers.
 _SPECIAL = re.compile(r"[*?\[\]{}:~]|\.(h5|hdf5|ilp|n5|npz|npy|zarr)(/|$)", re.IGNORECASE)
 
@@ -93,44 +95,77 @@ class IlastikEngine:
         what it has to be, see ``read_probabilities``. Nothing is left behind in any case, but the
         log of a failure in the folder TBSEG_ILASTIK_LOGS.
         """
-        z, y, x, channels = raw.shape
-        if channels != self._passport.channels:
+        (found,) = self.predict_all([(raw, core)])
+        return found
+
+    def predict_all(
+        self, tiles: Sequence[tuple[NDArray[Any], Box]]
+    ) -> Generator[NDArray[np.float32], None, None]:
+        """What ``predict`` gives for each of these, as it comes; ilastik is started once for all.
+
+        An error is raised in the place of the tile at which ilastik ended; those before it count.
+        ilastik is ended when the generator is closed.
+        """
+        fitting = [(self._fit(raw), core) for raw, core in tiles]
+        for axes, alike in groupby(fitting, lambda tile: self._axes(len(tile[0]))):
+            yield from self._predicted(list(alike), axes)
+
+    def _predicted(
+        self, tiles: list[tuple[NDArray[Any], Box]], axes: str
+    ) -> Iterator[NDArray[np.float32]]:
+        file, memory_mb = self._passport.path, self._limits.memory_mb
+        with self._folder() as folder:
+            log = folder / "ilastik.log"
+            log.touch()
+            names = self._write(folder, [raw for raw, _ in tiles], axes)
+            with (
+                self._log_kept(log),
+                bounded(
+                    self.command(folder, names, axes),
+                    folder=folder,
+                    log=log,
+                    environment=self._environment(folder),
+                    seconds=self._seconds_for(tiles[0][0]),
+                    memory_bytes=memory_mb << 20,
+                    isolation=self._limits.isolation,
+                ) as program,
+            ):
+                for name, later, (raw, core) in zip(names, [*names[1:], None], tiles, strict=True):
+                    seconds = self._seconds_for(raw)
+                    program.allow(seconds)
+                    outcome = _until_whole(program, folder, later)
+                    if outcome is None:
+                        check_words(log, file)
+                    else:
+                        check_end(outcome, log, file, seconds, memory_mb)
+                    shape = raw.shape[0], raw.shape[1], raw.shape[2]
+                    output = _output(folder, name)
+                    yield read_probabilities(output, _DATASET, shape, core, len(self.labels), log)
+
+    def _fit(self, raw: NDArray[Any]) -> NDArray[Any]:
+        """The tile as ilastik takes it; InputError if it has other channels than the classifier."""
+        if raw.shape[3] != self._passport.channels:
             raise InputError(
                 "the tile has other channels than the classifier",
                 file=self._passport.path,
                 expected=self._passport.channels,
-                found=channels,
+                found=raw.shape[3],
             )
-        if z == 1 and self._passport.spatial_axes == "zyx":
+        if len(raw) == 1 and self._passport.spatial_axes == "zyx":
             # ilastik drops an axis of one voxel and then misses it. All scales are in 2D here, so
             # that a second slice changes nothing of the first.
-            raw, z = np.repeat(raw, 2, axis=0), 2
-        with self._folder() as folder:
-            log = folder / "ilastik.log"
-            log.touch()
-            self._write(folder, raw)
-            seconds = self._limits.seconds_for(z * y * x)
-            with self._log_kept(log):
-                outcome = run_bounded(
-                    self.command(folder, self._axes(z)),
-                    folder=folder,
-                    log=log,
-                    environment=self._environment(folder),
-                    seconds=seconds,
-                    memory_bytes=self._limits.memory_mb << 20,
-                    isolation=self._limits.isolation,
-                )
-                check_end(outcome, log, self._passport.path, seconds, self._limits.memory_mb)
-                return read_probabilities(
-                    folder / "out.h5", _DATASET, (z, y, x), core, len(self.labels), log
-                )
+            return np.repeat(raw, 2, axis=0)
+        return raw
+
+    def _seconds_for(self, raw: NDArray[Any]) -> float:
+        return self._limits.seconds_for(raw[..., 0].size)
 
     def _axes(self, slices: int) -> str:
         """Of a tile, as ilastik has to see them: slices for a classifier of images are a series."""
         return "zyxc" if self._passport.spatial_axes == "zyx" else "tyxc" if slices > 1 else "yxc"
 
-    def command(self, folder: Path, axes: str = "zyxc") -> list[str]:
-        """The command line for the files in ``folder``, as a list of arguments."""
+    def command(self, folder: Path, names: Sequence[str], axes: str = "zyxc") -> list[str]:
+        """The command line for tiles of these names in ``folder``, as a list of arguments."""
         return [
             *self._program.argv,
             "--headless",
@@ -140,10 +175,11 @@ class IlastikEngine:
             "--export_dtype=float32",
             "--output_format=hdf5",
             f"--output_axis_order={axes.rjust(4, 'z')}",
-            f"--output_filename_format={folder / 'out.h5'}",
+            f"--output_filename_format={folder}/out-{{nickname}}.h5",
             f"--output_internal_path={_DATASET}",
             f"--input_axes={axes}",
-            f"--raw_data={folder / 'raw.h5'}/data",
+            "--raw_data",
+            *(f"{folder / name}.h5/data" for name in names),
         ]
 
     def _environment(self, folder: Path) -> dict[str, str]:
@@ -181,17 +217,19 @@ class IlastikEngine:
                 )
             yield folder
 
-    def _write(self, folder: Path, raw: NDArray[Any]) -> None:
-        """The project and the tile; ResourceError if they and the output have no room."""
-        axes = self._axes(len(raw))
-        tile = _tile_image(raw if len(axes) == raw.ndim else raw[0], axes)
-        output = raw[..., 0].size * 4 * len(self.labels)
-        wanted = len(tile) + len(self._project) + output + _SPARE_BYTES
+    def _write(self, folder: Path, tiles: Sequence[NDArray[Any]], axes: str) -> list[str]:
+        """The project and the tiles, whose names these are; ResourceError if there is no room."""
+        outputs = sum(raw[..., 0].size * 4 * len(self.labels) for raw in tiles)
+        wanted = sum(raw.nbytes for raw in tiles) + len(self._project) + outputs + _SPARE_BYTES
         free = shutil.disk_usage(folder).free
         if free < wanted:
             raise _no_room(folder, f"{wanted} bytes", f"{free} bytes free")
-        _put(folder / "raw.h5", tile)
+        names = [f"raw{number:03d}" for number in range(len(tiles))]
+        for name, raw in zip(names, tiles, strict=True):
+            image = _tile_image(raw if len(axes) == raw.ndim else raw[0], axes)
+            _put(folder / f"{name}.h5", image)
         _put(folder / "project.ilp", self._project)
+        return names
 
     def _check_unchanged(self) -> None:
         """By the copy, which is what ilastik is given."""
@@ -211,6 +249,25 @@ class IlastikEngine:
                     folder.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(log, folder / f"ilastik-{secrets.token_hex(6)}.log")
             raise
+
+
+def _until_whole(program: Running, folder: Path, later: str | None) -> Outcome | None:
+    """Wait until an output is whole: the ``later`` one is begun (None), or the program has ended.
+
+    ilastik writes one output after the other.
+    """
+    if later is None:
+        return program.wait()
+    while not _output(folder, later).exists():
+        outcome = program.look(_LOOK_SECONDS)
+        if outcome is not None and not _output(folder, later).exists():
+            return outcome
+    return None
+
+
+def _output(folder: Path, name: str) -> Path:
+    """What ilastik writes for a tile, by its nickname: of the file, and then of the dataset."""
+    return next(folder.glob(f"out-{name}*.h5"), folder / f"out-{name}.h5")
 
 
 def _tile_image(raw: NDArray[Any], axes: str) -> bytes:

@@ -14,8 +14,8 @@ _LEAST_MEMORY_MB = 8192
 class Limits:
     """Bounds of one run of ilastik.
 
-    seconds: of wall clock; None: by the size of the tile. memory_mb: address space of each process,
-    which is a few GB more than the memory it uses. isolation: see ``run_bounded``. log_folder:
+    seconds: of wall clock for a tile; None: by its size. memory_mb: address space of each process,
+    which is a few GB more than the memory it uses. isolation: see ``bounded``. log_folder:
     where the complete log of a failed run is kept; None: nowhere, its end is in the error.
     """
 

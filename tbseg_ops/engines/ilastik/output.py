@@ -73,6 +73,14 @@ def check_end(outcome: Outcome, log: Path, file: str, seconds: float, memory_mb:
             found=tail(text),
             mend="if memory ran out, use smaller tiles or fewer workers on this host",
         )
+    check_words(log, file)
+    if code != 0:
+        raise _failure(code, text, file, memory_mb)
+
+
+def check_words(log: Path, file: str) -> None:
+    """Raise if ilastik says that it does something else than asked for: see ``check_end``."""
+    text = _read(log)
     if match := _NOT_UNDERSTOOD.search(text):
         raise ConfigError(
             "this version of ilastik does not understand how it was called",
@@ -87,9 +95,6 @@ def check_end(outcome: Outcome, log: Path, file: str, seconds: float, memory_mb:
             found=match.group().decode("utf-8", "replace"),
             mend="open the project in this version of ilastik, train it and save it",
         )
-
-    if code != 0:
-        raise _failure(code, text, file, memory_mb)
 
 
 def _failure(code: int, text: bytes, file: str, memory_mb: int) -> TbsegError:

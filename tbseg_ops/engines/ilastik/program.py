@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from tbseg_ops.errors import ConfigError
-from tbseg_ops.processes.bounded import run_bounded
+from tbseg_ops.processes.bounded import bounded
 from tbseg_ops.settings import ILASTIK
 
 _ON_PATH = ("run_ilastik.sh", "ilastik")
@@ -152,14 +152,15 @@ def _said(argv: tuple[str, ...]) -> str | None:
     with tempfile.TemporaryDirectory(prefix="tbseg-ilastik-") as name:
         folder = Path(name)
         log = folder / "version.log"
-        outcome = run_bounded(
+        with bounded(
             [*argv, "--version"],
             folder=folder,
             log=log,
             environment=base_environment(folder),
             seconds=_ASK_SECONDS,
             memory_bytes=_ASK_MEMORY,
-        )
+        ) as program:
+            outcome = program.wait()
         if outcome.timed_out or outcome.code != 0:
             return None
         lines = _text(log).splitlines()

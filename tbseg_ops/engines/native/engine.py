@@ -1,6 +1,6 @@
 """The engine ``native``: ilastik's features and random forest without ilastik."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import ceil
@@ -82,6 +82,12 @@ class NativeEngine:
             _Answer(self._forest.predict, self._known, out, self._constant_probabilities), raw, core
         )
         return out
+
+    def predict_all(
+        self, tiles: Sequence[tuple[NDArray[Any], Box]]
+    ) -> Generator[NDArray[np.float32], None, None]:
+        """``predict`` of each, one after the other."""
+        return (self.predict(raw, core) for raw, core in tiles)
 
     def predict_labels(self, raw: NDArray[Any], core: Box) -> NDArray[np.uint8]:
         """``hard_labels(predict(raw, core))``, (z, y, x), in less time."""

@@ -145,6 +145,66 @@ def test_a_classifier_of_images_gets_an_image_or_a_series_of_them(tmp_path, fake
         assert f"--output_axis_order={axes.rjust(4, 'z')}" in seen["argv"]
 
 
+# Several tiles at once
+
+
+CORES = [CORE, Box((0, 0, 0), SHAPE), Box((1, 0, 5), (4, 20, 6))]
+
+
+def tiles(number: int = 3) -> list[tuple[np.ndarray, Box]]:
+    """Of different sizes and content."""
+    whole = tile((16 + number, 20, 24))
+    return [(whole[n : n + 16], CORES[n % 3]) for n in range(number)]
+
+
+@pytest.mark.parametrize("mode", ["ramp", "native"])
+def test_several_tiles_are_what_each_is_alone_for_one_start(mode, tmp_path, fake):
+    fake(mode, "--fake-starts", tmp_path / "starts")
+    engine = engine_for(shape=(19, 20, 24))
+    together = list(engine.predict_all(tiles()))
+    assert (tmp_path / "starts").read_text() == "3\n"
+    for (raw, core), found in zip(tiles(), together, strict=True):
+        np.testing.assert_array_equal(found, engine.predict(raw, core))
+    assert (tmp_path / "starts").read_text() == "3\n1\n1\n1\n"
+    assert list(engine.predict_all([])) == []
+
+
+def test_images_and_series_of_images_are_not_mixed_in_one_start(tmp_path, fake):
+    fake("ramp", "--fake-starts", tmp_path / "starts")
+    flat = trained_on(tmp_path, ReferenceSet("vessels-2d").classifier, "yx")
+    raws = [tile((slices, 20, 24)) for slices in (3, 2, 1)]
+    whole = [Box((0, 0, 0), raw.shape[:3]) for raw in raws]
+    found = engine_for(flat, (3, 20, 24)).predict_all(list(zip(raws, whole, strict=True)))
+    for raw, one in zip(raws, found, strict=True):
+        np.testing.assert_array_equal(one[1], raw[..., 0] / np.float32(255))
+    assert (tmp_path / "starts").read_text() == "2\n1\n"
+
+
+def test_a_result_comes_before_the_next_one_is_computed(tmp_path, fake, temporary):
+    """The last one never ends; the generator is closed, and with it all is gone."""
+    fake("hang", "--fake-note", tmp_path / "note")
+    expected = [tile[0][tile[1].slices][..., 0] / np.float32(255) for tile in tiles()]
+    found = engine_for().predict_all([*tiles(), (tile(), CORE)])
+    np.testing.assert_array_equal(next(found)[1], expected[0])
+    np.testing.assert_array_equal(next(found)[1], expected[1])
+    assert not all_gone(tmp_path / "note")
+    found.close()
+    assert all_gone(tmp_path / "note")
+    assert list(temporary.iterdir()) == []
+
+
+def test_the_time_is_that_of_one_tile(tmp_path, fake, monkeypatch):
+    monkeypatch.setenv("TBSEG_ILASTIK_TIMEOUT", "4")
+    fake("hang", "--fake-note", tmp_path / "note")
+    found = engine_for().predict_all(tiles())
+    next(found)
+    start = time.monotonic()
+    with pytest.raises(ResourceError, match="did not finish within 4 seconds"):
+        list(found)
+    assert 3 < time.monotonic() - start < 15
+    assert all_gone(tmp_path / "note")
+
+
 def test_attributes_of_an_engine(fake):
     fake()
     engine = engine_for()
@@ -163,7 +223,7 @@ def test_version_does_not_depend_on_the_threads(fake):
 
 def test_command_line(fake):
     fake()
-    assert engine_for().command(Path("/w"))[4:] == [
+    assert engine_for().command(Path("/w"), ["raw000", "raw001"])[4:] == [
         "--headless",
         "--readonly=1",
         "--project=/w/project.ilp",
@@ -171,10 +231,12 @@ def test_command_line(fake):
         "--export_dtype=float32",
         "--output_format=hdf5",
         "--output_axis_order=zyxc",
-        "--output_filename_format=/w/out.h5",
+        "--output_filename_format=/w/out-{nickname}.h5",
         "--output_internal_path=exported_data",
         "--input_axes=zyxc",
-        "--raw_data=/w/raw.h5/data",
+        "--raw_data",
+        "/w/raw000.h5/data",
+        "/w/raw001.h5/data",
     ]
 
 
@@ -201,7 +263,7 @@ def test_what_the_program_sees(tmp_path, temporary, fake, monkeypatch):
     assert seen["cwd"] == seen["folder"]
     assert Path(seen["folder"]).parent == temporary.resolve()
     assert seen["folder_mode"] == 0o700
-    assert seen["files"] == [".cache", ".local", "ilastik.log", "project.ilp", "raw.h5"]
+    assert seen["files"] == [".cache", ".local", "ilastik.log", "project.ilp", "raw000.h5"]
     assert seen["stdin"] == ""
 
 
@@ -267,6 +329,20 @@ def test_failure(mode, fake):
     fake(mode)
     with pytest.raises(kind, match=message):
         engine_for().predict(tile(), CORE)
+
+
+@pytest.mark.parametrize("mode", FAILURES)
+def test_failure_at_the_last_of_several_tiles(mode, fake):
+    kind, message = FAILURES[mode]
+    fake(mode)
+    good = []
+    with pytest.raises(kind, match=message):
+        good.extend(engine_for().predict_all(tiles(4)))
+    for (raw, core), one in zip(tiles(4), good, strict=False):
+        np.testing.assert_array_equal(one[1], raw[core.slices][..., 0] / np.float32(255))
+    # The output before the last one may have been half written when a program fails; and what is
+    # said of another classifier counts for all that comes after it.
+    assert len(good) in {"start": (0,), "old": (0,), "retrain": range(4)}.get(mode, (2, 3))
 
 
 def test_the_error_ends_with_the_log(fake):
@@ -438,7 +514,7 @@ def test_the_payload_works(tmp_path, fake):
     """The stand-in loads pickles as ilastik does: the tests after this one can fail."""
     fake()
     project = with_payload(tmp_path, FACTORY, 0)
-    command = [*engine_for().command(tmp_path)]
+    command = [*engine_for().command(tmp_path, ["raw000"])]
     command[6] = f"--project={project}"
     subprocess.run(command, capture_output=True, check=False)
     assert (tmp_path / "payload ran").is_dir()
