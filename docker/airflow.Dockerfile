@@ -1,6 +1,6 @@
 # Airflow with tbseg: every component of a deployment runs this image. See docs/images.md.
 # The slim variant has no providers: the locks say which ones, and which versions.
-FROM apache/airflow:slim-3.3.2-python3.11
+FROM docker.io/apache/airflow:slim-3.3.2-python3.11
 
 USER root
 # Group 0 may write, so that the containers can run as any user: the one who owns the data.

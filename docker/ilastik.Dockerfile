@@ -1,5 +1,5 @@
 # tbseg with the program ilastik, for --engine ilastik. See docs/images.md, docs/engine-ilastik.md.
-FROM mambaorg/micromamba:2.3.2-debian13-slim
+FROM docker.io/mambaorg/micromamba:2.3.2-debian13-slim
 
 # ilastik without its GUI, from its own channel; what it is made of comes from conda-forge.
 RUN micromamba create --yes --name ilastik --channel ilastik-forge --channel conda-forge \

@@ -1,5 +1,5 @@
 # tbseg with Debian's Open MPI, and a parallel h5py beside it, without Airflow. See docs/images.md.
-FROM debian:bookworm-slim AS build
+FROM docker.io/library/debian:bookworm-slim AS build
 
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
@@ -31,7 +31,7 @@ RUN /opt/tbseg/bin/pip install --no-deps --no-build-isolation . \
     && find /opt/tbseg/lib /opt/h5py-mpi -type d -name tests -prune -exec rm -rf {} +
 
 
-FROM debian:bookworm-slim
+FROM docker.io/library/debian:bookworm-slim
 
 # The sshd is for ranks in other containers. Its package makes host keys, which no image may have.
 RUN apt-get update \

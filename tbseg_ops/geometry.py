@@ -102,12 +102,16 @@ class Grid(Sequence[Tile]):
     """All tiles of a volume in raster order (z slowest).
 
     ``core`` is a multiple of ``chunk`` on each axis; only the last tile of an axis may be smaller.
+    Of a part of a larger volume, of shape ``whole``, that begins at ``origin``: all coordinates are
+    relative to the part, and halos reach beyond it, to coordinates below 0 too.
     """
 
     volume: Index
     core: Index
     chunk: Index
     halo: Index
+    origin: Index = (0, 0, 0)
+    whole: Index | None = None
 
     @classmethod
     def balanced(cls, volume: Index, tile: Index, halo: Index) -> "Grid":
@@ -135,6 +139,11 @@ class Grid(Sequence[Tile]):
             return None
         return replace(self, volume=volume)
 
+    def halo_of(self, box: Box) -> Box:
+        """What must be read to compute ``box``: as much around it as there is."""
+        within = self.whole or self.volume
+        return box.shifted(self.origin).grown(self.halo, within).relative_to(self.origin)
+
     @property
     def counts(self) -> Index:
         """Number of tiles on each axis."""
@@ -151,7 +160,7 @@ class Grid(Sequence[Tile]):
         lo = _index(p * c for p, c in zip(position, self.core, strict=True))
         hi = _index(min(a + c, n) for a, c, n in zip(lo, self.core, self.volume, strict=True))
         core = Box(lo, hi)
-        return Tile(index, position, core, core.grown(self.halo, self.volume))
+        return Tile(index, position, core, self.halo_of(core))
 
     def by_name(self, name: str) -> Tile:
         """The tile of that name; KeyError if this grid has none."""

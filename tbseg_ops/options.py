@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from tbseg_ops.errors import InputError
 from tbseg_ops.fields import Option, Options, Text, option
+from tbseg_ops.geometry import Box, Index
 from tbseg_ops.selection import PATH, PATH_SCHEMA, AbsolutePath, Selection
 from tbseg_ops.settings import DATASET_NAME
 
@@ -27,6 +28,15 @@ def _three(text: str) -> tuple[int, ...]:
     if len(parts) not in (1, 3) or not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
         raise ValueError(f"expected Z,Y,X (three integers), found {text!r}")
     return tuple(map(int, parts * (3 // len(parts))))
+
+
+_RANGE = r"\s*\d{0,7}\s*:\s*\d{0,7}\s*"
+
+
+def _box(text: str) -> str:
+    if not re.fullmatch(rf"{_RANGE},{_RANGE},{_RANGE}", text, re.ASCII):
+        raise ValueError(f"expected Z0:Z1,Y0:Y1,X0:X1 (either end may be left out), found {text!r}")
+    return re.sub(r"\s", "", text)
 
 
 def _labels(text: str) -> str | tuple[str, ...]:
@@ -50,8 +60,8 @@ class RunSpec(Selection):
     volume: AbsolutePath = option(
         ...,
         "Volume",
-        "A folder of TIFF slices, some files of a folder, a TIFF file with many pages, or a dataset"
-        " in an HDF5 file.",
+        "A folder of TIFF slices, a list of them (.txt), some files of a folder, a TIFF file with"
+        " many pages, or a dataset in an HDF5 file.",
         examples=(
             *("/data/brain7/slices", "/data/brain7/ch1_*.tif"),
             *("/data/brain7.tif", "/data/brain7.h5:/data"),
@@ -71,7 +81,7 @@ class RunSpec(Selection):
     mask: AbsolutePath | None = option(
         None,
         "Mask",
-        "A volume of the same shape, given like the volume: nothing is done where it is 0.",
+        "A volume of the same shape, or coarser, or one plane: nothing is done where it is 0.",
         section="Tiles",
         metavar="VOLUME",
         text=PATH,
@@ -90,6 +100,18 @@ class RunSpec(Selection):
             _joined,
             {"pattern": rf"^{_NUMBER}(\s*,{_NUMBER}\s*,{_NUMBER})?\s*$", "maxLength": 100},
         ),
+        decides=True,
+    )
+    box: Annotated[str, AfterValidator(_box)] | None = option(
+        None,
+        "Part of the volume: z0:z1,y0:y1,x0:x1",
+        "Only this part is classified, in voxels from 0, the second number not included. What lies"
+        " around it counts as it does for the whole volume: the result is the same as there.",
+        examples=("100:200,0:512,:",),
+        section="Volume",
+        metavar="Z0:Z1,Y0:Y1,X0:X1",
+        text=Text(_box, schema={"pattern": rf"^{_RANGE},{_RANGE},{_RANGE}$", "maxLength": 100}),
+        empty="all of it",
         decides=True,
     )
     engine: EngineName = option(
@@ -149,6 +171,23 @@ class RunSpec(Selection):
     max_batches: Annotated[int, Field(ge=1, le=1000)] = option(
         500, "Batches", "Most batches that the tiles are put into.", in_form=False
     )
+
+    def part(self, shape: Index) -> Box:
+        """What of a volume of ``shape`` (z, y, x) is classified: ``box``, or all of it."""
+        if self.box is None:
+            return Box((0, 0, 0), shape)
+        ends = [[int(end) if end else None for end in r.split(":")] for r in self.box.split(",")]
+        lo = tuple(low or 0 for low, _ in ends)
+        hi = tuple(n if high is None else high for (_, high), n in zip(ends, shape, strict=True))
+        if not all(low < high <= n for low, high, n in zip(lo, hi, shape, strict=True)):
+            raise InputError(
+                "the part does not lie in the volume",
+                file=self.volume,
+                expected=f"--box within {','.join(f'0:{n}' for n in shape)}",
+                found=f"--box {self.box}",
+                mend="voxels are counted from 0: z, y, x; the second number is not included",
+            )
+        return Box((lo[0], lo[1], lo[2]), (hi[0], hi[1], hi[2]))
 
     def wanted_probabilities(self, labels: tuple[str, ...]) -> tuple[int, ...]:
         """Indices into ``labels`` of the classes whose probability maps are wanted."""

@@ -13,7 +13,7 @@ from tbseg_ops.engines import check_engine
 from tbseg_ops.errors import ConfigError, IntegrityError, printable
 from tbseg_ops.run import RunFolder, RunSpec
 from tbseg_ops.run.differences import Basis, changed
-from tbseg_ops.run.inputs import read_inputs
+from tbseg_ops.run.inputs import mask_of, read_inputs, read_slices
 from tbseg_ops.run.result import Progress, silent
 from tbseg_ops.stored import Stored
 from tbseg_ops.volume import open_source
@@ -54,7 +54,9 @@ def _now(spec: RunSpec, progress: Progress) -> Basis:
     with open_source(spec.volume, spec) as source:
         passport.check_volume(source.info.shape, source.info.channels)
         engine_version = check_engine(spec.engine, passport)
-        inputs = read_inputs(source, spec.mask, progress)
+        part = read_slices(spec, passport, source.info)
+        with mask_of(spec, source.info.shape) as mask:
+            inputs = read_inputs(source, mask, progress, part)
         return Basis(spec, source.info, passport, engine_version, inputs)
 
 

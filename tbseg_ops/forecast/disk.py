@@ -15,7 +15,7 @@ _MASK_SHARE, _INTENSITY_SHARE, _PROBABILITY_SHARE = 0.1, 0.7, 0.4
 def disk_needed(made: Plan) -> dict[str, int]:
     """Bytes that a run will take on disk, by kind; the compressed ones are estimates from above."""
     itemsize = np.dtype(made.volume.dtype).itemsize * made.volume.channels
-    voxels = prod(made.volume.shape)
+    voxels = prod(made.shape)
     halo = sum(tile.box.size for tile in _sample(made.grid)) / sum(
         tile.core.size for tile in _sample(made.grid)
     )
@@ -26,7 +26,7 @@ def disk_needed(made: Plan) -> dict[str, int]:
     maps = len(made.probability_labels) * np.dtype(made.spec.probability_dtype).itemsize
     outputs = int(classes + voxels * maps * _PROBABILITY_SHARE)
     return {
-        "volume": voxels * itemsize,
+        "volume": made.read.size * itemsize,
         "tiles": int(voxels * itemsize * halo) if made.spec.split == "copy" else 0,
         "classes": outputs,
         "segmentation": outputs,

@@ -117,7 +117,7 @@ class _Forecaster:
         }
         paths = [*(run.path for run in folder.earlier), *earlier]
         self.similar = [run for path in paths if (run := similar_run(self.plan, path))]
-        self.voxels = prod(self.plan.volume.shape)
+        self.voxels = prod(self.plan.shape)
         self.raw_bytes = disk_needed(self.plan)["volume"]
 
     def made(self) -> Forecast:

@@ -56,7 +56,7 @@ def seconds_a_voxel(runs: Iterable[RunFolder], step: Step) -> float | None:
         found = _some(folder, step, sorted(folder.records(step).names()))
         measured = [record.seconds for record in found if record.seconds > 0]
         if measured:
-            return sum(measured) / len(measured) * pieces / prod(plan.volume.shape)
+            return sum(measured) / len(measured) * pieces / prod(plan.shape)
     return None
 
 

@@ -174,11 +174,12 @@ def check_dataset(dataset: h5py.Dataset, where: str, *, inflate: bool = False) -
         _check_inflated(dataset, size, 1 << numbers.index(_DEFLATE), where)
 
 
-def untrusted_dataset(file: h5py.File, path: str) -> h5py.Dataset:
+def untrusted_dataset(file: h5py.File, path: str, *, constant: bool = False) -> h5py.Dataset:
     """The dataset at ``path``, following hard links and soft links inside the file only.
 
     InputError if it is missing (the message lists the datasets that there are), lies outside of the
-    file, needs a filter that is not built in, or declares more than its stored bytes can hold.
+    file, needs a filter that is not built in, or declares more than its stored bytes can hold;
+    not so of one that may well be ``constant``, whose size the caller bounds.
     """
     where = f"{file.filename}:{path}"
     with hdf5_errors(where, "read"):
@@ -190,7 +191,8 @@ def untrusted_dataset(file: h5py.File, path: str) -> h5py.Dataset:
             raise _missing(file, where, f"a {type(found).__name__.lower()}")
         check_dataset(found, where)
         declared = found.size * found.dtype.itemsize
-        check_expansion(declared, found.id.get_storage_size(), where)
+        if not constant:
+            check_expansion(declared, found.id.get_storage_size(), where)
         return found
 
 

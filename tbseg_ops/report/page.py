@@ -67,7 +67,7 @@ def _facts(folder: RunFolder, done: RecordsByStep, state: Status) -> dict[str, o
                 passport.labels, encoded(passport.labels), colors, counts, strict=True
             )
         ],
-        "outside": prod(plan.volume.shape) - voxels,
+        "outside": prod(plan.shape) - voxels,
         "views": _views(folder, colors),
         "steps": _steps(done),
         "forecast": stored_forecast(folder),
@@ -100,7 +100,7 @@ def _steps(done: RecordsByStep) -> list[dict[str, object]]:
 
 def _views(folder: RunFolder, colors: list[tuple[int, int, int]]) -> list[dict[str, str]]:
     """Pictures through the middle of the volume: raw, and raw with the classes over it."""
-    shape = folder.plan.volume.shape
+    shape = folder.plan.shape
     views = []
     for title, axis in (("z (y down, x right)", 0), ("y (z down, x right)", 1)):
         if shape[axis] == 1 or min(n for a, n in enumerate(shape) if a != axis) < 2:

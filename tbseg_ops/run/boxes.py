@@ -29,7 +29,7 @@ UNSTABLE_SHARE = 0.01
 
 def halo_box(plan: Plan, box: Box) -> Box:
     """What must be read to predict ``box`` in one piece."""
-    return box.grown(plan.grid_model.halo, plan.volume.shape)
+    return plan.grid.halo_of(box)
 
 
 def box_shares(

@@ -5,7 +5,7 @@ Of a whole dataset (``changed``), and of single pieces of work (``why_raw``, ``w
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from tbseg_ops.classifier import Passport
@@ -59,6 +59,8 @@ Parts = Mapping[str, Callable[[Basis], object]]
 
 def changed(old: Basis, new: Basis) -> list[str]:
     """Why a run over ``new`` would give something else than the one over ``old``, if it would."""
+    if old.spec.box != new.spec.box:  # then other slices were read
+        old = replace(old, inputs=new.inputs)
     reasons = slice_changes(_slices(old.inputs), _slices(new.inputs))
     before, after = _mask_slices(old.inputs), _mask_slices(new.inputs)
     if bool(before) != bool(after):
@@ -130,9 +132,10 @@ def slice_changes(before: Slices, after: Slices, of: str = "") -> list[str]:
 
 def why_raw(old: Basis | None, new: Basis, box: Box, is_tile: bool) -> str:
     """Why the voxels of a slab or of a tile (with its halo, ``box``) are not those of before."""
-    z0, z1 = box.lo[0], box.hi[0]
+    z0, z1 = (z + new.spec.part(new.volume.shape).lo[0] for z in (box.lo[0], box.hi[0]))
     parts: Parts = {
         "the slices have another shape or dtype": lambda b: (*b.volume.shape[1:], b.volume.dtype),
+        "another part of the volume is wanted": lambda b: b.spec.box,
         _OTHER_TILES: lambda b: is_tile and b.grid and (b.grid.core, b.grid.halo),
         "slices were added behind the end": lambda b: b.volume.shape[0] >= z1,
         "the earlier list of inputs cannot be read": lambda b: bool(b.inputs.slices),

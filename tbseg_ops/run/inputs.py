@@ -2,51 +2,60 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from math import ceil
 
-from tbseg_ops.errors import InputError
+from tbseg_ops.classifier import Passport
 from tbseg_ops.geometry import Index
-from tbseg_ops.run import Inputs
+from tbseg_ops.run import Inputs, RunSpec
 from tbseg_ops.run.result import Progress
-from tbseg_ops.volume import Source, open_source
+from tbseg_ops.volume import Source, VolumeInfo, open_mask
 
 
-def read_inputs(source: Source, mask: str | None, progress: Progress) -> Inputs:
+def read_inputs(
+    source: Source,
+    mask: Source | None,
+    progress: Progress,
+    part: tuple[int, int] | None = None,
+) -> Inputs:
     """Names and fingerprints of all slices of an open volume and, if there is one, of its mask.
 
-    Every byte is read once. InputError if a slice changes meanwhile, or the mask does not fit.
+    ``part``: the slices z0 <= z < z1 alone are read; the fingerprints of all others are "".
+    Every byte is read once. InputError if a slice changes meanwhile.
     """
-    inputs = Inputs(slices=tuple(source.slices), fingerprints=_fingerprints(source, progress))
-    return inputs if mask is None else _with_mask(inputs, mask, source.info.shape, progress)
+    shape = source.info.shape
+    part = part or (0, shape[0])
+    inputs = Inputs(slices=tuple(source.slices), fingerprints=_fingerprints(source, progress, part))
+    if mask is None:
+        return inputs
+    return inputs.model_copy(
+        update={
+            "mask_slices": tuple(mask.slices),
+            "mask_fingerprints": _fingerprints(mask, progress, part),
+        }
+    )
 
 
-def _fingerprints(source: Source, progress: Progress) -> tuple[str, ...]:
+def mask_of(spec: RunSpec, shape: Index) -> AbstractContextManager[Source | None]:
+    """The mask of a spec, for a volume of ``shape``; InputError at once if it does not fit."""
+    return nullcontext() if spec.mask is None else open_mask(spec.mask, shape)
+
+
+def read_slices(spec: RunSpec, passport: Passport, info: VolumeInfo) -> tuple[int, int]:
+    """The slices z0 <= z < z1 that a run reads: those of its part and what their halo sees."""
+    read = spec.part(info.shape).grown(passport.halo_for(info.shape), info.shape)
+    return read.lo[0], read.hi[0]
+
+
+def _fingerprints(source: Source, progress: Progress, part: tuple[int, int]) -> tuple[str, ...]:
     """The digest of each slice, several at a time: reading is what takes the time."""
-    n = source.info.shape[0]
+    first, end = part
+    n = end - first
     step = max(1, min(16, ceil(n / 64)))
     found: list[str] = []
     with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:
-        parts = pool.map(lambda z: source.fingerprints(z, min(z + step, n)), range(0, n, step))
-        for part in parts:
-            found.extend(part)
+        starts = range(first, end, step)
+        for some in pool.map(lambda z: source.fingerprints(z, min(z + step, end)), starts):
+            found.extend(some)
             progress("slices", "read", len(found), n)
-    return tuple(found)
-
-
-def _with_mask(inputs: Inputs, mask: str, shape: Index, progress: Progress) -> Inputs:
-    """The inputs and the fingerprints of a mask that fits the volume."""
-    with open_source(mask) as source:
-        if source.info.shape != shape or source.info.channels != 1:
-            raise InputError(
-                "the mask does not fit the volume",
-                file=mask,
-                expected=f"shape {shape} (z, y, x), 1 channel",
-                found=f"shape {source.info.shape}, {source.info.channels} channel(s)",
-                mend="give a mask of the volume's own size, 0 where nothing is to be computed",
-            )
-        return inputs.model_copy(
-            update={
-                "mask_slices": tuple(source.slices),
-                "mask_fingerprints": _fingerprints(source, progress),
-            }
-        )
+    return ("",) * first + tuple(found) + ("",) * (len(source.slices) - end)

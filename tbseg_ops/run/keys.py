@@ -15,24 +15,30 @@ from tbseg_ops.stored import digest_of
 
 
 def of_slab(plan: Plan, inputs: Inputs, slab: Slab) -> str:
+    read = plan.read
+    part = {} if plan.spec.box is None else {"part": [read.lo[1:], read.hi[1:]]}
     return digest_of(
         {
+            **part,
             "step": "ingest",
             "slices": inputs.fingerprints[slab.z0 : slab.z1],
             "mask": inputs.mask_fingerprints[slab.z0 : slab.z1],
             "shape": plan.volume.shape[1:],
             "channels": plan.volume.channels,
             "dtype": plan.volume.dtype,
-            "chunk": slab_chunk(plan.volume.shape, slab),
+            "chunk": slab_chunk(read.shape, slab),
         }
     )
 
 
 def of_sub_volume(plan: Plan, inputs: Inputs, tile: Tile) -> str:
-    box, core = tile.box, tile.core
+    box, core = (each.shifted(plan.part.lo) for each in (tile.box, tile.core))
     virtual = plan.spec.split == "virtual"  # then the file says how large the volume is
+    read = plan.read
+    part = {"part": [read.lo, read.hi]} if virtual and plan.spec.box is not None else {}
     return digest_of(
         {
+            **part,
             "step": "split",
             "mode": plan.spec.split,
             "slices": inputs.fingerprints[box.lo[0] : box.hi[0]],
@@ -75,8 +81,10 @@ def of_classes(plan: Plan, content: str, tile: Tile) -> tuple[str, str]:
 
 def of_merged(plan: Plan, records: Sequence[Record]) -> str:
     """``records``: of all tiles' class files, in grid order."""
+    part = {} if plan.spec.box is None else {"offset": plan.part.lo}
     return digest_of(
         {
+            **part,
             "step": "merge",
             "tiles": [[r.name, r.key, r.chunks] for r in records],
             "grid": plan.grid_model.model_dump(),

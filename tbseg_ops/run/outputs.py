@@ -107,6 +107,14 @@ def create_outputs(file: h5py.File, plan: Plan, shape: Index) -> None:
     file.attrs["label_colors"] = np.asarray(plan.classifier.colors, np.int64)
 
 
+def create_merged(file: h5py.File, plan: Plan) -> None:
+    """The empty datasets of the merged file; of a part, ``offset`` (z, y, x) says where it lies."""
+    create_outputs(file, plan, plan.shape)
+    if plan.spec.box is not None:
+        for name in output_names(plan):
+            file[name].attrs["offset"] = plan.part.lo
+
+
 def raw_chunks(
     file: h5py.File, plan: Plan, core: Box, origin: Index
 ) -> Iterator[tuple[str, Index, int, bytes]]:

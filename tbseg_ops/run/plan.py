@@ -40,7 +40,7 @@ class GridModel(Stored):
 
 
 class Slab(Stored):
-    """A z range of the volume that one worker ingests into one file."""
+    """A z range of the volume (in its coordinates) that one worker ingests into one file."""
 
     name: str
     z0: int
@@ -71,7 +71,22 @@ class Plan(Stored):
     @property
     def grid(self) -> Grid:
         g = self.grid_model
-        return Grid(g.volume, g.core, g.chunk, g.halo)
+        return Grid(g.volume, g.core, g.chunk, g.halo, self.part.lo, self.volume.shape)
+
+    @property
+    def part(self) -> Box:
+        """What of the volume is classified, in its coordinates; those of the tiles begin there."""
+        return self.spec.part(self.volume.shape)
+
+    @property
+    def read(self) -> Box:
+        """The part and what its halo sees: what ingest reads, in coordinates of the volume."""
+        return self.part.grown(self.grid_model.halo, self.volume.shape)
+
+    @property
+    def shape(self) -> Index:
+        """Of the result: that of the part."""
+        return self.grid_model.volume
 
     @property
     def digest(self) -> str:
@@ -84,8 +99,9 @@ class Plan(Stored):
         return self.spec.wanted_probabilities(self.classifier.labels)
 
     def slab_box(self, slab: Slab) -> Box:
-        """The voxels of a slab."""
-        return Box((slab.z0, 0, 0), (slab.z1, *self.volume.shape[1:]))
+        """The voxels of a slab, in coordinates of the tiles."""
+        (_, y0, x0), (_, y1, x1) = self.read.lo, self.read.hi
+        return Box((slab.z0, y0, x0), (slab.z1, y1, x1)).relative_to(self.part.lo)
 
     def in_batches(self, size: int) -> "Plan":
         """The same plan with so many tiles in a batch."""
@@ -111,14 +127,15 @@ def slab_chunk(shape: Index, slab: Slab) -> Index:
     return (min(slab.z1 - slab.z0, 32), min(shape[1], 128), min(shape[2], 128))
 
 
-def slabs_of(info: VolumeInfo, itemsize: int) -> tuple[Slab, ...]:
-    """The volume cut in z into slabs of at most 256 MiB, or of one slice if that is larger."""
+def slabs_of(info: VolumeInfo, itemsize: int, first: int, end: int) -> tuple[Slab, ...]:
+    """The slices ``first`` to ``end`` cut into slabs that take at most 256 MiB to decode, or one
+    slice if that is larger."""
     plane = info.shape[1] * info.shape[2] * info.channels * itemsize
     depth = max(1, min(64, (256 << 20) // plane))
-    n = info.shape[0]
-    count = ceil(n / depth)
+    count = ceil((end - first) / depth)
     return tuple(
-        Slab(name=f"slab_{i:05d}", z0=i * depth, z1=min((i + 1) * depth, n)) for i in range(count)
+        Slab(name=f"slab_{i:05d}", z0=z0, z1=min(z0 + depth, end))
+        for i, z0 in zip(range(count), range(first, end, depth), strict=True)
     )
 
 

@@ -9,7 +9,7 @@ from tbseg_ops.errors import ConfigError
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.plan import Plan
 from tbseg_ops.settings import here
-from tbseg_ops.volume import Source, open_planned
+from tbseg_ops.volume import Source, open_mask, open_planned
 
 
 class Workplace:
@@ -40,7 +40,9 @@ class Workplace:
     def mask(self) -> Source | None:
         mask = self.folder.plan.spec.mask
         slices = self.folder.inputs.mask_slices
-        return None if mask is None else open_planned(here(mask), slices, None)
+        return (
+            None if mask is None else open_mask(here(mask), self.folder.plan.volume.shape, slices)
+        )
 
     @cached_property
     def engine(self) -> Engine:

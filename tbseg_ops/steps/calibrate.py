@@ -87,8 +87,8 @@ def _warm_up(place: Workplace) -> None:
     plan = place.folder.plan
     if plan.spec.engine != "native":
         return
-    core = Box.middle(plan.volume.shape, (_SIDE, _SIDE, _SIDE))
-    box = core.grown(plan.grid.halo, plan.volume.shape)
+    core = Box.middle(plan.shape, (_SIDE, _SIDE, _SIDE))
+    box = plan.grid.halo_of(core)
     noise = np.random.default_rng(0).integers(0, 100, (*box.shape, plan.volume.channels))
     part = SubVolume(noise.astype(plan.volume.dtype), None)
     predict(plan, place.engine, part, core.relative_to(box.lo))

@@ -42,11 +42,12 @@ def _ingest(place: Workplace, slab: Slab) -> list[Finished]:
 
 def _make(place: Workplace, slab: Slab, piece: Piece) -> Made:
     plan, inputs = place.folder.plan, place.folder.inputs
-    raw = place.source.read(slab.z0, slab.z1, inputs.fingerprints).array
-    arrays = {RAW: raw.reshape(raw_shape(plan, plan.slab_box(slab)))}
+    _, rows, columns = plan.read.slices
+    raw = place.source.read(slab.z0, slab.z1, inputs.fingerprints).array[:, rows, columns]
+    arrays = {RAW: np.ascontiguousarray(raw).reshape(raw_shape(plan, plan.slab_box(slab)))}
     if place.mask is not None:
         mask = place.mask.read(slab.z0, slab.z1, inputs.mask_fingerprints).array
-        arrays[MASK] = (mask[..., 0] != 0).astype(np.uint8)
+        arrays[MASK] = (mask[:, rows, columns, 0] != 0).astype(np.uint8)
     content = content_of_arrays(arrays)
 
     def fill(file: h5py.File) -> None:
@@ -54,7 +55,7 @@ def _make(place: Workplace, slab: Slab, piece: Piece) -> Made:
             dataset = file.create_dataset(
                 name,
                 data=array,
-                chunks=slab_chunk(plan.volume.shape, slab) + array.shape[3:],
+                chunks=slab_chunk(plan.read.shape, slab) + array.shape[3:],
                 compression="gzip" if name == MASK else None,
                 fletcher32=True,  # a flipped bit on disk is an error when read, not a voxel
             )
@@ -72,11 +73,12 @@ def _join(folder: RunFolder) -> None:
         dtypes = {RAW: plan.volume.dtype} | ({MASK: "uint8"} if plan.spec.mask else {})
         for name, dtype in dtypes.items():
             more = (plan.volume.channels,) if name == RAW and plan.volume.channels > 1 else ()
-            layout = h5py.VirtualLayout((*plan.volume.shape, *more), np.dtype(dtype))
+            layout = h5py.VirtualLayout((*plan.read.shape, *more), np.dtype(dtype))
             for slab in plan.slabs:
                 shape = (*plan.slab_box(slab).shape, *more)
                 source = h5py.VirtualSource(folder.slab(slab).file, name, shape=shape)
-                layout[slab.z0 : slab.z1] = source
+                first = plan.read.lo[0]
+                layout[slab.z0 - first : slab.z1 - first] = source
             describe(file.create_virtual_dataset(name, layout, fillvalue=0), plan)
 
     image = image_of(fill)

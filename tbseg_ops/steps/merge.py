@@ -22,7 +22,7 @@ from tbseg_ops.hdf5.image import LIBVER, opened, stamp
 from tbseg_ops.run import Alone, RunFolder, Team
 from tbseg_ops.run.done import own, own_classes
 from tbseg_ops.run.finish import new_record
-from tbseg_ops.run.outputs import chunks_digest, create_outputs, output_names, raw_chunks
+from tbseg_ops.run.outputs import chunks_digest, create_merged, output_names, raw_chunks
 from tbseg_ops.run.piece import WHOLE, Piece
 from tbseg_ops.run.records import Record, Step
 from tbseg_ops.run.result import Progress, StepResult, silent
@@ -142,7 +142,7 @@ def _write(
     damaged: list[str] = []
     with temporary(final) as tmp:
         with h5py.File(tmp, "x", libver=LIBVER) as file:
-            create_outputs(file, plan, plan.volume.shape)
+            create_merged(file, plan)
             datasets = {name: file[name] for name in output_names(plan)}
             parts = _in_order(team.map(read, range(len(grid))), read, 2 * team.workers)
             for number, part in enumerate(parts, start=1):

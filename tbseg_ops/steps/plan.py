@@ -1,6 +1,7 @@
 """plan: read every slice once for its fingerprint, cut the volume into tiles, check the room."""
 
 import os
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
@@ -11,10 +12,10 @@ from tbseg_ops.engines import check_engine
 from tbseg_ops.errors import ConfigError, InputError, ResourceError
 from tbseg_ops.forecast.batches import batch_size
 from tbseg_ops.forecast.disk import disk_missing
-from tbseg_ops.geometry import Grid, Index
+from tbseg_ops.geometry import Box, Grid, Index
 from tbseg_ops.run import Inputs, Plan, RunFolder, RunSpec
 from tbseg_ops.run.fit import input_warnings
-from tbseg_ops.run.inputs import read_inputs
+from tbseg_ops.run.inputs import mask_of, read_inputs, read_slices
 from tbseg_ops.run.plan import GridModel, slabs_of
 from tbseg_ops.run.removed import revive
 from tbseg_ops.run.result import Progress, silent
@@ -76,8 +77,13 @@ def draft(
         engine_version = check_engine(spec.engine, passport)
         _check_classes(spec, passport)
         _check_writable(folder)
-        inputs = read_inputs(source, spec.mask, progress)
-        made = _plan(spec, source, passport, engine_version, inputs, folder, earlier)
+        part = read_slices(spec, passport, source.info)
+        with mask_of(spec, source.info.shape) as mask:
+            inputs = read_inputs(source, mask, progress, part)
+            made = _plan(spec, source, passport, engine_version, inputs, folder, earlier)
+            made = made.model_copy(
+                update={"notes": made.notes + tuple(mask.warnings if mask is not None else ())}
+            )
     return folder.under(made, inputs)
 
 
@@ -93,7 +99,8 @@ def _plan(
     info = source.info
     runs = [_earlier_run(path) for path in earlier]
     olds = [old for run in (folder, *runs) if (old := run.stored_plan()) is not None]
-    grid = _grid(spec, info.shape, passport, olds)
+    part = spec.part(info.shape)
+    grid = _grid(spec, info.shape, part, passport, olds)
     if len(grid) > _MOST_TILES:
         raise ConfigError(
             "the tiles are too small for this volume",
@@ -108,10 +115,15 @@ def _plan(
         engine_version=engine_version,
         inputs_digest=inputs.digest,
         grid_model=GridModel(volume=grid.volume, core=grid.core, chunk=grid.chunk, halo=grid.halo),
-        slabs=slabs_of(info, np.dtype(info.dtype).itemsize),
+        slabs=slabs_of(info, np.dtype(info.dtype).itemsize, *read_slices(spec, passport, info)),
         batch_size=1,
         batches=len(grid),
-        notes=(*source.warnings, *passport.notes_for(info.shape), *_grid_notes(spec.tile, grid)),
+        notes=(
+            *source.warnings,
+            *passport.notes_for(info.shape),
+            *_part_notes(spec, part, info.shape),
+            *_grid_notes(spec.tile, grid),
+        ),
         earlier=tuple(str(run.path) for run in runs),
         warnings=input_warnings(passport, info, sample(source)),
     ).in_batches(ceil(len(grid) / spec.max_batches))
@@ -130,15 +142,27 @@ def _earlier_run(path: Path) -> RunFolder:
     return run
 
 
-def _grid(spec: RunSpec, shape: Index, passport: Passport, olds: list[Plan]) -> Grid:
+def _grid(spec: RunSpec, shape: Index, part: Box, passport: Passport, olds: list[Plan]) -> Grid:
     """The tiles: those of an earlier plan where they suit, so that their results can be kept."""
     halo, least = passport.halo_for(shape), passport.minimum_side_for(shape)
     for old in olds:
-        if old.spec.tile == spec.tile and old.grid.halo == halo:
-            grid = old.grid.over(shape, spec.tile)
-            if grid is not None and grid[len(grid) - 1].box.shape[0] >= least[0]:
-                return grid
-    return Grid.balanced(shape, spec.tile, halo)
+        if (old.spec.tile, old.spec.box, old.grid.halo) == (spec.tile, spec.box, halo):
+            grid = old.grid.over(part.shape, spec.tile)
+            if grid is not None:
+                grid = replace(grid, origin=part.lo, whole=shape)
+                if grid[len(grid) - 1].box.shape[0] >= least[0]:
+                    return grid
+    return replace(Grid.balanced(part.shape, spec.tile, halo), origin=part.lo, whole=shape)
+
+
+def _part_notes(spec: RunSpec, part: Box, shape: Index) -> list[str]:
+    if spec.box is None:
+        return []
+    ranges = ", ".join(
+        f"{axis} {low}:{high} of {n}"
+        for axis, low, high, n in zip("zyx", part.lo, part.hi, shape, strict=True)
+    )
+    return [f"only a part of the volume is classified ({ranges}), with what lies around it"]
 
 
 def _grid_notes(tile: Index, grid: Grid) -> list[str]:

@@ -40,7 +40,7 @@ from tbseg_ops.run.result import Progress, silent
 from tbseg_ops.settings import ILASTIK, here
 from tbseg_ops.steps.merge import class_records
 from tbseg_ops.storage.commit import commit_over
-from tbseg_ops.volume import Source, open_planned
+from tbseg_ops.volume import Source, open_mask, open_planned
 
 SIDE = 24
 MOST_BOXES, FEWEST_BOXES = 300, 30  # by default, by the size of the volume
@@ -76,7 +76,7 @@ def prove(
     plan = folder.plan
     piece, records = _merged(folder)
     chosen = _engine(plan) if engine == "auto" else engine
-    side = min(side, max(plan.volume.shape))
+    side = min(side, max(plan.shape))
     bench = _Bench(
         folder.path,
         plan.digest,
@@ -87,7 +87,7 @@ def prove(
     )
     _check_classifier(folder, bench.classifier)
     if boxes is None:
-        few = min(MOST_BOXES, max(FEWEST_BOXES, prod(plan.volume.shape) // side**3))
+        few = min(MOST_BOXES, max(FEWEST_BOXES, prod(plan.shape) // side**3))
         boxes = ILASTIK_BOXES if chosen == "ilastik" else few
     wanted = drawn(folder, [record.counts for record in records], side, boxes, seed)
     found = []
@@ -227,7 +227,9 @@ def _sources(folder: RunFolder, stack: ExitStack) -> tuple[Source, Source | None
     stack.enter_context(source)
     if spec.mask is None:
         return source, None
-    return source, stack.enter_context(open_planned(here(spec.mask), inputs.mask_slices, None))
+    shape = folder.plan.volume.shape
+    mask = open_mask(here(spec.mask), shape, inputs.mask_slices)
+    return source, stack.enter_context(mask)
 
 
 @lru_cache(maxsize=1)
@@ -249,6 +251,7 @@ def _read_input(
 ) -> SubVolume:
     """As ``read_volume``, from the input; slice by slice, since a slice may be large."""
     inputs = folder.inputs
+    box, core = (each.shifted(folder.plan.part.lo) for each in (box, core))
 
     def read(source: Source, box: Box, planned: tuple[str, ...]) -> list[np.ndarray]:
         _, y, x = box.slices

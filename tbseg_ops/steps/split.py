@@ -110,6 +110,7 @@ def _make(folder: RunFolder, tile: Tile, piece: Piece) -> Made:
     part = read_volume(folder, tile.box, tile.core)
     content = content_of_arrays(part.arrays)
     not_finite = count_not_finite(part.raw)
+    there = {RAW: tile.box.shifted(plan.part.lo), MASK: tile.core.shifted(plan.part.lo)}
 
     def fill(file: h5py.File) -> None:
         for name, array in part.arrays.items():
@@ -118,17 +119,17 @@ def _make(folder: RunFolder, tile: Tile, piece: Piece) -> Made:
                     name, data=array, compression="gzip" if name == MASK else None
                 )
             else:
-                box = tile.box if name == RAW else tile.core
                 layout = h5py.VirtualLayout(shape=array.shape, dtype=array.dtype)
                 source = h5py.VirtualSource(
                     f"../{folder.volume_file.name}",
                     name,
-                    shape=(*plan.volume.shape, *array.shape[3:]),
+                    shape=(*plan.read.shape, *array.shape[3:]),
                 )
-                layout[...] = source[box.slices]
+                layout[...] = source[there[name].relative_to(plan.read.lo).slices]
                 dataset = file.create_virtual_dataset(name, layout)
             describe(dataset, plan)
         stamp(file, key=piece.key, content=content, not_finite=not_finite)
-        stamp(file, box=[tile.box.lo, tile.box.hi], core=[tile.core.lo, tile.core.hi])
+        box, core = there[RAW], there[MASK]
+        stamp(file, box=[box.lo, box.hi], core=[core.lo, core.hi])
 
     return Made(image_of(fill), Facts(content, not_finite=not_finite))

@@ -22,7 +22,7 @@ from tbseg_ops.run import Alone, Plan, RunFolder, Team
 from tbseg_ops.run.boxes import UNSTABLE_SHARE, box_shares, differences
 from tbseg_ops.run.done import own
 from tbseg_ops.run.finish import new_record
-from tbseg_ops.run.outputs import LABELS, chunks_digest, create_outputs, encoded, raw_chunks
+from tbseg_ops.run.outputs import LABELS, chunks_digest, create_merged, encoded, raw_chunks
 from tbseg_ops.run.piece import WHOLE, Piece
 from tbseg_ops.run.plan import seam_boxes
 from tbseg_ops.run.raw import read_volume
@@ -148,7 +148,7 @@ def _wrong_form(file: h5py.File, plan: Plan) -> str | None:
     """What of the file's objects and attributes is not as planned, if anything."""
     found = _form(file)
     with h5py.File("form", "w", driver="core", backing_store=False, libver=LIBVER) as empty:
-        create_outputs(empty, plan, plan.volume.shape)
+        create_merged(empty, plan)
         expected = _form(empty)
     if found.keys() != expected.keys():
         return f"objects too many or too few: {', '.join(sorted(found.keys() ^ expected.keys()))}"

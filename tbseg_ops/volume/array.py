@@ -19,12 +19,7 @@ from tbseg_ops.selection import Selection
 from tbseg_ops.volume.axes import Axes
 from tbseg_ops.volume.fingerprints import new_plane_digest, plane_digest
 from tbseg_ops.volume.source import Kind, Slices, Source, VolumeInfo, VoxelType, check_range
-
-_SAME: dict[str, VoxelType] = {
-    **{"uint8": "uint8", "uint16": "uint16", "float32": "float32"},
-    "bool": "uint8",
-}
-_AS_FLOAT = ["int8", "int16", "int32", "int64", "uint32", "uint64", "float16", "float64"]
+from tbseg_ops.volume.types import EXPECTED, note_of, read_as
 
 
 class ArraySource(Source):
@@ -140,14 +135,12 @@ def _pieces(start: int, stop: int, step: int) -> Iterator[tuple[int, int]]:
 def _voxel_type(dtype: np.dtype[Any], where: str) -> tuple[VoxelType, tuple[str, ...]]:
     """What the values are read as, and a note if that is another type."""
     name = dtype.newbyteorder("=").name
-    if name in _SAME:
-        return _SAME[name], ()
-    if name in _AS_FLOAT:
-        return "float32", (f"values of type {name} are taken as float32, as ilastik takes them",)
+    if (found := read_as(name)) is not None:
+        return found, note_of(name)
     raise InputError(
         "pixels of this type cannot be classified",
         file=where,
-        expected="whole numbers or floating point numbers of at most 64 bits",
+        expected=EXPECTED,
         found=dtype,
         mend="convert the dataset to uint8, uint16 or float32",
     )

@@ -9,7 +9,7 @@ from tbseg_ops.errors import InputError
 from tbseg_ops.volume.source import Slices, Source, VolumeInfo
 
 
-class _Made(Source):
+class Made(Source):
     """A source made of others: it closes them."""
 
     def __init__(self, *sources: Source) -> None:
@@ -20,7 +20,7 @@ class _Made(Source):
             source.close()
 
 
-class OneChannel(_Made):
+class OneChannel(Made):
     """A channel of a volume. Its fingerprints are those of the whole slices."""
 
     def __init__(self, source: Source, channel: int, where: str) -> None:
@@ -48,7 +48,7 @@ class OneChannel(_Made):
         return self._sources[0].fingerprints(z0, z1)
 
 
-class Reversed(_Made):
+class Reversed(Made):
     """A volume whose last slice comes first."""
 
     def __init__(self, source: Source) -> None:
@@ -68,7 +68,7 @@ class Reversed(_Made):
         return self._sources[0].fingerprints(n - z1, n - z0)[::-1]
 
 
-class Joined(_Made):
+class Joined(Made):
     """Volumes of one shape, the channels of the first one first.
 
     The fingerprint of a slice is the digest of those of all volumes.

@@ -32,23 +32,34 @@ from tbseg_ops.volume.voxel_size import VoxelSize, voxel_size
 class Hdf5Source(ArraySource):
     """A dataset. Keeps its file open: not to be pickled or used after a fork."""
 
-    def __init__(self, path: str, dataset: str | None, selection: Selection = WHOLE) -> None:
+    def __init__(
+        self,
+        path: str,
+        dataset: str | None,
+        selection: Selection = WHOLE,
+        *,
+        as_mask: bool = False,
+    ) -> None:
         """``dataset`` None: the only dataset of 2 to 5 axes in the file."""
         self._file = open_untrusted(path)
         try:
             with hdf5_errors(path, "read"):
-                self._prepare(path, dataset or _only_volume(self._file), selection)
+                self._prepare(path, dataset or _only_volume(self._file), selection, as_mask)
         except BaseException:
             self._file.close()
             raise
 
-    def _prepare(self, path: str, dataset: str, selection: Selection) -> None:
+    def _prepare(self, path: str, dataset: str, selection: Selection, as_mask: bool) -> None:
         where = f"{path}:{dataset}"
-        self._dataset = found = untrusted_dataset(self._file, dataset)
-        _check_written(found, where)
+        self._dataset = found = untrusted_dataset(self._file, dataset, constant=as_mask)
+        notes: tuple[str, ...] = ()
+        if as_mask:
+            notes = _unwritten(found)
+        else:
+            _check_written(found, where)
         layout = find_layout(found, where)
         self._is_unsigned = layout.unsigned
-        axes, notes = _axes(found, selection.axes, where)
+        axes, more = _axes(found, selection.axes, where)
         self._describe(
             where,
             f"{Path(path).name}:{dataset}",
@@ -58,7 +69,7 @@ class Hdf5Source(ArraySource):
             axes=Axes(axes.order, layout.voxels or _voxels(found, axes)),
             selection=selection,
             kind=layout.kind,
-            notes=notes,
+            notes=(*notes, *more),
         )
 
     def close(self) -> None:
@@ -121,6 +132,20 @@ def _check_written(dataset: h5py.Dataset, where: str) -> None:
             found=f"{written} {unit} are stored",
             mend="write the file again; if the rest is really zero, copy it with explicit zeros",
         )
+
+
+def _unwritten(dataset: h5py.Dataset) -> tuple[str, ...]:
+    """A note of the chunks of a mask that were never written, if there are any."""
+    if dataset.chunks is None:
+        return ()
+    wanted = prod(ceil(n / c) for n, c in zip(dataset.shape, dataset.chunks, strict=True))
+    missing = wanted - dataset.id.get_num_chunks()
+    if missing < 1:
+        return ()
+    return (
+        f"{missing} of {wanted} chunks of the mask were never written: they count as"
+        f" {dataset.fillvalue}",
+    )
 
 
 def _chunks_in_place(dataset: h5py.Dataset, grid: list[int]) -> int:

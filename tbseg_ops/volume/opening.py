@@ -7,11 +7,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tbseg_ops.errors import InputError, system_errors
+from tbseg_ops.geometry import Index
 from tbseg_ops.reference import TIFF_MAGIC, Reference
 from tbseg_ops.selection import WHOLE, Selection
 from tbseg_ops.settings import check_inside
 from tbseg_ops.volume.channels import Joined, OneChannel, Reversed
 from tbseg_ops.volume.foreign import known_elsewhere
+from tbseg_ops.volume.lists import read_list
+from tbseg_ops.volume.mask import fitted
 from tbseg_ops.volume.regular_files import open_regular
 from tbseg_ops.volume.source import Source, VolumeInfo
 
@@ -58,6 +61,54 @@ def open_planned(
     return source
 
 
+def open_mask(mask: str, shape: Index, slices: Sequence[str] | None = None) -> Source:
+    """Opens a mask for a volume of ``shape``: arrays (z, y, x, 1), uint8, 1 inside.
+
+    Any type, not 0 is inside; it may be coarser by whole factors, or one plane for all slices.
+    ``slices``: its names in a plan. InputError as ``open_source``, and if it does not fit.
+    """
+    with ExitStack() as stack:
+        # The name of a plane is there for each slice that it stands for.
+        names = None if slices is None else tuple(dict.fromkeys(slices))
+        source = stack.enter_context(
+            _opened(mask, WHOLE, as_mask=True) if names is None else _planned_mask(mask, names)
+        )
+        found = fitted(source, shape, mask)
+        stack.pop_all()
+    if names is not None and tuple(dict.fromkeys(found.slices)) != names:
+        found.close()
+        raise InputError(
+            "the mask has other slices than when the plan was made",
+            file=mask,
+            expected=f"{names[0]} to {names[-1]}",
+            found=f"{found.slices[0]} to {found.slices[-1]}",
+            mend="make the plan again (tbseg plan, or the task plan)",
+        )
+    return found
+
+
+def _planned_mask(mask: str, names: Sequence[str]) -> Source:
+    """Of a folder of slices, only the first is audited again."""
+    reference = existing(mask)
+    if reference.kind == "file" or (reference.kind == "folder" and _is_chunked(reference)):
+        return _opened(mask, WHOLE, planned=True, as_mask=True)
+    from tbseg_ops.volume.stack import SliceFiles, StackSource
+
+    is_folder = reference.kind == "folder"
+    folder = reference.file if is_folder else found_slices(reference)[0]
+    first = StackSource(folder, names[:1], mask, as_mask=True).info
+    info = first.model_copy(update={"shape": (len(names), *first.shape[1:])})
+    source = SliceFiles(folder, names, info)
+    source.info = info
+    return source
+
+
+def _is_chunked(reference: Reference) -> bool:
+    from tbseg_ops.volume.zarr import is_chunked
+
+    return is_chunked(reference.file)
+
+
 def _chosen(opened: list[Source], names: Sequence[str], selection: Selection) -> Source:
     """The channels of these volumes that are the volume."""
     if selection.channel is not None:
@@ -66,7 +117,10 @@ def _chosen(opened: list[Source], names: Sequence[str], selection: Selection) ->
     return opened[0] if len(opened) == 1 else Joined(opened, names)
 
 
-def _opened(volume: str, selection: Selection, *, planned: bool = False) -> Source:
+def _opened(
+    volume: str, selection: Selection, *, planned: bool = False, as_mask: bool = False
+) -> Source:
+    """``as_mask``: constant regions are expected, and parts that were never written lie outside."""
     # tifffile, h5py and tensorstore are loaded when a volume is opened, not by importing this.
     reference = existing(volume)
     if reference.kind == "folder":
@@ -78,12 +132,13 @@ def _opened(volume: str, selection: Selection, *, planned: bool = False) -> Sour
         from tbseg_ops.volume.stack import StackSource
 
         _check_plain(volume, selection)
-        return StackSource(*found_slices(reference), volume)
+        in_order = reference.kind == "list"
+        return StackSource(*found_slices(reference), volume, in_order=in_order, as_mask=as_mask)
     if reference.dataset is None:
-        return _source_of_file(volume, selection)
+        return _source_of_file(volume, selection, as_mask)
     from tbseg_ops.volume.hdf5 import Hdf5Source
 
-    return Hdf5Source(reference.file, reference.dataset, selection)
+    return Hdf5Source(reference.file, reference.dataset, selection, as_mask=as_mask)
 
 
 def _planned(
@@ -95,12 +150,12 @@ def _planned(
     if reference.kind != "file":
         from tbseg_ops.volume.zarr import is_chunked
 
-        if reference.kind == "pattern" or not is_chunked(reference.file):
+        if reference.kind in ("pattern", "list") or not is_chunked(reference.file):
             from tbseg_ops.volume.stack import SliceFiles, slice_names
 
             if slices is None:
                 folder, names = found_slices(reference)
-                slices = slice_names(names, volume)
+                slices = names if reference.kind == "list" else slice_names(names, volume)
                 return SliceFiles(folder, slices[::-1] if backwards else slices)
             is_folder = reference.kind == "folder"
             folder = reference.file if is_folder else found_slices(reference)[0]
@@ -152,8 +207,13 @@ def existing(volume: str) -> Reference:
 
 
 def found_slices(reference: Reference) -> tuple[str, list[str]]:
-    """A folder, and relative to it the paths of all that is in it or matches the pattern."""
+    """A folder, and relative to it the paths of all in it, or of what matches or is listed.
+
+    Those of a list are in their order.
+    """
     with system_errors(reference.file):
+        if reference.kind == "list":
+            return read_list(reference.file)
         if reference.kind == "folder":
             return reference.file, [entry.name for entry in Path(reference.file).iterdir()]
         found = glob.glob(reference.file, include_hidden=True)  # noqa: PTH207 - absolute ones, too
@@ -169,16 +229,16 @@ def found_slices(reference: Reference) -> tuple[str, list[str]]:
     return folder, [os.path.relpath(path, folder) for path in found]
 
 
-def _source_of_file(path: str, selection: Selection) -> Source:
+def _source_of_file(path: str, selection: Selection, as_mask: bool) -> Source:
     with open_regular(path) as file, system_errors(path):
         magic = file.read(8)
     if magic == _HDF5:
-        return _source_of_hdf5(path, selection)
+        return _source_of_hdf5(path, selection, as_mask)
     if magic[:4] in TIFF_MAGIC:
         from tbseg_ops.volume.pages import PagesSource
 
         _check_plain(path, selection)
-        return PagesSource(path)
+        return PagesSource(path, as_mask=as_mask)
     raise known_elsewhere(path, path) or InputError(
         "the file is neither TIFF nor HDF5",
         file=path,
@@ -188,7 +248,7 @@ def _source_of_file(path: str, selection: Selection) -> Source:
     )
 
 
-def _source_of_hdf5(path: str, selection: Selection) -> Source:
+def _source_of_hdf5(path: str, selection: Selection, as_mask: bool) -> Source:
     """Of a file whose program is known: its channels; of another one: its only volume."""
     from tbseg_ops.hdf5.untrusted import hdf5_errors, open_untrusted
     from tbseg_ops.volume.hdf5 import Hdf5Source
@@ -205,7 +265,7 @@ def _source_of_hdf5(path: str, selection: Selection) -> Source:
                 found=f"--scale {selection.scale}",
                 mend="give the path of the dataset: file.h5:/path",
             )
-        return Hdf5Source(path, None, selection)
+        return Hdf5Source(path, None, selection, as_mask=as_mask)
     alone = selection.model_copy(update={"time": None})  # each time point is a dataset of its own
     with ExitStack() as stack:
         opened = [stack.enter_context(Hdf5Source(path, name, alone)) for name in found]

@@ -28,6 +28,7 @@ from tbseg_ops.volume.tiff.page import (
     check_same,
     decode,
     header_warnings,
+    in_voxels,
     open_tiff,
 )
 from tbseg_ops.volume.tiff.segments import check_unused, stored_bytes, used_bytes
@@ -37,7 +38,7 @@ from tbseg_ops.volume.tiff.strict import strict
 class PagesSource(Source):
     """One TIFF file, opened anew for each call, so threads may share it. Can be pickled."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, as_mask: bool = False) -> None:
         self._path = path
         with open_regular(path) as file, strict(path):
             self._size = size_of(file)
@@ -51,9 +52,17 @@ class PagesSource(Source):
                 stored, used = stored * images, used + stored * (images - 1)
             check_unused(first, used, stored // images, self._size, path)
             self._first_pixel = int(first.dataoffsets[0])
-            self._page_dtype = np.dtype(self._header.dtype).newbyteorder(tiff.byteorder)
+            self._page_dtype = np.dtype(self._header.stored).newbyteorder(tiff.byteorder)
             self._page_samples_last = first.planarconfig == 1
         self._check_channels()
+        if self._layout.contiguous and self._header.bits % 8:
+            raise InputError(
+                "pixels that share bytes are only read with a page for each image",
+                file=path,
+                expected="pixels of 8, 16, 32 or 64 bits",
+                found=f"{self._header.bits} bits, {images} images in one page",
+                mend="export the file again, or write a file for each slice",
+            )
         depth, planes = self._layout.pages.shape
         check_slices(depth, path)
         name = Path(path).name
@@ -70,7 +79,8 @@ class PagesSource(Source):
             kind="tiff-file",
         )
         check_slice_bytes(self.info.slice_bytes, path)
-        check_expansion(self.info.nbytes, min(stored, self._size), path)
+        if not as_mask:  # of a mask, much is constant; its shape is that of an audited volume
+            check_expansion(self.info.nbytes, min(stored, self._size), path)
 
     def read(self, z0: int, z1: int, planned: Sequence[str] | None = None) -> Slices:
         """See ``Source.read``. Only the pages of these slices are read."""
@@ -161,7 +171,7 @@ class PagesSource(Source):
 
     def _raw_image(self, file: BinaryIO, index: int, where: str) -> NDArray[Any]:
         """Image ``index`` behind the only page, (y, x, c)."""
-        nbytes = self._header.nbytes
+        nbytes = self._header.stored_nbytes
         file.seek(self._first_pixel + index * nbytes)
         content = file.read(nbytes)
         if len(content) != nbytes:
@@ -171,7 +181,7 @@ class PagesSource(Source):
                 expected=f"{nbytes} bytes",
                 found=f"{len(content)} bytes",
             )
-        pixels = np.frombuffer(content, self._page_dtype)
+        pixels = in_voxels(np.frombuffer(content, self._page_dtype), self._header)
         y, x = self._header.shape
         if self._page_samples_last:
             return pixels.reshape(y, x, self._header.channels)

@@ -115,10 +115,21 @@ class SliceFiles(Source):
 class StackSource(SliceFiles):
     """A folder, or what matches a pattern, audited: order, gaps, and the header of each slice."""
 
-    def __init__(self, folder: str, names: Sequence[str], shown: str) -> None:
-        """``names``: relative paths of what is in ``folder``; ``shown``: the folder in messages."""
+    def __init__(
+        self,
+        folder: str,
+        names: Sequence[str],
+        shown: str,
+        *,
+        in_order: bool = False,
+        as_mask: bool = False,
+    ) -> None:
+        """``names``: relative paths of what is in ``folder``, or of its slices, if ``in_order``.
+
+        ``shown``: the folder in messages.
+        """
         tiffs, warnings = _choose(names, shown)
-        slices, more = order_slices(tiffs, shown)
+        slices, more = (tuple(names), ()) if in_order else order_slices(tiffs, shown)
         super().__init__(folder, slices)
         audited = self._audit()
         self._header = first = audited[0].header
@@ -134,7 +145,8 @@ class StackSource(SliceFiles):
             unit=audited[0].voxels.unit,
             kind="tiff-stack",
         )
-        check_expansion(self.info.nbytes, sum(sizes), shown)
+        if not as_mask:  # of a mask, much is constant; its shape is that of an audited volume
+            check_expansion(self.info.nbytes, sum(sizes), shown)
 
     def _audit(self) -> list[_Audited]:
         paths = [self._path(z) for z in range(len(self.slices))]

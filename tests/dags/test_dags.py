@@ -62,7 +62,7 @@ def test_parsing_is_quick(home):
         "settings",
         "stored",
     }
-    light |= {"processes", "processes.lifetime"}
+    light |= {"geometry", "processes", "processes.lifetime"}
     assert set(ast.literal_eval(heavy)) == {"tbseg_ops", *(f"tbseg_ops.{name}" for name in light)}
 
 

@@ -1,9 +1,11 @@
 """Just enough of the Dockerfile language to check ours: instructions, stages, copied files."""
 
+import fnmatch
 import re
 import shlex
+import subprocess
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,48 @@ def copied(instruction: Instruction) -> list[str]:
     if any(word.startswith("--from=") for word in words):
         return []
     return [word for word in words if not word.startswith("--")][:-1]
+
+
+def context(root: Path) -> set[Path]:
+    """The files below ``root``, relative, that .dockerignore lets a build see: last match wins."""
+    rules = [
+        (line.removeprefix("!").strip("/"), not line.startswith("!"))
+        for line in (root / ".dockerignore").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=root, check=True, capture_output=True, text=True
+    ).stdout
+    found = set()
+    for file in map(Path, filter(None, tracked.split("\0"))):
+        left_out = False
+        for pattern, excludes in rules:
+            any_of = pattern.removeprefix("**/")
+            names = file.parts if any_of != pattern else map(str, [file, *file.parents][:-1])
+            if any(fnmatch.fnmatchcase(name, any_of) for name in names):
+                left_out = excludes
+        if not left_out:
+            found.add(file)
+    return found
+
+
+def contents(path: Path, root: Path) -> dict[PurePosixPath, Path]:
+    """What the COPY lines of a Dockerfile put where, of the files that a build may see."""
+    seen, folder = context(root), PurePosixPath("/")
+    held: dict[PurePosixPath, Path] = {}
+    for instruction in instructions(path):
+        if instruction.name == "WORKDIR":
+            folder /= instruction.value
+        sources = copied(instruction) if instruction.name == "COPY" else []
+        into = instruction.value.split()[-1]
+        to_folder = into.endswith("/") or into == "."
+        for source in sources:
+            for file in seen:
+                if fnmatch.fnmatchcase(str(file), source):
+                    held[folder / into / (file.name if to_folder else "")] = file
+                elif file.is_relative_to(source):
+                    held[folder / into / file.relative_to(source)] = file
+    return held
 
 
 def commands(instruction: Instruction) -> list[str]:

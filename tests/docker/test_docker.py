@@ -54,6 +54,8 @@ def test_bases_are_pinned(path):
             image, stage = base(instruction)
             name, _, tag = image.rpartition(":")
             assert image in stages or (name and tag and "latest" not in tag), image
+            # A short name resolves with docker only: podman and buildah on Debian refuse it.
+            assert image in stages or "." in image.partition("/")[0], image
             stages.add(stage)
 
 
@@ -173,7 +175,7 @@ def test_compose_has_the_services_and_their_health_checks():
         assert service["image"].startswith("localhost/tbseg-airflow") == (
             name not in ("postgres", "redis")
         )
-    assert services["postgres"]["image"].startswith("postgres:16")
+    assert services["postgres"]["image"].startswith("docker.io/library/postgres:16")
     assert services["init"]["command"] == ["airflow", "db", "migrate"]
 
 
@@ -272,6 +274,18 @@ def test_a_health_check_asks_the_api_server(component, code):
         )
         thread.join()
     assert asked.returncode == code
+
+
+def test_short_names_are_not_used_by_compose():
+    for name, service in compose()["services"].items():
+        registry = service["image"].partition("/")[0]
+        assert registry == "localhost" or "." in registry, name
+
+
+def test_helm_gives_resources_where_the_chart_looks_for_them():
+    """``workers.resources`` is deprecated in the chart."""
+    assert set(helm()["workers"]) == {"celery"}
+    assert helm()["workers"]["celery"]["resources"]["limits"]["memory"]
 
 
 def test_helm_names_secrets_and_holds_none():

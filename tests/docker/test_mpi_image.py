@@ -41,7 +41,7 @@ def borrowed():
 @pytest.fixture(scope="module")
 def image():
     name, _ = base(instructions(DOCKERFILE)[0])
-    pulled = buildah("pull", "--policy=missing", f"docker.io/library/{name}")
+    pulled = buildah("pull", "--policy=missing", name)
     if pulled.returncode != 0:
         pytest.skip(f"the base image {name} cannot be had: {pulled.stderr.splitlines()[-1]}")
     done = buildah(

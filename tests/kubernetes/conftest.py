@@ -14,7 +14,7 @@ from tests.airflow_home import ROOT, airflow_here
 from tests.kubernetes.double import Cluster
 
 IMAGE = "registry/tbseg:1"
-TEMPLATE = ROOT / "docker" / "pod-template.yaml"
+TEMPLATE = ROOT / "plugins/tbseg_airflow/backends/kubernetes/pod-template.yaml"
 
 
 @pytest.fixture(scope="session", autouse=True)

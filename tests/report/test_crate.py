@@ -57,6 +57,8 @@ def test_inputs_parameters_and_results(finished):
     assert classifier == VESSELS.classifier.as_uri()
     values = {entities[i]["name"]: entities[i]["value"] for i in parameters}
     assert values == {
+        "scale": 0,
+        "order": "forward",
         "tile": "20,24,30",
         "engine": "native",
         "output": "mask",

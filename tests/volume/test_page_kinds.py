@@ -84,14 +84,7 @@ def test_a_description_in_an_odd_encoding_does_no_harm(tmp_path):
 
 PLANE = noise_volume((20, 23))
 REFUSED = {
-    "int8": (PLANE.astype(np.int8), {}, "int8"),
-    "int16": (PLANE.astype(np.int16), {}, "int16"),
-    "uint32": (PLANE.astype(np.uint32), {}, "uint32"),
-    "float16": (PLANE.astype(np.float16), {}, "float16"),
-    "float64": (PLANE.astype(np.float64), {}, "float64"),
     "complex": (PLANE.astype(np.complex64), {}, "complex64"),
-    "one bit": (PLANE > 9, {"photometric": "minisblack"}, "1 bits"),
-    "12 bits": (PLANE.astype(np.uint16), {"compression": "packints", "bitspersample": 12}, "12"),
     "palette": (
         PLANE,
         {"photometric": "palette", "colormap": np.zeros((3, 256), np.uint16)},
@@ -113,17 +106,67 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused(case, tmp_path):
     plane, options, found = REFUSED[case]
-    if "bitspersample" in options:  # packed by hand: tifffile's writer knows no 12 bits
-        write_twelve_bits(tmp_path / "v.tif")
-    else:
-        tifffile.imwrite(tmp_path / "v.tif", plane, **{"metadata": None, **options})
+    tifffile.imwrite(tmp_path / "v.tif", plane, **{"metadata": None, **options})
     with refused(found, "v.tif"):
         open_source(str(tmp_path / "v.tif"))
 
 
-def write_twelve_bits(path):
-    with tifffile.TiffFile(write_page(path, PLANE.astype(np.uint16)), mode="r+") as file:
-        file.pages.first.tags["BitsPerSample"].overwrite(12)
+TYPES = ["int8", "int16", "int32", "int64", "uint32", "uint64", "float16", "float64"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "as_"),
+    [(kind, as_) for kind in TYPES for as_ in ("one by one", "in one page", "big-endian")]
+    + [(kind, "predicted") for kind in ("int8", "int16", "int32", "uint32", "float64")],
+)
+def test_other_types_are_taken_as_float32_with_a_note(kind, as_, tmp_path):
+    volume = noise_volume((4, 20, 23), kind)
+    options = {
+        "one by one": {"metadata": None},
+        "in one page": {"metadata": {"axes": "ZYX"}, "contiguous": True},
+        "big-endian": {"byteorder": ">", "metadata": None},
+        "predicted": {"compression": "deflate", "predictor": True, "metadata": None},
+    }[as_]
+    tifffile.imwrite(tmp_path / "v.tif", volume, photometric="minisblack", **options)
+    source = open_source(str(tmp_path / "v.tif"))
+    assert source.info.dtype == "float32"
+    assert any(f"type {kind} are taken as float32" in text for text in source.warnings)
+    assert np.array_equal(source.read(0, 4).array[..., 0], volume.astype(np.float32))
+
+
+@pytest.mark.parametrize("compression", [None, "packbits", "deflate"])
+def test_one_bit_is_0_and_1(compression, tmp_path):
+    volume = noise_volume((4, 20, 23)) > 99
+    folder = write_stack(tmp_path / "s", volume, compression=compression)
+    source = open_source(str(folder))
+    assert source.info.dtype == "uint8"
+    assert "true or false" in source.warnings[0]
+    assert np.array_equal(source.read(0, 4).array[..., 0], volume.astype(np.uint8))
+
+
+def write_packed(path, plane, bits):
+    """A page whose pixels share bytes, as cameras write them; each row begins with a byte."""
+    ones = (plane[..., None] >> np.arange(bits - 1, -1, -1)) & 1
+    rows = np.packbits(ones.reshape(len(plane), -1).astype(np.uint8), axis=1)
+    write_page(path, rows)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        tags = file.pages.first.tags
+        tags["BitsPerSample"].overwrite(bits)
+        tags["ImageWidth"].overwrite(plane.shape[1])
+    return path
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_packed_pixels_of_a_camera(bits, tmp_path):
+    plane = noise_volume((20, 23), "uint16") >> (16 - bits)
+    path = write_packed(tmp_path / "v.tif", plane, bits)
+    source = open_source(str(path))
+    assert source.info.dtype == "uint16"
+    assert source.warnings == (f"pixels of {bits} bits: 0 to {2**bits - 1}",)
+    assert np.array_equal(source.read(0, 1).array[0, ..., 0], plane)
+    path.write_bytes(path.read_bytes()[:-2])
+    with refused("truncated"):
+        open_source(str(path))
 
 
 @pytest.mark.parametrize(

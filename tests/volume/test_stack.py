@@ -138,15 +138,15 @@ def subfolder(folder):
     return "not a regular file", "img_3.tif"
 
 
-def signed(folder):
+def complex_numbers(folder):
     for z in range(5):
-        write_page(folder / f"img_{z}.tif", noise_volume()[z].astype(np.int16))
-    return "cannot be classified", "int16"
+        write_page(folder / f"img_{z}.tif", noise_volume()[z].astype(np.complex64))
+    return "cannot be classified", "complex64"
 
 
 CASES = [
     *(gap, duplicate, other_shape, other_dtype, other_samples, two_pages),
-    *(empty_file, no_tiff, dangling_link, fifo, subfolder, signed),
+    *(empty_file, no_tiff, dangling_link, fifo, subfolder, complex_numbers),
 ]
 
 

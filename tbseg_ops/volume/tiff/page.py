@@ -1,7 +1,8 @@
 """One page of a TIFF file: is it a slice that can be read exactly, and its pixels.
 
-Accepted: uint8, uint16, float32, any number of samples, strips or tiles, no compression or a
-lossless one, any predictor that fits, either byte order, classic and BigTIFF.
+Accepted: numbers of up to 64 bits, packed bits (1, 10, 12, 14), any number of samples, strips or
+tiles, no compression or a lossless one, any predictor that fits, either byte order, classic and
+BigTIFF.
 MINISWHITE pixels are taken as stored (ilastik and ImageJ's raw values do the same).
 """
 
@@ -15,8 +16,9 @@ from tifffile import TiffFile, TiffPage
 
 from tbseg_ops.errors import InputError
 from tbseg_ops.limits import check_slice_bytes
-from tbseg_ops.volume.source import VOXEL_TYPES, VoxelType
+from tbseg_ops.volume.source import VoxelType
 from tbseg_ops.volume.tiff.segments import check_segments
+from tbseg_ops.volume.types import EXPECTED, note_of, read_as
 
 _COMPRESSIONS = {
     1: "none",
@@ -30,6 +32,7 @@ _COMPRESSIONS = {
 }
 _PHOTOMETRICS = {0: "MINISWHITE", 1: "MINISBLACK", 2: "RGB"}
 _PREDICTORS = (1, 2, 3)
+_PACKED = {"bool": (1,), "uint16": (10, 12, 14)}  # bits of pixels that share bytes
 _MEANINGFUL = (b"ImageJ=", b"SCIFIO=", b'{"shape"', b"shape=", b"<?xml", b"<OME")
 _VENDORS = (
     "lsm",
@@ -52,11 +55,16 @@ _VENDORS = (
 
 @dataclass(frozen=True, slots=True)
 class PageHeader:
-    """What must be the same in all slices of a volume. Byte order and compression may differ."""
+    """What must be the same in all slices of a volume. Byte order and compression may differ.
+
+    ``stored``: numpy's name of the type that pixels decode to, before they become ``dtype``.
+    """
 
     shape: tuple[int, int]
     channels: int
     dtype: VoxelType
+    stored: str
+    bits: int
     white_is_zero: bool
     orientation: int
 
@@ -64,11 +72,16 @@ class PageHeader:
         y, x = self.shape
         extra = ", MINISWHITE" if self.white_is_zero else ""
         extra += f", orientation {self.orientation}" if self.orientation != 1 else ""
-        return f"{y} x {x} (y, x), {self.channels} channels, {self.dtype}{extra}"
+        return f"{y} x {x} (y, x), {self.channels} channels, {self.stored}{extra}"
 
     @property
     def nbytes(self) -> int:
         return prod(self.shape) * self.channels * np.dtype(self.dtype).itemsize
+
+    @property
+    def stored_nbytes(self) -> int:
+        """Of an uncompressed page whose bits are not packed."""
+        return prod(self.shape) * self.channels * np.dtype(self.stored).itemsize
 
 
 def open_tiff(file: BinaryIO, where: str) -> TiffFile:
@@ -83,15 +96,17 @@ def check_page(page: TiffPage, size: int, where: str) -> PageHeader:
     InputError for everything that is not sure to be decoded exactly and completely.
     """
     _check_kind(page, where)
-    dtype = _voxel_type(page, where)
+    dtype, stored = _voxel_type(page, where)
     y, x = page.imagelength, page.imagewidth
     samples = page.samplesperpixel
     if not all(isinstance(n, int) and n >= 1 for n in (y, x, samples)):
         found = f"{y} x {x}, {samples} samples"
         raise InputError("a page has no pixels", file=where, expected="at least 1 x 1", found=found)
-    header = PageHeader((y, x), samples, dtype, int(page.photometric) == 0, _orientation(page))
+    white = int(page.photometric) == 0
+    bits = page.bitspersample
+    header = PageHeader((y, x), samples, dtype, stored, bits, white, _orientation(page))
     check_slice_bytes(header.nbytes, where)
-    check_segments(page, header.nbytes, size, where)
+    check_segments(page, size, where)
     return header
 
 
@@ -109,7 +124,9 @@ def check_same(header: PageHeader, expected: PageHeader, where: str, first: str)
 
 def header_warnings(header: PageHeader) -> tuple[str, ...]:
     """What somebody who looks at the result should know about the slices."""
-    found = []
+    found = list(note_of(header.stored))
+    if header.bits % 8 and header.stored != "bool":
+        found.append(f"pixels of {header.bits} bits: 0 to {2**header.bits - 1}")
     if header.white_is_zero:
         found.append(
             "the pixels are stored as MINISWHITE; their values are taken as stored, not inverted"
@@ -132,14 +149,20 @@ def decode(page: TiffPage, header: PageHeader, where: str) -> NDArray[Any]:
         if separate == 1
         else np.moveaxis(pixels[:, 0, :, :, 0], 0, -1)
     )
-    if pixels.shape != (*header.shape, header.channels) or pixels.dtype != np.dtype(header.dtype):
+    if pixels.shape != (*header.shape, header.channels) or pixels.dtype != np.dtype(header.stored):
         raise InputError(
             "a page does not decode to what its header says",
             file=where,
             expected=header,
             found=f"{pixels.shape} {pixels.dtype}",
         )
-    return pixels
+    return in_voxels(pixels, header)
+
+
+def in_voxels(pixels: NDArray[Any], header: PageHeader) -> NDArray[Any]:
+    """Pixels of the stored type in that of the volume; beyond float32 they are infinite."""
+    with np.errstate(over="ignore"):
+        return pixels.astype(header.dtype, copy=False)
 
 
 def _check_kind(page: TiffPage, where: str) -> None:
@@ -196,26 +219,29 @@ def _check_kind(page: TiffPage, where: str) -> None:
         )
 
 
-def _voxel_type(page: TiffPage, where: str) -> VoxelType:
-    found = page.dtype
-    for name in VOXEL_TYPES:
-        if found == np.dtype(name) and page.bitspersample == found.itemsize * 8:
-            if int(page.predictor) in _PREDICTORS and not (
-                int(page.predictor) == 3 and name != "float32"
-            ):
-                return name
-            raise _refused(
-                "the predictor does not fit the pixels",
-                where,
-                _PREDICTORS,
-                int(page.predictor),
-                "convert the slices to plain TIFF",
-            )
+def _voxel_type(page: TiffPage, where: str) -> tuple[VoxelType, str]:
+    """What pixels are read as, and numpy's name of what they decode to."""
+    found, bits = page.dtype, page.bitspersample
+    stored = "" if found is None else found.newbyteorder("=").name
+    packed = bits in _PACKED.get(stored, ())
+    name = read_as(stored)
+    if found is not None and name is not None and (packed or bits == found.itemsize * 8):
+        predictor = int(page.predictor)
+        fits = predictor == 1 if packed else predictor != 3 or found.kind == "f"
+        if predictor in _PREDICTORS and fits:
+            return name, stored
+        raise _refused(
+            "the predictor does not fit the pixels",
+            where,
+            _PREDICTORS,
+            predictor,
+            "convert the slices to plain TIFF",
+        )
     kind = f"{found}" if found is not None else "an unknown type"
     raise _refused(
         "pixels of this type cannot be classified",
         where,
-        "uint8, uint16 or float32",
+        EXPECTED,
         f"{kind} ({page.bitspersample} bits per sample)",
         "convert the slices to one of these types",
     )

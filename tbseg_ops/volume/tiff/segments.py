@@ -12,10 +12,10 @@ from tbseg_ops.errors import InputError
 _SMALL = 2**16
 
 
-def check_segments(page: TiffPage, nbytes: int, size: int, where: str) -> None:
+def check_segments(page: TiffPage, size: int, where: str) -> None:
     """All strips or tiles are there, inside the file of ``size`` bytes, and long enough.
 
-    ``nbytes``: bytes of the decoded page, which has at least one pixel.
+    The page has at least one pixel.
     """
     y, x = page.imagelength, page.imagewidth
     planes = page.samplesperpixel if page.planarconfig == 2 else 1
@@ -35,9 +35,9 @@ def check_segments(page: TiffPage, nbytes: int, size: int, where: str) -> None:
     end = max(map(add, offsets, counts))
     if end > size:
         raise _cut(where, f"at least {end} bytes (the end of the last strip or tile)", size)
-    # Tiles are stored whole, strips are cut at the last row.
-    pixels = wanted * rows * columns if page.is_tiled else planes * y * x
-    least = pixels * (nbytes // (y * x * planes))
+    # Tiles are stored whole, strips are cut at the last row; each row begins with a byte.
+    row = ceil(columns * page.samplesperpixel // planes * page.bitspersample / 8)
+    least = row * (wanted * rows if page.is_tiled else planes * y)
     if int(page.compression) == 1 and sum(counts) < least:
         raise _cut(where, f"{least} bytes of pixels", sum(counts))
 

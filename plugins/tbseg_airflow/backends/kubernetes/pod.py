@@ -10,7 +10,7 @@ import yaml
 from kubernetes.client import ApiClient, Configuration, V1Pod
 from kubernetes.utils.quantity import parse_quantity
 
-from tbseg_airflow.backends.kubernetes.settings import KubernetesSettings
+from tbseg_airflow.backends.kubernetes.settings import TEMPLATE, KubernetesSettings
 from tbseg_airflow.outcome import StepRefused
 
 RAISE = 2  # times the memory
@@ -135,7 +135,7 @@ def _wrong_template(path: Path, found: str) -> StepRefused:
     return StepRefused(
         "the pod template cannot be used",
         file=path,
-        expected="a pod, as in docker/pod-template.yaml",
+        expected=f"a pod, as in {TEMPLATE}",
         found=found,
         mend="correct it, or name another one in the Airflow Variable tbseg_kubernetes",
     )

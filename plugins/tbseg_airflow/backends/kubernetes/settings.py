@@ -9,7 +9,7 @@ from tbseg_airflow.backends.variable import read
 from tbseg_ops.pipeline import known, resourced
 
 VARIABLE = "tbseg_kubernetes"
-TEMPLATE = Path(__file__).parents[4] / "docker" / "pod-template.yaml"
+TEMPLATE = Path(__file__).with_name("pod-template.yaml")  # a file of the package: images have it
 
 Step = Annotated[str, AfterValidator(lambda name: known(name, resourced()))]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
