@@ -12,7 +12,7 @@ with a warning.
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from tbseg_ops.volume.order import order_slices, shortened
 from tbseg_ops.volume.regular_files import open_regular, size_of
 from tbseg_ops.volume.source import Slices, Source, VolumeInfo, check_range
 from tbseg_ops.volume.tiff.ifd_chain import page_offsets
-from tbseg_ops.volume.tiff.layout import declared_images, page_voxel_size
+from tbseg_ops.volume.tiff.layout import declared_images, page_set, page_voxel_size
 from tbseg_ops.volume.tiff.page import (
     PageHeader,
     check_page,
@@ -49,6 +49,7 @@ class _Audited:
     header: PageHeader
     size: int
     voxels: VoxelSize
+    set: Mapping[str, int]
 
 
 class SliceFiles(Source):
@@ -136,7 +137,8 @@ class StackSource(SliceFiles):
         for z, slice_ in enumerate(audited):
             check_same(slice_.header, first, self._path(z), slices[0])
         self._sizes = sizes = tuple(slice_.size for slice_ in audited)
-        self.warnings = (*warnings, *more, *header_warnings(first))
+        told = () if in_order else _another_order(slices, audited[0].set)
+        self.warnings = (*warnings, *more, *told, *header_warnings(first))
         self.info = VolumeInfo(
             shape=(len(slices), *first.shape),
             channels=first.channels,
@@ -156,6 +158,18 @@ class StackSource(SliceFiles):
                 return list(pool.map(_audit_slice, paths, first))  # raises for the first bad z
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _another_order(slices: Sequence[str], planes: Mapping[str, int]) -> tuple[str, ...]:
+    """A note if an OME set tells another order than the names do."""
+    told = [planes[name] for path in slices if (name := Path(path).name) in planes]
+    if told == sorted(told):
+        return ()
+    first = min(planes, key=lambda name: planes[name])
+    return (
+        f"the OME-XML of the slices has another order than their names: {first} is z = 0 there, and"
+        f" {slices[0]} here; if the OME-XML is right, give --order reversed, or a list of files",
+    )
 
 
 def slice_names(names: Sequence[str], shown: str) -> tuple[str, ...]:
@@ -203,7 +217,9 @@ def _audit_slice(path: str, is_first: bool) -> _Audited:
         header = check_page(page, size, path)
         if page.subifds is None:  # else a pyramid, whose lower levels are not counted
             check_unused(page, used_bytes(page), stored_bytes(page), size, path)
-        return _Audited(header, size, page_voxel_size(page, path) if is_first else UNKNOWN)
+        if not is_first:
+            return _Audited(header, size, UNKNOWN, {})
+        return _Audited(header, size, page_voxel_size(page, path), page_set(page, path))
 
 
 def _only_page(file: BinaryIO, offsets: Sequence[int], path: str) -> TiffPage:

@@ -205,3 +205,29 @@ def test_names_that_are_no_plain_text_are_refused(name, tmp_path):
         open_source(str(folder))
     assert "\x1b" not in str(caught.value)
     assert str(caught.value).isascii()
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_an_ome_set_that_contradicts_the_names_is_told(backwards, tmp_path):
+    volume = noise_volume((4, 20, 23))
+    names = [f"s{z}.ome.tif" for z in range(4)]
+    planes = names[::-1] if backwards else names
+    blocks = "".join(
+        f'<TiffData FirstZ="{z}" IFD="0" PlaneCount="1"><UUID FileName="{name}">u{z}</UUID>'
+        "</TiffData>"
+        for z, name in enumerate(planes)
+    )
+    xml = (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+        '<Pixels ID="Pixels:0" DimensionOrder="XYZTC" Type="uint8" SizeX="23" SizeY="20" SizeZ="4"'
+        f' SizeC="1" SizeT="1">{blocks}</Pixels></Image></OME>'
+    )
+    for name, plane in zip(names, volume, strict=True):
+        write_page(tmp_path / name, plane, description=xml)
+    with open_source(str(tmp_path)) as source:
+        assert np.array_equal(source.read(0, 4).array[..., 0], volume)
+        told = [text for text in source.warnings if "another order" in text]
+    assert bool(told) == backwards
+    if backwards:
+        assert "s3.ome.tif is z = 0 there" in told[0]
+        assert "--order reversed" in told[0]

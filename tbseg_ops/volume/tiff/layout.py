@@ -15,7 +15,7 @@ from tifffile import TiffPage
 
 from tbseg_ops.errors import InputError
 from tbseg_ops.volume.tiff.imagej import imagej_header
-from tbseg_ops.volume.tiff.ome import ome_planes, ome_voxel_size
+from tbseg_ops.volume.tiff.ome import ome_planes, ome_set, ome_voxel_size
 from tbseg_ops.volume.voxel_size import UNKNOWN, VoxelSize
 
 _UNNAMED = "QI"  # tifffile's letters for an axis without a name
@@ -75,6 +75,14 @@ def page_voxel_size(page: TiffPage, where: str) -> VoxelSize:
             return UNKNOWN
     header = imagej_header(page, where)
     return UNKNOWN if header is None else header.voxels
+
+
+def page_set(page: TiffPage, where: str) -> dict[str, int]:
+    """The z of each file of the OME set that a slice file's page tells of; empty if of none."""
+    try:
+        return ome_set(page.description, where) if page.is_ome else {}
+    except InputError:  # the pixels do not depend on it
+        return {}
 
 
 def _shaped(first: TiffPage, text: str, pages: int, where: str) -> Layout:

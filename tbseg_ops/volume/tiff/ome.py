@@ -37,6 +37,16 @@ def ome_voxel_size(xml: str, where: str) -> VoxelSize:
     return _voxels(_pixels(_parse(xml, where), where))
 
 
+def ome_set(xml: str, where: str) -> dict[str, int]:
+    """Of a set of files with one plane each: the z of each file by its name; empty if none is."""
+    found = {}
+    for block in _pixels(_parse(xml, where), where):
+        for child in block if _name(block) == "TiffData" else ():
+            if _name(child) == "UUID" and (name := child.get("FileName")):
+                found[name] = _integer(block, "FirstZ", where, 0)
+    return found
+
+
 def ome_planes(xml: str, pages: int, samples: int, shape: tuple[int, int], where: str) -> OmePlanes:
     """The planes of a file of ``pages`` pages of ``shape`` (y, x) with ``samples`` samples each."""
     root = _parse(xml, where)
