@@ -60,8 +60,8 @@ class RunSpec(Selection):
     volume: AbsolutePath = option(
         ...,
         "Volume",
-        "A folder of TIFF slices, some files of a folder, a TIFF file with many pages, or a dataset"
-        " in an HDF5 file.",
+        "A folder of TIFF slices, a list of them (.txt), some files of a folder, a TIFF file with"
+        " many pages, or a dataset in an HDF5 file.",
         examples=(
             *("/data/brain7/slices", "/data/brain7/ch1_*.tif"),
             *("/data/brain7.tif", "/data/brain7.h5:/data"),

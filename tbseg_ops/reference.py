@@ -2,6 +2,7 @@
 
 folder                 its TIFF slices (.tif, .tiff in any case)
 'folder/img_*.tif'     the TIFF slices that match (any glob pattern, also over several folders)
+slices.txt             the TIFF slices whose paths it holds, one a line, in that order
 stack.tif              one multi-page TIFF file, whatever its extension
 file.h5:/path          a dataset of an HDF5 file (also file.h5/path, as ilastik writes it); without
                        the path, the only one of 2 to 5 axes, or that of Imaris or BigDataViewer
@@ -31,7 +32,7 @@ class Reference:
 
     file: str
     dataset: str | None
-    kind: Literal["folder", "pattern", "file"]
+    kind: Literal["folder", "pattern", "list", "file"]
 
     @classmethod
     def of(cls, text: str) -> "Reference":
@@ -44,7 +45,7 @@ class Reference:
             if Path(text).is_dir():
                 return cls(text, None, "folder")
             if os.path.lexists(text):
-                return cls(text, None, "file")
+                return cls(text, None, "list" if text.lower().endswith(".txt") else "file")
             at = text.find(":/")
             while at >= 0:
                 file = text[:at]
@@ -87,4 +88,4 @@ class Reference:
     @property
     def name(self) -> str:
         """A name for what is made of it: that of the folder, or of the file without its suffix."""
-        return self.fixed.stem if self.kind == "file" else self.fixed.name
+        return self.fixed.stem if self.kind in ("file", "list") else self.fixed.name

@@ -103,9 +103,11 @@ def _print_object(error: TbsegError) -> None:
 
 
 def _abort(code: int) -> None:
-    from tbseg_ops.processes.mpi import Ranks
+    from tbseg_ops.processes.mpi import Ranks, can_start
 
-    Ranks().abort(code)
+    if can_start():
+        Ranks().abort(code)
+    os._exit(code)
 
 
 def _leave(signum: int, frame: object) -> None:

@@ -23,7 +23,7 @@ import numpy as np  # noqa: E402
 def main() -> None:
     path, most = sys.argv[1], int(sys.argv[3])
     out = sys.stdout.buffer
-    with h5py.File(path, "r", locking="best-effort") as file:
+    with h5py.File(path, "r", locking=False) as file:
         for line in sys.stdin:
             signal.alarm(_SECONDS)
             for name, attribute in json.loads(line):

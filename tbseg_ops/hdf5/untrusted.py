@@ -6,6 +6,7 @@ looked at before it is used (``find``), and a dataset before it is read (``check
 read by ``texts``.
 """
 
+import errno
 import os
 import stat
 import zlib
@@ -21,6 +22,7 @@ from tbseg_ops.errors import InputError, ResourceError, TbsegError
 from tbseg_ops.limits import check_expansion
 from tbseg_ops.settings import check_inside
 from tbseg_ops.storage.commit import errno_of
+from tbseg_ops.storage.locks import NO_LOCKS
 
 _MAX_STEPS = 64
 _MAX_ATTRIBUTES = 1000
@@ -59,8 +61,25 @@ def open_untrusted(path: str | os.PathLike[str]) -> h5py.File:
             raise InputError(
                 "the file is empty", file=name, expected="an HDF5 file", found="0 bytes"
             )
-        # best-effort: many network file systems of labs know no locks.
+        return _opened_for_reading(name)
+
+
+def _opened_for_reading(name: str) -> h5py.File:
+    """Under HDF5's lock, so that a writer is noticed, where the file system has locks."""
+    try:
         return h5py.File(name, "r", locking="best-effort")
+    except OSError as error:
+        number = errno_of(error)
+        if number == errno.EAGAIN:
+            raise InputError(
+                "another program has the file open for writing",
+                file=name,
+                found=f"errno {number} at HDF5's lock",
+                mend="close it there (ilastik, Fiji, MATLAB, a notebook), then try again",
+            ) from error
+        if number not in NO_LOCKS or "lock" not in str(error):
+            raise
+        return h5py.File(name, "r", locking=False)
 
 
 def find(

@@ -1,7 +1,6 @@
 """doctor: is this machine fit to work on a run? Asked of each machine before work starts."""
 
 import contextlib
-import fcntl
 import os
 import platform
 import socket
@@ -25,7 +24,7 @@ from tbseg_ops.run.work_left import work_left
 from tbseg_ops.run.workplace import engine_of
 from tbseg_ops.settings import SETTINGS, here, registry_folder
 from tbseg_ops.storage.commit import commit_over, free_bytes, temporary
-from tbseg_ops.storage.locks import is_locked
+from tbseg_ops.storage.place import LOCKS_DO_NOT_HOLD, check_place
 from tbseg_ops.stored import Stored
 from tbseg_ops.volume import open_source
 
@@ -146,24 +145,11 @@ def _same_folder(folder: RunFolder, token: str | None) -> Found:
 
 
 def _file_system(folder: RunFolder) -> Found:
-    """Renaming over a file, locks between descriptors; hard links if it has them."""
-    links = "hard links"
-    with temporary(folder.path / "probe") as one, temporary(folder.path / "probe") as two:
-        one.write_bytes(b"one")
-        two.write_bytes(b"two")
-        one.replace(two)
-        if two.read_bytes() != b"one":
-            raise OSError("a file that was renamed over another one reads as the other one")
-        try:
-            os.link(two, one)
-        except OSError:
-            links = "no hard links (not needed)"
-        with two.open("rb") as held:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if is_locked(two):
-                return _good(f"rename, locks, {links}")
-    mend = "do not plan one run from two machines at once"
-    return "note", f"rename, {links}; locks do not hold", mend
+    """Renaming over a file, fsync, locks between descriptors; hard links if it has them."""
+    found = check_place(folder.path)
+    if LOCKS_DO_NOT_HOLD in found:
+        return "note", found, "do not plan one run from two machines at once"
+    return _good(found)
 
 
 def _disk(folder: RunFolder) -> Found:

@@ -11,11 +11,17 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
-from mpi4py import MPI
+import mpi4py
 
 from tbseg_ops.errors import TbsegError
+from tbseg_ops.processes.launcher import OPEN_MPI, launched
+
+# Under the launcher of another library, MPI would end the process where it is started.
+mpi4py.rc.initialize, mpi4py.rc.finalize = False, True
+from mpi4py import MPI  # noqa: E402
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -24,10 +30,28 @@ _POLL_SECONDS = 0.002
 _READ_SECONDS = 0.5
 
 
+def library() -> str:
+    """The MPI library in use, such as "MPICH" or "Open MPI"; it is not started by this."""
+    return str(MPI.get_vendor()[0])
+
+
+def can_start() -> bool:
+    """Whether this process survives the start of MPI: not under the launcher of another library."""
+    return library() == "Open MPI" or launched()[1] != OPEN_MPI
+
+
+def own_launcher() -> str:
+    """The mpiexec that belongs to the library in use."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    return str(beside) if beside.exists() else f"the mpiexec of {library()}"
+
+
 class Ranks:
     """All ranks of MPI.COMM_WORLD."""
 
     def __init__(self) -> None:
+        if not MPI.Is_initialized():
+            MPI.Init_thread(MPI.THREAD_MULTIPLE)
         self._comm = MPI.COMM_WORLD
         self.workers = self._comm.size
         self.is_root = self._comm.rank == 0

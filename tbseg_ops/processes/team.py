@@ -15,7 +15,8 @@ from typing import Protocol, TypeVar
 
 import psutil
 
-from tbseg_ops.errors import ResourceError
+from tbseg_ops.errors import ConfigError, ResourceError
+from tbseg_ops.processes.launcher import launched
 from tbseg_ops.processes.lifetime import die_with_parent, end
 
 P = TypeVar("P")
@@ -91,18 +92,29 @@ class Pool:
 
 
 def team(workers: int = 1) -> Team:
-    """The team of this process: the MPI job it is part of, else ``workers`` processes."""
-    if under_mpi():
-        from tbseg_ops.processes.mpi import Ranks
+    """The team of this process: the MPI job it is part of, else ``workers`` processes.
 
-        return Ranks()
+    ConfigError if a launcher started several processes that MPI does not join: each would do all.
+    """
+    count, launcher = launched()
+    if count > 1:
+        from tbseg_ops.processes.mpi import Ranks, can_start, library, own_launcher
+
+        ranks = Ranks() if can_start() else None
+        if ranks is None or ranks.workers == 1:
+            raise ConfigError(
+                "the launcher is not that of the MPI library that tbseg uses",
+                expected=f"{count} ranks of one job",
+                found=f"{launcher} started {count} processes, which {library()} does not join",
+                mend=f"start them with {own_launcher()} -n {count}, or one process with --workers",
+            )
+        return ranks
     return Pool(workers) if workers > 1 else Alone()
 
 
 def under_mpi() -> bool:
-    """Whether mpiexec (MPICH, Intel MPI, Open MPI) started this process with other ranks."""
-    sizes = (os.environ.get(name, "1") for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE"))
-    return any(size.isdigit() and int(size) > 1 for size in sizes)
+    """Whether a launcher started this process with others."""
+    return launched()[0] > 1
 
 
 def _begin_worker(root: int) -> None:

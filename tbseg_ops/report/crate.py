@@ -109,7 +109,7 @@ def _inputs(entities: Entities, folder: RunFolder) -> dict[Any, Any]:
     def put(name: str, entity: Any, kind: str, description: str) -> None:
         found[entities.parameter(name, entity, kind, description)] = entity
 
-    is_stack = Reference.of(spec.volume).kind != "file"
+    is_stack = Reference.of(spec.volume).kind in ("folder", "pattern")
     volume = entities.volume(spec.volume, is_stack, len(folder.inputs.slices))
     volume["identifier"] = entities.value(
         "inputs-digest", plan.inputs_digest, "tbseg's digest of the slices, and those of the mask"
@@ -128,12 +128,12 @@ def _inputs(entities: Entities, folder: RunFolder) -> dict[Any, Any]:
     )
     put("classifier", classifier, "File", "the trained project of ilastik")
     for number, path in enumerate(spec.channels_from, start=2):
-        is_folder = Reference.of(path).kind != "file"
+        is_folder = Reference.of(path).kind in ("folder", "pattern")
         more = entities.volume(path, is_folder, len(folder.inputs.slices))
         kind = "Dataset" if is_folder else "File"
         put(f"volume-{number}", more, kind, "further channels of the volume")
     if spec.mask is not None:
-        is_stack = Reference.of(spec.mask).kind != "file"
+        is_stack = Reference.of(spec.mask).kind in ("folder", "pattern")
         mask = entities.volume(spec.mask, is_stack, len(folder.inputs.mask_slices))
         put("mask", mask, "Dataset" if is_stack else "File", "nothing is done where it is 0")
     for option, value in parameters(spec):

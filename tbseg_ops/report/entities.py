@@ -63,7 +63,7 @@ class Entities:
         """A volume as a user names it: a folder or pattern of slices, or one file."""
         about = {"name": text, "description": f"{slices} slices"}
         reference = Reference.of(text)
-        if is_stack:
+        if is_stack and reference.kind != "list":
             return self.outside(uri_of(str(reference.fixed)), True, **about)
         part = f"#{quote(reference.dataset)}" if reference.dataset else ""
         return self.outside(uri_of(reference.file) + part, False, **about)

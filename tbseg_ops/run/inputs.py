@@ -52,6 +52,7 @@ def _fingerprints(source: Source, progress: Progress, part: tuple[int, int]) -> 
     first, end = part
     n = end - first
     step = max(1, min(16, ceil(n / 64)))
+    step = ceil(step / source.layers) * source.layers  # else a chunk is decoded several times
     found: list[str] = []
     with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:
         starts = range(first, end, step)

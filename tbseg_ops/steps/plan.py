@@ -1,6 +1,5 @@
 """plan: read every slice once for its fingerprint, cut the volume into tiles, check the room."""
 
-import os
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -20,8 +19,9 @@ from tbseg_ops.run.plan import GridModel, slabs_of
 from tbseg_ops.run.removed import revive
 from tbseg_ops.run.result import Progress, silent
 from tbseg_ops.run.work_left import WorkLeft, work_left
-from tbseg_ops.storage.commit import free_bytes, storage_errors, temporary
+from tbseg_ops.storage.commit import free_bytes
 from tbseg_ops.storage.locks import locked
+from tbseg_ops.storage.place import check_place
 from tbseg_ops.volume import Source, open_source
 from tbseg_ops.volume.sample import sample
 
@@ -214,12 +214,7 @@ def _check_classes(spec: RunSpec, passport: Passport) -> None:
 
 
 def _check_writable(folder: RunFolder) -> None:
-    with storage_errors(folder.path):
-        folder.path.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder.path, os.W_OK | os.X_OK):
-            raise PermissionError(13, "no permission to write", str(folder.path))
-        with temporary(folder.path / "probe") as probe:
-            probe.touch(exist_ok=False)
+    check_place(folder.path)
 
 
 def _check_room(folder: RunFolder, left: WorkLeft) -> None:

@@ -24,7 +24,12 @@ from tbseg_ops.settings import PAUSE, PAUSE_FLAG
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.EXDEV}
+_NO_LINKS = {
+    *(errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EXDEV),
+    *(errno.EINVAL, errno.EACCES),
+}
+# What a file system answers that does not know fsync, of a file or of a folder (SMB, some FUSE).
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.ENOTTY}
 _FICLONE = 0x40049409  # linux/fs.h: the blocks of another file, shared until one is written to
 
 
@@ -87,7 +92,7 @@ def _commit_copy(source: Path, final: Path) -> bool:
             except OSError:
                 shutil.copyfileobj(there, here, 1 << 22)
             here.flush()
-            os.fsync(here.fileno())
+            _fsync(here.fileno())
         return _first(tmp, final)
 
 
@@ -155,12 +160,20 @@ def _alive(pid: int) -> bool:
 
 
 def _sync(path: Path) -> None:
-    """Make a file, or the names in a folder, survive a power cut."""
+    """Make a file, or the names in a folder, survive a power cut, where the file system can."""
     fd = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(fd)
+        _fsync(fd)
     finally:
         os.close(fd)
+
+
+def _fsync(fd: int) -> None:
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
 
 
 @contextmanager
@@ -210,7 +223,7 @@ def _write(tmp: Path, data: bytes) -> None:
         while view:
             view = view[file.write(view) :]
         pause("syncing", tmp)
-        os.fsync(file.fileno())
+        _fsync(file.fileno())
 
 
 def pause(point: str, path: Path) -> None:

@@ -1,12 +1,18 @@
 """Locks: the kernel's own, so that they go with the processes that hold them."""
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tbseg_ops.errors import ConfigError
 from tbseg_ops.storage.commit import storage_errors
+
+NO_LOCKS = {
+    *(errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY),
+}
 
 
 @contextmanager
@@ -20,11 +26,30 @@ def locked(folder: Path) -> Iterator[None]:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(folder / ".lock", flags, 0o666)
     try:
-        with storage_errors(folder):
+        with lock_errors(folder), storage_errors(folder):
             fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
         os.close(fd)
+
+
+@contextmanager
+def lock_errors(path: Path) -> Iterator[None]:
+    """ConfigError, naming the options of mounting, where the file system has no locks."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        raise ConfigError(
+            "this file system has no locks (flock), which planning a run needs",
+            file=path,
+            expected="a lock",
+            found=os.strerror(error.errno or 0),
+            mend="mount it with locks: NFS with a running lockd, or -o local_lock=flock where one"
+            " machine works on it; Lustre with -o flock; CIFS without nobrl; or choose a run folder"
+            " elsewhere",
+        ) from error
 
 
 def is_locked(path: Path) -> bool:
@@ -34,7 +59,8 @@ def is_locked(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with lock_errors(path):
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:

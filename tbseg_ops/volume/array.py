@@ -72,6 +72,7 @@ class ArraySource(Source):
         )
         check_slice_bytes(self.info.slice_bytes, where)
         check_slices(lengths["z"], where)
+        self.layers = min(self._chunk("z"), lengths["z"])
         self.slices: Sequence[str] = tuple(f"{name} z={z}" for z in range(lengths["z"]))
 
     @abstractmethod

@@ -14,6 +14,7 @@ class Made(Source):
 
     def __init__(self, *sources: Source) -> None:
         self._sources = sources
+        self.layers = max(source.layers for source in sources)
 
     def close(self) -> None:
         for source in self._sources:

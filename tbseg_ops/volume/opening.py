@@ -13,6 +13,7 @@ from tbseg_ops.selection import WHOLE, Selection
 from tbseg_ops.settings import check_inside
 from tbseg_ops.volume.channels import Joined, OneChannel, Reversed
 from tbseg_ops.volume.foreign import known_elsewhere
+from tbseg_ops.volume.lists import read_list
 from tbseg_ops.volume.mask import fitted
 from tbseg_ops.volume.regular_files import open_regular
 from tbseg_ops.volume.source import Source, VolumeInfo
@@ -131,7 +132,8 @@ def _opened(
         from tbseg_ops.volume.stack import StackSource
 
         _check_plain(volume, selection)
-        return StackSource(*found_slices(reference), volume, as_mask=as_mask)
+        in_order = reference.kind == "list"
+        return StackSource(*found_slices(reference), volume, in_order=in_order, as_mask=as_mask)
     if reference.dataset is None:
         return _source_of_file(volume, selection, as_mask)
     from tbseg_ops.volume.hdf5 import Hdf5Source
@@ -148,12 +150,12 @@ def _planned(
     if reference.kind != "file":
         from tbseg_ops.volume.zarr import is_chunked
 
-        if reference.kind == "pattern" or not is_chunked(reference.file):
+        if reference.kind in ("pattern", "list") or not is_chunked(reference.file):
             from tbseg_ops.volume.stack import SliceFiles, slice_names
 
             if slices is None:
                 folder, names = found_slices(reference)
-                slices = slice_names(names, volume)
+                slices = names if reference.kind == "list" else slice_names(names, volume)
                 return SliceFiles(folder, slices[::-1] if backwards else slices)
             is_folder = reference.kind == "folder"
             folder = reference.file if is_folder else found_slices(reference)[0]
@@ -205,8 +207,13 @@ def existing(volume: str) -> Reference:
 
 
 def found_slices(reference: Reference) -> tuple[str, list[str]]:
-    """A folder, and relative to it the paths of all that is in it or matches the pattern."""
+    """A folder, and relative to it the paths of all in it, or of what matches or is listed.
+
+    Those of a list are in their order.
+    """
     with system_errors(reference.file):
+        if reference.kind == "list":
+            return read_list(reference.file)
         if reference.kind == "folder":
             return reference.file, [entry.name for entry in Path(reference.file).iterdir()]
         found = glob.glob(reference.file, include_hidden=True)  # noqa: PTH207 - absolute ones, too

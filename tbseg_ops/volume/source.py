@@ -62,7 +62,8 @@ class Slices:
 class Source(AbstractContextManager["Source"]):
     """An audited volume. All methods may be called from several threads.
 
-    ``slices`` names each z for messages; ``warnings`` are for whoever has to trust the result.
+    ``slices`` names each z for messages; ``warnings`` are for whoever has to trust the result;
+    ``layers``: so many slices are decoded together, from z = 0 on.
     Both methods raise InputError when a slice is not what it was at the audit or does not decode,
     ResourceError when the disk fails, IndexError for a range outside ``0 <= z0 < z1 <= z``.
     """
@@ -70,6 +71,7 @@ class Source(AbstractContextManager["Source"]):
     info: VolumeInfo
     slices: Sequence[str]
     warnings: Sequence[str] = ()
+    layers: int = 1
 
     @abstractmethod
     def read(self, z0: int, z1: int, planned: Sequence[str] | None = None) -> Slices:

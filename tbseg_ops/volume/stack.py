@@ -116,11 +116,20 @@ class StackSource(SliceFiles):
     """A folder, or what matches a pattern, audited: order, gaps, and the header of each slice."""
 
     def __init__(
-        self, folder: str, names: Sequence[str], shown: str, *, as_mask: bool = False
+        self,
+        folder: str,
+        names: Sequence[str],
+        shown: str,
+        *,
+        in_order: bool = False,
+        as_mask: bool = False,
     ) -> None:
-        """``names``: relative paths of what is in ``folder``; ``shown``: the folder in messages."""
+        """``names``: relative paths of what is in ``folder``, or of its slices, if ``in_order``.
+
+        ``shown``: the folder in messages.
+        """
         tiffs, warnings = _choose(names, shown)
-        slices, more = order_slices(tiffs, shown)
+        slices, more = (tuple(names), ()) if in_order else order_slices(tiffs, shown)
         super().__init__(folder, slices)
         audited = self._audit()
         self._header = first = audited[0].header

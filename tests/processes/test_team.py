@@ -1,11 +1,16 @@
 """Teams: every piece once, errors at once."""
 
 import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 
 from tbseg_ops.errors import ResourceError
+from tbseg_ops.processes.launcher import _RANKS, _SIZES, launched
 from tbseg_ops.run import Alone, Pool, team
+from tests.runs import planned, stack
 from tests.workers import die, fail, slow_first
 
 
@@ -32,3 +37,49 @@ def test_the_team_follows_the_surroundings(monkeypatch):
     assert team(3).workers == 3
     monkeypatch.setitem(os.environ, "PMI_SIZE", "1")
     assert isinstance(team(1), Alone)
+
+
+@pytest.mark.parametrize(
+    ("variables", "count"),
+    [
+        ({}, 1),
+        ({"PMI_SIZE": "1"}, 1),
+        ({"PMI_SIZE": "4"}, 4),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, 2),
+        ({"SLURM_STEP_NUM_TASKS": "3", "SLURM_NTASKS": "3"}, 3),
+        ({"SLURM_NTASKS": "3"}, 1),  # of the job: sbatch itself starts one
+        ({"PMIX_RANK": "1"}, 2),
+        ({"PMIX_RANK": "0"}, 1),
+        ({"PMI_SIZE": "many"}, 1),
+    ],
+)
+def test_what_a_launcher_says(variables, count, monkeypatch):
+    for name in (*_SIZES, *_RANKS):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert launched()[0] == count
+
+
+def test_ranks_that_mpi_does_not_join_do_nothing(tmp_path):
+    """As the mpirun of another MPI starts them: each would do everything."""
+    planned(tmp_path / "run", stack(tmp_path / "slices"))
+    there = {**os.environ, "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0"}
+    for step in ("ingest", "split", "classify", "merge", "verify"):
+        command = [sys.executable, "-m", "tbseg_ops.cli.main", step, f"--run={tmp_path / 'run'}"]
+        done = subprocess.run(command, env=there, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 78, done.stderr
+        assert "mpirun of Open MPI started 2 processes, which MPICH does not join" in done.stderr
+        assert "mpiexec -n 2" in done.stderr
+    assert not (tmp_path / "run" / "volume").exists()
+
+
+@pytest.mark.skipif(shutil.which("mpirun.openmpi") is None, reason="needs Debian's openmpi-bin")
+def test_the_real_mpirun_of_open_mpi(tmp_path):
+    planned(tmp_path / "run", stack(tmp_path / "slices"))
+    launcher = ["mpirun.openmpi", "--allow-run-as-root", "--oversubscribe", "-n", "2"]
+    command = [sys.executable, "-m", "tbseg_ops.cli.main", "ingest", f"--run={tmp_path / 'run'}"]
+    done = subprocess.run([*launcher, *command], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 78, done.stderr
+    assert "mpirun of Open MPI started 2 processes" in done.stderr
+    assert not (tmp_path / "run" / "volume").exists()

@@ -1,0 +1,141 @@
+"""A real file system (FUSE) that hands everything on to a folder, but for what it has to refuse.
+
+    python -m tests.filesystems.passthrough FOLDER MOUNT '{"always": {"link": 95}, "nth": {}}'
+
+``always``: operation -> number of the error that it gives. ``nth``: operation -> [n, error]: only
+its n-th call. It runs until it is unmounted.
+"""
+
+import errno
+import json
+import os
+import sys
+from collections import Counter
+from typing import Any
+
+import mfusepy
+
+_STAT = ("st_gid", "st_mode", "st_nlink", "st_size", "st_uid")
+_TIMES = ("st_atime", "st_ctime", "st_mtime")
+_FS = ("f_bavail", "f_bfree", "f_blocks", "f_bsize", "f_favail", "f_ffree", "f_files", "f_frsize")
+
+
+class Passthrough(mfusepy.Operations):  # type: ignore[misc]
+    use_ns = True
+
+    def __init__(self, root: str, refused: dict[str, Any]) -> None:
+        self._root, self._always = root, refused.get("always", {})
+        self._nth, self._calls = refused.get("nth", {}), Counter[str]()
+
+    def _check(self, operation: str) -> None:
+        self._calls[operation] += 1
+        number = self._always.get(operation)
+        if self._calls[operation] == self._nth.get(operation, [0])[0]:
+            number = self._nth[operation][1]
+        if number:
+            raise mfusepy.FuseOSError(number)
+
+    def _there(self, path: str) -> str:
+        return self._root + path
+
+    def access(self, path: str, amode: int) -> int:
+        if not os.access(self._there(path), amode):
+            raise mfusepy.FuseOSError(errno.EACCES)
+        return 0
+
+    def chmod(self, path: str, mode: int) -> int:
+        os.chmod(self._there(path), mode)
+        return 0
+
+    def create(self, path: str, mode: int, fi: Any = None) -> int:
+        self._check("create")
+        return os.open(self._there(path), os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+
+    def flock(self, path: str, fh: int, op: int) -> int:
+        import fcntl
+
+        self._check("flock")
+        fcntl.flock(fh, op)
+        return 0
+
+    def fsync(self, path: str, datasync: int, fh: int) -> int:
+        self._check("fsync")
+        os.fsync(fh)
+        return 0
+
+    def fsyncdir(self, path: str, datasync: int, fh: int) -> int:
+        self._check("fsyncdir")
+        return 0
+
+    def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
+        status = os.lstat(self._there(path))
+        found = {name: getattr(status, name) for name in _STAT}
+        return found | {name: getattr(status, f"{name}_ns") for name in _TIMES}
+
+    def link(self, target: str, source: str) -> int:
+        self._check("link")
+        os.link(self._there(source), self._there(target))
+        return 0
+
+    def mkdir(self, path: str, mode: int) -> int:
+        self._check("mkdir")
+        os.mkdir(self._there(path), mode)
+        return 0
+
+    def open(self, path: str, flags: int) -> int:
+        self._check("open")
+        return os.open(self._there(path), flags)
+
+    def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
+        self._check("read")
+        return os.pread(fh, size, offset)
+
+    def readdir(self, path: str, fh: int) -> list[str]:
+        return [".", "..", *os.listdir(self._there(path))]
+
+    def readlink(self, path: str) -> str:
+        return os.readlink(self._there(path))
+
+    def release(self, path: str, fh: int) -> int:
+        os.close(fh)
+        return 0
+
+    def rename(self, old: str, new: str) -> int:
+        self._check("rename")
+        os.rename(self._there(old), self._there(new))
+        return 0
+
+    def rmdir(self, path: str) -> int:
+        os.rmdir(self._there(path))
+        return 0
+
+    def statfs(self, path: str) -> dict[str, int]:
+        found = os.statvfs(self._there(path))
+        return {name: getattr(found, name) for name in _FS}
+
+    def truncate(self, path: str, length: int, fh: int | None = None) -> int:
+        self._check("truncate")
+        os.truncate(self._there(path), length)
+        return 0
+
+    def unlink(self, path: str) -> int:
+        os.unlink(self._there(path))
+        return 0
+
+    def utimens(self, path: str, times: tuple[int, int] | None = None) -> int:
+        os.utime(self._there(path), ns=times)
+        return 0
+
+    def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
+        self._check("write")
+        return os.pwrite(fh, data, offset)
+
+
+if __name__ == "__main__":
+    mfusepy.FUSE(
+        Passthrough(sys.argv[1], json.loads(sys.argv[3])),
+        sys.argv[2],
+        foreground=True,
+        attr_timeout=0,
+        entry_timeout=0,
+    )
