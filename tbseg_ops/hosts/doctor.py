@@ -4,6 +4,7 @@ import contextlib
 import os
 import platform
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from tbseg_ops import __version__
 from tbseg_ops.errors import TbsegError
 from tbseg_ops.forecast.disk import disk_missing
 from tbseg_ops.forecast.memory import memory_needed
+from tbseg_ops.hosts.cgroup import memory_left
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.work_left import work_left
 from tbseg_ops.run.workplace import engine_of
@@ -115,6 +117,18 @@ def _settings() -> Found:
 
 def _run_folder(folder: RunFolder) -> Found:
     plan = folder.plan
+    if not os.access(folder.path, os.W_OK | os.X_OK, effective_ids=True):
+        made = folder.path.stat()
+        text = (
+            f"{folder.path} is user {made.st_uid}'s, group {made.st_gid}, mode"
+            f" {stat.S_IMODE(made.st_mode):04o}: user {os.geteuid()} of groups"
+            f" {sorted({os.getegid(), *os.getgroups()})} may not write there"
+        )
+        mend = (
+            "let both be one user, or give them a group (kubernetes: fsGroup in the pod template)"
+            " and have the folder group-writable: chmod -R g+rwXs"
+        )
+        return "bad", text, mend
     with temporary(folder.path / "probe") as probe:
         probe.touch(exist_ok=False)
     return _good(f"{folder.path}, {len(plan.grid)} tiles, can be written")
@@ -147,8 +161,13 @@ def _disk(folder: RunFolder) -> Found:
 
 def _memory(folder: RunFolder) -> Found:
     needed, there = memory_needed(folder.plan), psutil.virtual_memory().available
-    text = f"{there / 1e9:.1f} GB available, {needed / 1e9:.1f} GB for each worker"
-    return _good(text) if needed <= there else ("bad", text, "choose smaller tiles")
+    whose, mend = "", "choose smaller tiles"
+    left = memory_left()
+    if left is not None and left < there:
+        there, whose = left, " within the limit of this pod or job"
+        mend = "raise that limit (kubernetes: memory in the Variable), or choose smaller tiles"
+    text = f"{there / 1e9:.1f} GB available{whose}, {needed / 1e9:.1f} GB for each worker"
+    return _good(text) if needed <= there else ("bad", text, mend)
 
 
 def _classifier(folder: RunFolder) -> Found:

@@ -59,11 +59,15 @@ def context(root: Path) -> set[Path]:
         for line in (root / ".dockerignore").read_text().splitlines()
         if line and not line.startswith("#")
     ]
-    tracked = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=root, check=True, capture_output=True, text=True
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=root,
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout
     found = set()
-    for file in map(Path, filter(None, tracked.split("\0"))):
+    for file in map(Path, filter(None, listed.split("\0"))):
         left_out = False
         for pattern, excludes in rules:
             any_of = pattern.removeprefix("**/")

@@ -1,6 +1,7 @@
 """The checks before work starts: fit machines pass, and what is wrong is named."""
 
 import os
+import subprocess
 import sys
 
 import pytest
@@ -67,6 +68,34 @@ def test_what_is_wrong_is_a_bad_row(damage, check, run, monkeypatch):
 
 def _no_room(patch):
     patch.setattr(sys.modules["tbseg_ops.hosts.doctor"], "free_bytes", lambda path: 10)
+
+
+def test_the_limit_of_a_pod_counts(run, monkeypatch):
+    monkeypatch.setattr(sys.modules["tbseg_ops.hosts.doctor"], "memory_left", lambda: 10_000_000)
+    row = rows(doctor(run=run))["memory"]
+    assert row.state == "bad"
+    assert row.found.startswith("0.0 GB available within the limit of this pod or job")
+    assert "raise that limit" in row.mend
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to become another user")
+def test_a_folder_of_another_user_is_told_with_owner_and_mode(run, tmp_path):
+    for above in (run, *run.parents):
+        if above.is_relative_to(tmp_path.parent.parent) and above != run:
+            above.chmod(0o755)
+    run.chmod(0o755)
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from tbseg_ops.hosts.doctor import doctor\n"
+        "os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)\n"
+        "rows = {row.check: row for row in doctor(run=Path(sys.argv[1])).rows}\n"
+        "print(rows['run folder'].state, rows['run folder'].found, rows['run folder'].mend)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, run], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("bad "), done.stdout
+    assert "user 0's, group 0, mode 0755: user 65534 of groups [65534]" in done.stdout
+    assert "fsGroup" in done.stdout
 
 
 class _no_memory:

@@ -69,6 +69,9 @@ class Store(dict):
     def set(self, key, value):
         self[key] = value
 
+    def delete(self, key):
+        self.pop(key, None)
+
 
 class Task:
     """One task instance, and what Airflow does with it."""

@@ -85,11 +85,20 @@ class Pod:
             self.state(waiting={"reason": "InvalidImageName", "message": f"bad name {image}"})
             return
         if self.cluster.images.get(image) is None:
-            why = "503 Service Unavailable" if image in self.cluster.images else "not found"
+            away = image in self.cluster.images
+            why = self.cluster.registry if away else "not found"
             message = f'failed to pull and unpack image "{image}": {why}'
             self.state(waiting={"reason": "ErrImagePull", "message": message})
             self.cluster.event(self, "Failed", message, "Warning")
-            return
+            time.sleep(0.5)  # an older kubelet does not repeat the reason while it waits
+            message = f'Back-off pulling image "{image}"'
+            self.state(waiting={"reason": "ImagePullBackOff", "message": message})
+            while away and self.cluster.images.get(image) is None:
+                time.sleep(0.05)
+                if self.name not in self.cluster.pods:
+                    return
+            if not away:
+                return
         self.run(str(self.cluster.images[image]))
 
     def run(self, programs):
@@ -139,7 +148,8 @@ class Pod:
         reason = reason or ("Completed" if code == 0 else "Error")
         end = {"exitCode": code, "reason": reason, "finishedAt": now(), "startedAt": now()}
         self.state(terminated={**end, **({"message": message} if message else {})})
-        self.body["status"]["phase"] = "Failed" if code else "Succeeded"
+        if not self.cluster.sidecars:
+            self.body["status"]["phase"] = "Failed" if code else "Succeeded"
         self.over = True
 
     def evict(self):
@@ -214,6 +224,9 @@ class Cluster:
         self.images = images
         self.pods, self.made, self.events, self.asked = {}, [], [], []
         self.away_until, self.away_how = 0.0, 503
+        self.sidecars = False  # a container beside ours never ends: the phase stays Running
+        self.registry = "503 Service Unavailable"  # what is said of one that is down
+        self.log_fault = None  # the answer to whoever asks for a log, if it cannot be had
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.server.handle_error = lambda *_: None  # clients that went away
@@ -355,6 +368,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, pod.body)
 
     def send_log(self, pod, query):
+        if self.server.cluster.log_fault:
+            raise Refused(*self.server.cluster.log_fault)
         state = pod.body["status"].get("containerStatuses", [{"state": {}}])[0]["state"]
         if "running" not in state and "terminated" not in state:
             raise Refused(400, "BadRequest", "container is waiting to start")

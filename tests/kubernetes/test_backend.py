@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import threading
 import time
 
 import psutil
@@ -50,6 +51,24 @@ def test_a_calibration_has_what_its_tiles_will_have(task, programs, cluster, var
     task(step="calibrate", task_id="calibrate").run()
     (made,) = cluster.made
     assert made.container["resources"]["limits"]["memory"] == "1Gi"
+
+
+@pytest.mark.parametrize(("measured", "pods"), [(0, 0), (2, 1)])
+def test_a_calibration_of_nothing_has_no_pod(task, programs, cluster, monkeypatch, measured, pods):
+    from airflow.sdk.exceptions import TaskDeferred
+    from tbseg_airflow.operators.forecast import TbsegCalibrate
+
+    programs(REPORT)
+    monkeypatch.setattr(TbsegCalibrate, "call", lambda self, arguments: {"words": arguments[1]})
+    made = task(task_id="calibrate")
+    machines = {"places": 4, "slots": {"a pod": 4}, "measured": measured, "shares": 1}
+    made.ti.xcom_pull = lambda **values: machines
+    step = TbsegCalibrate(task_id="calibrate", run_dir="/run", what="0/1", backend="kubernetes")
+    try:
+        assert step.execute(made.context())["words"] == "calibrate"
+    except TaskDeferred:
+        until(lambda: cluster.made[0].over)
+    assert len(cluster.made) == pods
 
 
 def test_the_pod(task, programs, cluster, variable):
@@ -164,13 +183,16 @@ def test_more_memory_after_it_ran_out(task, programs, cluster, variable):
     assert [pod.container["resources"]["requests"]["memory"] for pod in cluster.made] == memory
 
 
-def test_memory_is_raised_once(task, programs, cluster, variable):
-    variable(memory={"classify": "20Mi"})
+def test_memory_grows_each_time_up_to_a_ceiling(task, programs, cluster, variable):
+    variable(memory={"classify": "10Mi"})
     programs(NEEDS)
     made = task()
-    assert all(failed(made)[1] for _ in range(3))
+    found = [failed(made) for _ in range(3)]
+    assert [again for _, again in found] == [True, True, False]
+    assert "the next one gets twice as much" in found[1][0]
+    assert "this was the most" in found[2][0]
     memory = [pod.container["resources"]["limits"]["memory"] for pod in cluster.made]
-    assert memory == ["20Mi", "40Mi", "40Mi"]
+    assert memory == ["10Mi", "20Mi", "40Mi"]
 
 
 def test_memory_that_was_raised_by_hand_is_taken_as_it_is(task, programs, cluster, variable):
@@ -232,7 +254,7 @@ def test_a_lost_node(task, programs, cluster, monkeypatch):
     cluster.made[0].lose()
     with pytest.raises(Exception, match="the node node-1 is lost") as caught:
         made.end(trigger)
-    assert type(caught.value).__name__ == "StepFailed"
+    assert type(caught.value).__name__ == "PodStuckError"
     programs(REPORT)
     assert made.run()["computed"] == 2
     assert len(cluster.made) == 2
@@ -258,15 +280,94 @@ def test_an_image_that_cannot_be_had(task, cluster, variable, image):
     until(lambda: cluster.pods == {})
 
 
-def test_a_registry_that_is_down(task, cluster, variable):
+WHYS = ["503 Service Unavailable", "dial tcp 10.0.0.9:5000: connect: connection refused"]
+
+
+@pytest.mark.parametrize("why", WHYS)
+def test_a_registry_that_is_down(task, cluster, variable, why):
     variable(startup_seconds=2)
+    cluster.registry = why
     cluster.images["registry/tbseg:1"] = None
     text, again = failed(task())
     assert again
     assert re.search(
-        r"did not come to an end\n  found: ErrImagePull: .*503(.|\n)*More than 2s", text
+        r"did not come to an end\n  found: ImagePullBackOff: (.|\n)*More than 2s", text
     )
     until(lambda: cluster.pods == {})
+
+
+@pytest.mark.parametrize("why", WHYS)
+def test_a_registry_that_comes_back(task, programs, cluster, why):
+    programs(REPORT)
+    cluster.registry = why
+    cluster.images["registry/tbseg:1"] = None
+    made = task()
+    trigger = made.start()
+    threading.Timer(1.5, cluster.images.update, [{"registry/tbseg:1": programs.folder}]).start()
+    assert made.end(trigger)["computed"] == 2
+    assert len(cluster.made) == 1
+
+
+def test_a_container_beside_ours_that_never_ends(task, programs, cluster):
+    """The pod's phase stays Running; what counts is the container that does the work."""
+    cluster.sidecars = True
+    programs(REPORT)
+    assert task().run()["computed"] == 2
+    programs("import sys\nprint('error: no', file=sys.stderr)\nsys.exit(65)")
+    assert failed(task(map_index=1)) == ("no", False)
+    until(lambda: cluster.pods == {})
+
+
+def test_a_log_that_cannot_be_had_is_no_success_and_no_endless_wait(task, programs, cluster):
+    """The report is in the log: without it the task fails, is tried again, and says why."""
+    programs(REPORT)
+    cluster.log_fault = (500, "InternalError", "the kubelet does not answer")
+    made = task()
+    text, again = failed(made)
+    assert (text, again) == ("tbseg classify ended well but printed no result", True)
+    cluster.log_fault = None
+    assert made.run()["computed"] == 2
+
+
+def test_an_unknown_phase_for_a_while(task, programs, cluster, tmp_path):
+    go_on = tmp_path / "go-on"
+    programs(
+        f"import os, time\nwhile not os.path.exists({str(go_on)!r}): time.sleep(0.01)\n" + REPORT
+    )
+    made = task()
+    trigger = made.start()
+    until(lambda: cluster.made[0].process)
+    cluster.made[0].body["status"]["phase"] = "Unknown"
+    threading.Timer(1.0, go_on.touch).start()
+    assert made.end(trigger)["computed"] == 2
+
+
+def test_an_unknown_phase_for_good(task, programs, cluster, monkeypatch):
+    from tbseg_airflow.backends.kubernetes import trigger
+
+    monkeypatch.setattr(trigger, "UNKNOWN_SECONDS", 1.0)
+    programs(SLEEPS)
+    made = task()
+    waiting = made.start()
+    until(lambda: cluster.made[0].log)
+    unknown = {"phase": "Unknown"}  # once the trigger has seen it run
+    threading.Timer(2.0, cluster.made[0].body["status"].update, [unknown]).start()
+    with pytest.raises(Exception, match="nothing is known of pod") as caught:
+        made.end(waiting)
+    assert type(caught.value).__name__ == "PodStuckError"
+    until(lambda: cluster.pods == {})
+
+
+def test_a_next_try_does_not_warn_of_the_pod_that_was_removed(task, programs, cluster, capsys):
+    programs("import sys\nsys.exit(75)")
+    made = task()
+    assert failed(made)[1]
+    until(lambda: cluster.pods == {})
+    programs(REPORT)
+    capsys.readouterr()
+    made.run()
+    warned = [text for level, text in logged(capsys) if level == "warning"]
+    assert [text for text in warned if "Task Runner" not in text] == []  # of this test's way
 
 
 def test_an_image_without_tbseg(task, cluster):

@@ -5,6 +5,7 @@ made, waits in the triggerer, and removes it. What is added here is the command'
 code as an exception, and more memory for a pod that ran out of it. See docs/kubernetes.md.
 """
 
+import contextlib
 import logging
 import math
 import shlex
@@ -13,7 +14,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import generic_api_retry
-from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.providers.cncf.kubernetes.operators.pod import (
+    POD_IDENTIFIER_STATE_KEY,
+    KubernetesPodOperator,
+)
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from airflow.providers.cncf.kubernetes.utils.pod_manager import PodNotFoundException
 from airflow.sdk.exceptions import AirflowException
@@ -23,7 +27,7 @@ from kubernetes.config import ConfigException
 
 from tbseg_airflow.backends.contract import Line
 from tbseg_airflow.backends.kubernetes.outcome import MEMORY_KEY, outcome, server_asked
-from tbseg_airflow.backends.kubernetes.pod import manifest
+from tbseg_airflow.backends.kubernetes.pod import manifest, most_memory
 from tbseg_airflow.backends.kubernetes.settings import KubernetesSettings, settings
 from tbseg_airflow.backends.kubernetes.trigger import PodTrigger
 from tbseg_airflow.outcome import Failure, StepFailed, StepRefused
@@ -72,7 +76,8 @@ class KubernetesBackend:
         self, step: "TbsegStep", context: "Context", event: dict[str, Any], **kept: Any
     ) -> dict[str, Any]:
         """The report of the command; StepFailed or StepRefused. Removes the pod."""
-        made = operator(step, settings())
+        chosen = settings()
+        made = operator(step, chosen)
         try:
             with server_asked("to read the pod"):
                 made.trigger_reentry(context, event)  # may defer again
@@ -84,8 +89,9 @@ class KubernetesBackend:
             if (made.pod or made.seen) is None:
                 raise StepFailed(str(error)) from None
         store = context.get("task_state_store")
+        most = most_memory(chosen, resources_of(step.step))
         return outcome(
-            made.pod or made.seen, made.base_container_name, event, made.transcript, store
+            made.pod or made.seen, made.base_container_name, event, made.transcript, store, most
         )
 
 
@@ -135,6 +141,30 @@ class StepPod(KubernetesPodOperator):
         """Wait for the pod, and then resume the step instead of this operator."""
         waiting = PodTrigger(**trigger.serialize()[1])
         super().defer(trigger=waiting, method_name="resume", kwargs=kwargs, timeout=timeout)
+
+    def _get_pod_from_task_state_store(self, context: "Context") -> V1Pod | None:
+        """The pod of an earlier try; that it has been removed by now is no reason to warn."""
+        store = context.get("task_state_store")
+        stored = store.get(POD_IDENTIFIER_STATE_KEY) if store is not None else None
+        if store is not None and isinstance(stored, dict):
+            try:
+                self.hook.get_pod(str(stored.get("name")), str(stored.get("namespace")))
+            except ApiException as error:
+                if error.status != 404:
+                    raise
+                store.delete(POD_IDENTIFIER_STATE_KEY)
+        return super()._get_pod_from_task_state_store(context)
+
+    def _clean(self, event: dict[str, Any], result: Any, context: "Context") -> None:
+        """Remove the pod as it is: Airflow would wait in its slot for a final phase, for ever.
+
+        The trigger has waited for the end of the container that counts.
+        """
+        if self.pod is None:
+            return
+        with contextlib.suppress(ApiException):  # it may be gone; what was seen of it stays
+            self.pod = self.pod_manager.read_pod(self.pod)
+        self.post_complete_action(pod=self.pod, remote_pod=self.pod, context=context, result=result)
 
     def _write_logs(  # type: ignore[override]
         self, pod: V1Pod, follow: bool = False, since_time: Any = None

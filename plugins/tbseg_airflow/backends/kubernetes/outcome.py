@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import KubernetesApiException
@@ -10,6 +11,7 @@ from airflow.providers.cncf.kubernetes.utils.container import get_container_stat
 from airflow.providers.cncf.kubernetes.utils.pod_manager import detect_pod_terminate_early_issues
 from kubernetes.client import V1Pod
 from kubernetes.client.exceptions import ApiException
+from kubernetes.utils.quantity import parse_quantity
 from urllib3.exceptions import HTTPError
 
 from tbseg_airflow.outcome import StepFailed, StepRefused
@@ -21,6 +23,12 @@ MEMORY_KEY = "tbseg_out_of_memory"
 # Reasons of a container that never ran, though its image is there.
 NOT_STARTED = frozenset({"StartError", "ContainerCannotRun"})
 KILLED = 137
+# What container runtimes say of a registry that cannot be reached now: it is tried again.
+AWAY = (
+    *("connection refused", "connection reset", "no route to host", "network is unreachable"),
+    *("i/o timeout", "tls handshake timeout", "temporary failure in name resolution"),
+    *("server misbehaving", "service unavailable", "bad gateway", "gateway timeout"),
+)
 # Answers of the API server that trying again does not change, and what mends them.
 REFUSED = {
     400: "correct the pod template",
@@ -31,13 +39,25 @@ REFUSED = {
 }
 
 
+class PodStuckError(StepFailed):
+    """A pod that neither ended nor went on: its container has no end, its phase is not final."""
+
+
 def outcome(
-    pod: V1Pod | None, container: str, event: dict[str, Any], transcript: Transcript, store: Any
+    pod: V1Pod | None,
+    container: str,
+    event: dict[str, Any],
+    transcript: Transcript,
+    store: Any,
+    most: Decimal | None,
 ) -> dict[str, Any]:
     """The report of the command, or StepFailed or StepRefused.
 
+    What counts is the end of the container that does the work: the pod's phase may never become
+    final, with a container beside it or a node that cannot tear it down.
+
     ``pod``: as it was last seen; None if it was gone before. ``event``: the trigger's.
-    ``store``: Airflow's for this task, if it has one.
+    ``store``: Airflow's for this task, if it has one. ``most``: bytes of memory that a pod may get.
     """
     if pod is None:
         raise StepFailed(
@@ -53,19 +73,10 @@ def outcome(
     _raise_if_moved(pod)
     if ended is None:
         raise _never_ran(pod, _container(pod, container), status, event)
-    deleted = pod.metadata.deletion_timestamp is not None
-    if ended.reason == "OOMKilled" or (ended.exit_code == KILLED and not deleted):
-        limit = (_container(pod, container).resources.limits or {}).get("memory")
-        if store is not None and limit is not None:
-            store.set(MEMORY_KEY, limit)
-        raise StepFailed(
-            "the pod was killed for want of memory",
-            pod=pod.metadata.name,
-            limit=limit or "none",
-            found=f"{ended.reason or 'Error'}, exit code {KILLED}",
-            mend="nothing the first time: the next try gets twice as much. Else raise the step's"
-            f" memory in the {SETTINGS}, or make the tiles smaller",
-        )
+    # By a pod that is deleted, or evicted at this moment, 137 tells nothing of memory.
+    settled = pod.metadata.deletion_timestamp is None and pod.status.phase == "Failed"
+    if ended.reason == "OOMKilled" or (ended.exit_code == KILLED and settled):
+        raise _out_of_memory(pod, _container(pod, container), ended, store, most)
     if ended.reason in NOT_STARTED:
         raise StepRefused(
             "the container could not start its program",
@@ -74,6 +85,38 @@ def outcome(
             mend=f"name an image that has tbseg (and mpiexec, for ranks) in the {SETTINGS}",
         )
     return transcript.result(ended.exit_code)
+
+
+def _out_of_memory(
+    pod: V1Pod, container: Any, ended: Any, store: Any, most: Decimal | None
+) -> StepFailed | StepRefused:
+    """Another try with more memory, or a refusal once ``most`` was not enough."""
+    limit = (container.resources.limits or {}).get("memory")
+    if store is not None and limit is not None:
+        store.set(MEMORY_KEY, limit)
+    exhausted = limit is not None and most is not None and parse_quantity(limit) >= most
+    by_hand = f"raise the step's memory in the {SETTINGS}, or make the tiles smaller"
+    return (StepRefused if exhausted else StepFailed)(
+        "the pod was killed for want of memory",
+        pod=pod.metadata.name,
+        limit=limit or "none",
+        found=f"{ended.reason or 'Error'}, exit code {KILLED}",
+        mend=f"{by_hand}: this was the most that is given without that"
+        if exhausted
+        else f"nothing if tries are left: the next one gets twice as much. Else {by_hand}",
+    )
+
+
+def registry_away(fault: str, before: bool = True) -> bool:
+    """Whether the image is missing because its registry cannot be reached, which may pass.
+
+    ``fault``: reason and message of the container that waits. ``before``: what to think of a
+    message without a cause, as kubelets before 1.32 give it while they wait for their next try.
+    """
+    text = fault.lower()
+    if "errimagepull" not in text and "imagepullbackoff" in text:
+        return before or any(word in text for word in AWAY)
+    return "errimagepull" in text and any(word in text for word in AWAY)
 
 
 @contextlib.contextmanager
@@ -114,7 +157,9 @@ def from_server(error: ApiException, doing: str) -> StepFailed | StepRefused:
 def _raise_if_moved(pod: V1Pod) -> None:
     """StepFailed if the cluster ended the pod: eviction, preemption, a node that was shut down."""
     disruption = _condition(pod, "DisruptionTarget")
-    if pod.status.phase != "Failed" or not (pod.status.reason or disruption):
+    if pod.status.phase == "Succeeded" or not (
+        disruption or (pod.status.phase == "Failed" and pod.status.reason)
+    ):
         return
     reason = pod.status.reason or disruption.reason
     raise StepFailed(
@@ -129,7 +174,9 @@ def _raise_if_moved(pod: V1Pod) -> None:
 def _never_ran(
     pod: V1Pod, container: Any, status: Any, event: dict[str, Any]
 ) -> StepFailed | StepRefused:
-    if fault := detect_pod_terminate_early_issues(pod):
+    fault = detect_pod_terminate_early_issues(pod)
+    # A trigger that waited in vain ends by a timeout; one that saw a lasting fault, by an error.
+    if fault and not registry_away(fault, event["status"] == "timeout"):
         return StepRefused(
             "the image of the pod cannot be had",
             image=container.image,
@@ -148,7 +195,7 @@ def _never_ran(
             mend=f"wait, request less, or correct the node selector, in the {SETTINGS}",
         )
     waiting = status.state.waiting if status and status.state else None
-    return StepFailed(
+    return PodStuckError(
         f"the pod {pod.metadata.name} did not come to an end",
         found=f"{waiting.reason}: {waiting.message}" if waiting else pod.status.phase,
         reported=event.get("message"),

@@ -13,7 +13,8 @@ from kubernetes.utils.quantity import parse_quantity
 from tbseg_airflow.backends.kubernetes.settings import TEMPLATE, KubernetesSettings
 from tbseg_airflow.outcome import StepRefused
 
-RAISE = 2  # times the memory
+RAISE = 2  # times the memory, each time that it ran out
+MOST = 4  # times what the settings say: no more is given without a person
 
 
 def manifest(
@@ -22,7 +23,7 @@ def manifest(
     """The pod that runs ``arguments``, without a name.
 
     ``too_little``: the memory with which an earlier try ran out of it. Unless the settings give
-    more by now, the pod gets twice what they say.
+    more by now, the pod gets twice that, and at most ``MOST`` times what they say.
     """
     pod: dict[str, Any] = template(Path(settings.pod_template))
     spec = pod["spec"]
@@ -118,12 +119,27 @@ def _resources(
     if cpu := settings.cpu.get(step):
         requests["cpu"] = cpu
         limits.pop("cpu", None)
-    limit = limits.get("memory")
-    if too_little and limit and parse_quantity(limit) <= parse_quantity(too_little):
-        for kind in (requests, limits):
-            if "memory" in kind:
-                kind["memory"] = _times(str(kind["memory"]), RAISE)
+    factor = _factor(limits.get("memory"), too_little)
+    for kind in (requests, limits) if factor > 1 else ():
+        if "memory" in kind:
+            kind["memory"] = _times(str(kind["memory"]), factor)
     return {**given, "requests": requests, "limits": limits}
+
+
+def _factor(limit: str | None, too_little: str | None) -> int:
+    """1, or the first power of ``RAISE`` that gives more than ``too_little``, if there is one."""
+    factor = 1
+    if limit and too_little:
+        while factor < MOST and parse_quantity(limit) * factor <= parse_quantity(too_little):
+            factor *= RAISE
+    return factor
+
+
+def most_memory(settings: KubernetesSettings, step: str) -> Decimal | None:
+    """Bytes beyond which a pod of this step gets none by itself; None if it has no limit."""
+    given = template(Path(settings.pod_template))["spec"]["containers"][0].get("resources") or {}
+    limit = _resources(settings, step, given, None)["limits"].get("memory")
+    return parse_quantity(limit) * MOST if limit else None
 
 
 def _times(quantity: str, factor: int) -> str:

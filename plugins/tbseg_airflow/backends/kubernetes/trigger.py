@@ -1,22 +1,34 @@
 """What waits for a pod, in Airflow's triggerer."""
 
+import asyncio
 import datetime
+import time
 from typing import Any
 
+from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import (
+    PodLaunchFailedException,
+)
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from airflow.providers.cncf.kubernetes.utils.pod_manager import (
     PodLaunchTimeoutException,
     PodPhase,
+    detect_pod_terminate_early_issues,
 )
 
+from tbseg_airflow.backends.kubernetes.outcome import registry_away
+
 LOST_SECONDS = 60.0
+UNKNOWN_SECONDS = 600.0  # in which a node may come back that the cluster has lost sight of
 
 
 class PodTrigger(KubernetesPodTrigger):
-    """Also gives a pod up whose node is lost.
+    """Also gives a pod up whose node is lost, and waits for a registry that is away.
 
-    Such a pod stays "Running" for ever: it is marked as deleted, but nobody is there to end it.
+    The pod of a lost node stays "Running" for ever: it is marked as deleted, but nobody is there to
+    end it. Or its phase becomes "Unknown".
     """
+
+    _unknown_since: float | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return f"{__name__}.{type(self).__name__}", super().serialize()[1]
@@ -31,4 +43,32 @@ class PodTrigger(KubernetesPodTrigger):
                     f"the node {pod.spec.node_name} is lost: pod {self.pod_name} should have ended"
                     f" {late.total_seconds():.0f} s ago"
                 )
+        if pod.status.phase != PodPhase.UNKNOWN:
+            self._unknown_since = None
+        elif self._unknown_since is None:
+            self._unknown_since = time.monotonic()
+        elif time.monotonic() - self._unknown_since > UNKNOWN_SECONDS:
+            raise PodLaunchTimeoutException(
+                f"nothing is known of pod {self.pod_name} for {UNKNOWN_SECONDS:.0f} s: its node"
+                f" {pod.spec.node_name} does not answer"
+            )
         return pod
+
+    async def _wait_for_pod_start(self) -> Any:
+        """Airflow takes a connection that was refused for an image that is not there."""
+        end = time.monotonic() + self.startup_timeout
+        while True:
+            try:
+                return await super()._wait_for_pod_start()
+            except PodLaunchFailedException as error:
+                fault = str(error)
+            while fault:
+                if not registry_away(fault):
+                    raise PodLaunchFailedException(fault)
+                if time.monotonic() > end:
+                    raise PodLaunchTimeoutException(
+                        "the registry of the image could not be reached."
+                        f" More than {self.startup_timeout}s"
+                    )
+                await asyncio.sleep(self.startup_check_interval)
+                fault = detect_pod_terminate_early_issues(await self._get_pod()) or ""
