@@ -23,6 +23,7 @@ P = TypeVar("P")
 R = TypeVar("R")
 
 _END_SECONDS = 5  # for all workers together
+_LEFT = 128 + signal.SIGTERM  # of a worker that SIGTERM ended
 
 
 class Team(Protocol):
@@ -70,25 +71,23 @@ class Pool:
             initializer=_begin_worker,
             initargs=(os.getpid(),),
         )
-        running: set[Future[R]] = set()
+        running: dict[Future[R], P] = {}
         try:
             while waiting or running:
                 # A short queue: results of big pieces must not pile up at a slow root.
                 while waiting and len(running) < workers + 1:
-                    running.add(pool.submit(work, waiting.popleft()))
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
+                    piece = waiting.popleft()
+                    running[pool.submit(work, piece)] = piece
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    result = future.result()
+                    del running[future]
+                    yield result
         except BrokenProcessPool:
-            raise ResourceError(
-                "a worker process died",
-                expected=f"{workers} workers until the end",
-                found="one was killed, most often by the system for want of memory",
-                mend="give the same command again, with fewer --workers or smaller --tile; "
-                "finished tiles are kept",
-            ) from None
-        finally:
+            raise _died(pool, [str(piece) for piece in running.values()]) from None
+        except BaseException:
             _end_workers(pool)
+            raise
+        pool.shutdown()  # its workers end by themselves, which takes milliseconds
 
 
 def team(workers: int = 1) -> Team:
@@ -129,6 +128,27 @@ def _begin_worker(root: int) -> None:
 
 def _leave(signum: int, frame: object) -> None:
     raise SystemExit(128 + signum)
+
+
+def _died(pool: ProcessPoolExecutor, under_way: Sequence[str]) -> ResourceError:
+    """What ended a worker, as far as its exit code says it."""
+    processes = list((pool._processes or {}).values())
+    pool.shutdown()  # the pool itself ends the others with SIGTERM
+    codes = [process.exitcode for process in processes]
+    code = next((c for c in codes if c not in (0, None, -signal.SIGTERM, _LEFT)), None)
+    found, mend = "one ended without a word", "look at the system's log"
+    if code is not None and code < 0:
+        found = f"one was ended by {signal.Signals(-code).name}"
+    elif code is not None:
+        found = f"one ended with exit code {code}"
+    if code == -signal.SIGKILL:
+        mend += " whether memory ran out; if so, with fewer --workers or a smaller --tile"
+    return ResourceError(
+        "a worker process died",
+        expected=f"{len(processes)} workers until the end",
+        found=f"{found}; under way: {', '.join(under_way)}"[:500],
+        mend=f"give the same command again, finished tiles are kept; {mend}",
+    )
 
 
 def _end_workers(pool: ProcessPoolExecutor) -> None:

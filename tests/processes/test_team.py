@@ -20,8 +20,15 @@ def test_every_piece_once(workers):
 
 
 def test_a_killed_worker_is_a_resource_error():
-    with pytest.raises(ResourceError, match="worker process died"):
+    with pytest.raises(ResourceError, match="worker process died") as caught:
         list(Pool(2).map(die, range(8)))
+    assert "one was ended by SIGKILL; under way: " in caught.value.found
+
+
+def test_workers_that_are_done_end_without_a_word(capfd):
+    for _ in range(5):
+        assert len(list(Pool(2).map(slow_first, range(1, 4)))) == 3
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("workers", [Alone(), Pool(2)])
