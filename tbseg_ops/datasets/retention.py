@@ -16,7 +16,8 @@ def excess(runs: Runs, retention: Retention) -> dict[Path, tuple[Kind, ...]]:
 
     - The last ``keep_runs`` verified runs keep their result. Class files and slabs are kept in the
       newest of them alone, where the next run takes them over; sub-volumes if ``keep_sub_volumes``.
-    - Older verified runs, and incomplete ones before the newest verified run, keep their records.
+    - Older verified runs, and incomplete ones before the newest verified run, keep their records;
+      incomplete ones their result, too, if there is one: it may be the only copy.
     - Nothing goes of: the run that is claimed; the runs after the newest verified one; those from
       which one of these takes pieces over; a run whose plan cannot be read.
     """
@@ -35,6 +36,8 @@ def excess(runs: Runs, retention: Retention) -> dict[Path, tuple[Kind, ...]]:
 
 
 def _kinds(run: str, verified: list[str], retention: Retention) -> tuple[Kind, ...]:
+    if run not in verified:
+        return tuple(kind for kind in KINDS if kind != "segmentation")
     if run not in verified[-retention.keep_runs :]:
         return KINDS
     tiles: tuple[Kind, ...] = () if retention.keep_sub_volumes else ("tiles",)

@@ -1,5 +1,6 @@
 """plan: read every slice once for its fingerprint, cut the volume into tiles, check the room."""
 
+from contextlib import suppress
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -53,17 +54,25 @@ def plan(
     folder = RunFolder(run)
     if not update:
         _refuse_other_spec(folder, spec)
-    revive(folder)
-    before = folder.stored_plan()
+    before, called_off = folder.stored_plan(), _identity(folder.called_off_file)
     future = draft(spec=spec, run=run, earlier=earlier, progress=progress)
     if places is not None:
         size = batch_size(future.plan, places, task_seconds)
         future = future.under(future.plan.in_batches(size), future.inputs)
     _check_room(future, work_left(future, before))
     with locked(folder.path):  # against other planners of this folder
+        revive(folder)
         folder.store(future.plan, future.inputs)
-        folder.called_off_file.unlink(missing_ok=True)
+        if _identity(folder.called_off_file) == called_off:  # else it was called off meanwhile
+            folder.called_off_file.unlink(missing_ok=True)
     return future.plan
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    with suppress(OSError):
+        found = file.stat()
+        return found.st_ino, found.st_mtime_ns
+    return None
 
 
 def draft(

@@ -9,7 +9,7 @@ import pytest
 from tbseg_ops import steps
 from tbseg_ops.datasets import Runs, changes, choose, claim
 from tbseg_ops.datasets import gc as gc_of
-from tbseg_ops.errors import ConfigError
+from tbseg_ops.errors import ConfigError, InputError
 from tbseg_ops.processes.identity import Process
 from tbseg_ops.run import RunFolder, takeover
 from tbseg_ops.run.status import status
@@ -259,3 +259,30 @@ def test_records_of_a_pruned_run_tell_what_was_done(runs):
     assert len(ledger.names()) == 8
     assert all(ledger.get(name).seconds >= 0 for name in ledger.names())
     assert os.path.exists(runs / "0001" / "report.html")
+
+
+def test_a_plan_that_fails_leaves_a_pruned_run_as_it_was(runs, finished):
+    """Its records and the mark went before anything was checked; the next gc took the result."""
+    for number in ("0002", "0003"):
+        linked(runs / "0001", runs / number)
+    gc()
+    old = runs / "0002"
+    before = files_below(old)
+    assert status(run=old).verified
+    with pytest.raises(InputError):
+        steps.plan(spec=spec_of("/nowhere"), run=old, update=True)
+    assert files_below(old) == before
+    assert status(run=old).verified
+    assert gc() == ()
+
+
+def test_the_result_of_a_run_that_was_only_planned_again_stays(runs, finished):
+    for number in ("0002", "0003"):
+        linked(runs / "0001", runs / number)
+    gc()
+    old = runs / "0002"
+    result = (old / "segmentation.h5").read_bytes()
+    steps.plan(spec=spec_of(finished / "slices"), run=old, update=True)
+    assert not status(run=old).verified
+    gc()
+    assert (old / "segmentation.h5").read_bytes() == result

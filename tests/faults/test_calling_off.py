@@ -7,9 +7,20 @@ import time
 import psutil
 import pytest
 
+from tbseg_ops import steps
 from tests.faults.test_kill import children, start, wait_for
 from tests.faults.test_mpi import MPIEXEC
-from tests.runs import command, copied, datasets, planned, same, tbseg, temporary_files, through
+from tests.runs import (
+    command,
+    copied,
+    datasets,
+    planned,
+    same,
+    spec_of,
+    tbseg,
+    temporary_files,
+    through,
+)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -63,3 +74,20 @@ def test_a_finished_run_can_be_called_off_and_taken_back(finished, tmp_path):
     assert tbseg("merge", "--run", run).returncode == 130
     planned(run, tmp_path / "slices")
     assert tbseg("merge", "--run", run).returncode == 0
+
+
+def test_a_run_that_is_called_off_while_it_is_planned_again_ends(finished, tmp_path):
+    """The plan takes back what was called off before it began, and nothing later."""
+    run = copied(finished, tmp_path)
+    assert tbseg("cancel", run).returncode == 0
+    looked = []
+
+    def meanwhile(name, what, done, total):
+        if not looked:
+            looked.append(tbseg("cancel", run).returncode)
+
+    steps.plan(spec=spec_of(tmp_path / "slices"), run=run, progress=meanwhile)
+    assert looked == [0]
+    assert tbseg("classify", "--run", run).returncode == 130
+    steps.plan(spec=spec_of(tmp_path / "slices"), run=run)
+    assert tbseg("classify", "--run", run).returncode == 0
