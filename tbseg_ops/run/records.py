@@ -69,11 +69,12 @@ class Records:
         return self.folder / f"{name}.json"
 
     def get(self, name: str) -> Record | None:
-        """The record of that name; a damaged one counts as none."""
+        """The record of that name; a damaged one, or one of another place, counts as none."""
         try:
-            return Record.model_validate_json(self.path(name).read_bytes())
+            found = Record.model_validate_json(self.path(name).read_bytes())
         except (FileNotFoundError, ValidationError):
             return None
+        return found if (found.name, found.step) == (name, self.folder.name) else None
 
     def peek(self, name: str) -> Record | None:
         """The same for the records of other runs: a help and not a condition, nothing is raised."""

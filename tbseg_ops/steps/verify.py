@@ -34,6 +34,8 @@ from tbseg_ops.steps.merge import class_records, named
 
 SEAM_BOXES, SEAM_SIDE = 8, 24
 
+_OTHER_COUNTS = "its record counts other voxels of the classes than there are"
+
 
 def verify(
     *,
@@ -60,12 +62,15 @@ def verify(
     wrong = _problems(checked, len(tiles), "as recorded", progress)
     if wrong:
         folder.records("merge").drop(WHOLE)
+        for name in (name for name, problem in wrong if problem == _OTHER_COUNTS):
+            folder.records("classify").drop(name)  # its file has the counts, too
         raise IntegrityError(
             f"the merged file is damaged in {len(wrong)} tiles:\n    "
             + "\n    ".join(f"{name}: {problem}" for name, problem in wrong[:12]),
             file=folder.segmentation_file,
             tile=named([name for name, _ in wrong]),
-            mend=f"tbseg merge --run {folder.path} writes it anew from the tiles",
+            mend=f"tbseg classify --run {folder.path}, then merge and verify (or tbseg run again):"
+            " only what is damaged is made anew",
         )
     chosen = seam_boxes(folder.plan.grid, SEAM_SIDE, boxes)
     some = box_shares(folder.plan, folder.plan.spec.engine, chosen, team.workers)
@@ -191,8 +196,6 @@ def _problem(folder: RunFolder, tile: Tile) -> str | None:
     record = folder.records("classify").get(tile.name)
     if record is None:
         return "has no record"
-    if plan.spec.mask is None and sum(record.counts) != tile.core.size:
-        return f"its classes hold {sum(record.counts)} voxels instead of {tile.core.size}"
     with opened(folder.segmentation_file) as file:
         if chunks_digest(raw_chunks(file, plan, tile.core, tile.core.lo)) != record.chunks:
             return "its chunks are not those that were recorded"
@@ -212,8 +215,11 @@ def _problem(folder: RunFolder, tile: Tile) -> str | None:
         outside = labels == 0
         if (members != np.where(outside, 0, 1)).any():
             return "a voxel is not in exactly one class"
-        if int(outside.sum()) != tile.core.size - sum(record.counts):
-            return "voxels without a class are not those that were recorded"
+        counts = np.bincount(labels.ravel(), minlength=len(plan.classifier.labels) + 1)
+        if tuple(counts[1:].tolist()) != record.counts:
+            return _OTHER_COUNTS
+        if plan.spec.mask is None and counts[0]:
+            return f"{counts[0]} voxels have no class"
     return None
 
 
