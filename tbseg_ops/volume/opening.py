@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +19,7 @@ from tbseg_ops.volume.mask import fitted
 from tbseg_ops.volume.regular_files import open_regular
 from tbseg_ops.volume.source import Source, VolumeInfo
 
+_PAGE = re.compile(r" page \d+$")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -132,13 +134,24 @@ def _opened(
         from tbseg_ops.volume.stack import StackSource
 
         _check_plain(volume, selection)
+        folder, names = found_slices(reference)
+        if (parts := _parts(reference, folder, names)) is not None:
+            return parts
         in_order = reference.kind == "list"
-        return StackSource(*found_slices(reference), volume, in_order=in_order, as_mask=as_mask)
+        return StackSource(folder, names, volume, in_order=in_order, as_mask=as_mask)
     if reference.dataset is None:
         return _source_of_file(volume, selection, as_mask)
     from tbseg_ops.volume.hdf5 import Hdf5Source
 
     return Hdf5Source(reference.file, reference.dataset, selection, as_mask=as_mask)
+
+
+def _parts(reference: Reference, folder: str, names: Sequence[str]) -> Source | None:
+    """The volume of several files of many pages, if they are that."""
+    from tbseg_ops.volume.parts import PartsSource, parts_of
+
+    found = parts_of(folder, names, str(reference), in_order=reference.kind == "list")
+    return None if found is None else PartsSource(folder, found, str(reference))
 
 
 def _planned(
@@ -153,8 +166,11 @@ def _planned(
         if reference.kind in ("pattern", "list") or not is_chunked(reference.file):
             from tbseg_ops.volume.stack import SliceFiles, slice_names
 
-            if slices is None:
+            if slices is None or _PAGE.search(slices[0]):  # pages: not files of their own
                 folder, names = found_slices(reference)
+                if (parts := _parts(reference, folder, names)) is not None:
+                    return Reversed(parts) if backwards else parts
+            if slices is None:
                 slices = names if reference.kind == "list" else slice_names(names, volume)
                 return SliceFiles(folder, slices[::-1] if backwards else slices)
             is_folder = reference.kind == "folder"
@@ -236,15 +252,26 @@ def _source_of_file(path: str, selection: Selection, as_mask: bool) -> Source:
         return _source_of_hdf5(path, selection, as_mask)
     if magic[:4] in TIFF_MAGIC:
         from tbseg_ops.volume.pages import PagesSource
+        from tbseg_ops.volume.parts import siblings
 
         _check_plain(path, selection)
-        return PagesSource(path, as_mask=as_mask)
+        source = PagesSource(path, as_mask=as_mask)
+        if (other := siblings(path)) is not None and not as_mask:
+            source.warnings = (*source.warnings, _is_part(other))
+        return source
     raise known_elsewhere(path, path) or InputError(
         "the file is neither TIFF nor HDF5",
         file=path,
         expected="a folder of TIFF slices, a TIFF file, an HDF5 file, a folder of Zarr or N5",
         found=f"the bytes {magic.hex(' ')}" if magic else "0 bytes",
         mend="convert the volume to a stack of TIFF slices",
+    )
+
+
+def _is_part(other: str) -> str:
+    return (
+        f"{other} lies beside it: if the file is the first part of a stack, give the folder, or a"
+        " pattern for all parts"
     )
 
 

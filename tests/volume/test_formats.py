@@ -7,6 +7,7 @@ from math import isclose
 import h5py
 import numpy as np
 import pytest
+import tifffile
 
 from tbseg_ops import steps
 from tbseg_ops.errors import ConfigError, InputError
@@ -283,3 +284,57 @@ def test_two_stacks_as_channels_in_a_run(tmp_path):
         assert np.array_equal(file["labels"][()], two.labels())
     assert RunFolder(tmp_path / "run").plan.volume.channels == 2
     assert steps.verify(run=tmp_path / "run").step == "verify"
+
+
+def parts_in(folder, volume, names=("b_MMStack.tif", "b_MMStack_1.tif", "b_MMStack_2.tif"), step=8):
+    folder.mkdir()
+    for number, name in enumerate(names):
+        tifffile.imwrite(folder / name, volume[step * number : step * (number + 1)])
+    return folder
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("b_MMStack.tif", "b_MMStack_1.tif", "b_MMStack_2.tif"),
+        ("b.tif", "b-1.tif", "b-2.tif"),
+        ("b_08.tif", "b_09.tif", "b_10.tif"),
+    ],
+)
+@pytest.mark.parametrize("order", ["forward", "reversed"])
+def test_a_stack_over_several_files_of_many_pages(names, order, tmp_path):
+    volume = noise_volume((24, 20, 23), "uint16")
+    folder = str(parts_in(tmp_path / "parts", volume, names))
+    selection = Selection(order=order)
+    expected = volume if order == "forward" else volume[::-1]
+    with open_source(folder, selection) as source:
+        assert source.info.shape == (24, 20, 23)
+        assert any(f"{names[0]} to {names[-1]}" in text for text in source.warnings)
+        found = source.read(5, 20)
+        assert np.array_equal(found.array[..., 0], expected[5:20])
+        assert found.fingerprints == source.fingerprints(5, 20)
+        slices, info, all_ = source.slices, source.info, source.fingerprints(0, 24)
+    with open_planned(folder, slices, info, selection) as source:
+        assert np.array_equal(source.read(5, 20, all_).array, found.array)
+
+
+def test_a_missing_part_is_refused_and_a_part_alone_is_told(tmp_path):
+    volume = noise_volume((24, 20, 23), "uint16")
+    folder = parts_in(tmp_path / "parts", volume)
+    with open_source(str(folder / "b_MMStack.tif")) as source:
+        assert any("b_MMStack_1.tif lies beside it" in text for text in source.warnings)
+    with open_source(str(folder / "b_MMStack_2.tif")) as source:
+        assert not [text for text in source.warnings if "beside" in text]
+    (folder / "b_MMStack_1.tif").rename(folder / "b_MMStack_3.tif")
+    with pytest.raises(InputError, match="parts of one stack"):
+        open_source(str(folder))
+
+
+def test_a_run_over_parts(tmp_path):
+    from tests.runs import VESSELS
+
+    raw = VESSELS.raw()[..., 0]
+    planned(tmp_path / "run", parts_in(tmp_path / "parts", raw, ("b.tif", "b_1.tif"), 20))
+    through(tmp_path / "run")
+    with h5py.File(tmp_path / "run" / "segmentation.h5") as file:
+        assert np.array_equal(file["labels"][()], VESSELS.labels())
