@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tbseg_ops import datasets
+from tbseg_ops.classifier import read_passport
 from tbseg_ops.cli.begin import user
 from tbseg_ops.cli.common import Json, emit, lines
 from tbseg_ops.cli.dataset_rows import CheckRow, claim_row, dataset_row
@@ -17,6 +18,7 @@ from tbseg_ops.datasets import Dataset, Retention, Runs
 from tbseg_ops.errors import ConfigError, TbsegError, printable
 from tbseg_ops.reference import Reference
 from tbseg_ops.run import RunSpec
+from tbseg_ops.volume.opening import existing
 
 dataset = typer.Typer(no_args_is_help=True, help="Datasets that are segmented again and again.")
 
@@ -33,6 +35,8 @@ def add(
     replace: Annotated[bool, typer.Option("--replace", help="Change a dataset.")] = False,
 ) -> None:
     """Register a dataset, or change it with --replace."""
+    existing(spec.volume)
+    read_passport(spec.classifier)
     beside = Reference.of(spec.volume).folder / f"{name}-runs"
     made = entry.made(owner=user(), runs=str(beside), spec=spec, retention=retention)
     print(datasets.add(name, made, replace=replace))

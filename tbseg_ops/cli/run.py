@@ -1,10 +1,14 @@
 """tbseg run: all steps on this machine, with progress bars."""
 
 import os
+import signal
 import socket
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 from rich.console import Console
@@ -26,8 +30,10 @@ from tbseg_ops.errors import ConfigError, printable
 from tbseg_ops.options import Effort, Target
 from tbseg_ops.pipeline import mpi
 from tbseg_ops.processes.identity import Process
-from tbseg_ops.run import RunSpec, team, under_mpi
+from tbseg_ops.run import RunFolder, RunSpec, team, under_mpi
 from tbseg_ops.run.cancellation import watch
+
+_INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 @with_options
@@ -59,12 +65,15 @@ def run(
         watch(folder)
         for line in summary(made):
             bars.say(line)
-        steps.ingest(run=folder, team=workers, progress=bars("ingest"))
-        steps.split(run=folder, team=workers, progress=bars("split"))
-        done = steps.classify(run=folder, threads=threads, team=workers, progress=bars("classify"))
-        merged = steps.merge(run=folder, team=workers, progress=bars("merge"))
-        steps.verify(run=folder, threads=threads, team=workers, progress=bars("verify"))
-        report = steps.publish(run=folder, progress=bars("publish"))
+        with _told(folder):
+            steps.ingest(run=folder, team=workers, progress=bars("ingest"))
+            steps.split(run=folder, team=workers, progress=bars("split"))
+            done = steps.classify(
+                run=folder, threads=threads, team=workers, progress=bars("classify")
+            )
+            merged = steps.merge(run=folder, team=workers, progress=bars("merge"))
+            steps.verify(run=folder, threads=threads, team=workers, progress=bars("verify"))
+            report = steps.publish(run=folder, progress=bars("publish"))
     seconds = round(time.perf_counter() - start, 3)
     if as_json:
         emit(
@@ -89,6 +98,24 @@ def run(
         print(f"warning  {printable(text)}")
     print(f"segmentation  {merged.file}")
     print(f"report        {report.file}")
+
+
+@contextmanager
+def _told(run: Path) -> Iterator[None]:
+    """Somebody who interrupts a run is told what is kept, and how to go on."""
+    try:
+        yield
+    except SystemExit as left:
+        folder = RunFolder(run)
+        if left.code in _INTERRUPTED and not folder.called_off_file.exists():
+            done = len(folder.records("classify").names())
+            print(
+                f"interrupted: {done} of {len(folder.plan.grid)} tiles are classified, and kept in"
+                f" {run}; the same command again goes on",
+                file=sys.stderr,
+                flush=True,
+            )
+        raise
 
 
 class Bars(Progress):

@@ -54,6 +54,7 @@ def plan(
     folder = RunFolder(run)
     if not update:
         _refuse_other_spec(folder, spec)
+    _refuse_other_folder(folder)
     before, called_off = folder.stored_plan(), _identity(folder.called_off_file)
     future = draft(spec=spec, run=run, earlier=earlier, progress=progress)
     if places is not None:
@@ -200,6 +201,22 @@ def _refuse_other_spec(folder: RunFolder, spec: RunSpec) -> None:
         mend="choose a new run folder, or give --update to change this run: "
         "what does not depend on the change is kept",
     )
+
+
+def _refuse_other_folder(folder: RunFolder) -> None:
+    """A folder with somebody's files is not filled with those of a run."""
+    if not folder.path.is_dir() or folder.spec_file.exists() or folder.inputs_file.exists():
+        return
+    known = {"jobs", "records", "volume", "tiles", "classes", folder.called_off_file.name}
+    names = {entry.name for entry in folder.path.iterdir() if not entry.name.startswith(".")}
+    if others := sorted(names - known):
+        raise ConfigError(
+            "the folder is not empty, and no run",
+            file=folder.path,
+            expected="a new folder, an empty one, or that of a run",
+            found=", ".join(others[:5]) + (", ..." if len(others) > 5 else ""),
+            mend=f"choose another run folder, such as {folder.path / 'run'}",
+        )
 
 
 def _check_classes(spec: RunSpec, passport: Passport) -> None:

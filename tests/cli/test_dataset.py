@@ -181,7 +181,20 @@ def test_a_wrong_dataset_does_not_hide_the_others(brain):
     "volume", ["slices", "slices/img_*.tif", "sl*/img_*.tif", "v.h5:/raw/data", "v.tif"]
 )
 def test_runs_lie_beside_the_volume(volume, brain):
+    for name in ("v.h5", "v.tif"):
+        (brain / name).touch()
     added = called("dataset", "add", "x", brain / volume, VESSELS.classifier)
     assert added.returncode == 0, added.stderr
     rows = {row["name"]: row for row in last_json(called("dataset", "list", "--json"))["datasets"]}
     assert rows["x"]["dataset"]["runs"] == str(brain / "x-runs")
+
+
+@pytest.mark.parametrize(
+    ("volume", "classifier"), [("nowhere", VESSELS.classifier), ("slices", "nowhere.ilp")]
+)
+def test_a_dataset_of_what_is_not_there_is_refused(volume, classifier, brain):
+    added = called("dataset", "add", "x", brain / volume, brain / classifier)
+    assert added.returncode == 65
+    assert "nowhere" in added.stderr
+    rows = last_json(called("dataset", "list", "--json"))["datasets"]
+    assert "x" not in [row["name"] for row in rows]

@@ -8,8 +8,10 @@ import time
 import psutil
 import pytest
 
+from tbseg_ops.errors import ConfigError
 from tbseg_ops.run import RunFolder
 from tests.runs import (
+    VESSELS,
     command,
     copied,
     datasets,
@@ -166,3 +168,23 @@ def children(pid):
     """The processes that ``pid`` has started, but the resource tracker, which ends by itself."""
     found = psutil.Process(pid).children()
     return [child.pid for child in found if "resource_tracker" not in " ".join(child.cmdline())]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_interrupts_a_run_is_told_what_is_kept(number, finished, tmp_path):
+    run, flag = tmp_path / "run", tmp_path / "flag"
+    words = ["--tile", "20,24,30", "--workers", 1, finished / "slices", VESSELS.classifier, run]
+    process = start(flag, "linking:z001", "run", *words)
+    wait_for(flag, process)
+    process.send_signal(number)
+    output = process.communicate(timeout=30)[0].decode()
+    assert process.returncode == 128 + number
+    assert "interrupted: 0 of 8 tiles are classified, and kept in" in output
+    assert "the same command again goes on" in output
+
+
+def test_a_folder_with_somebodys_files_is_not_filled(finished, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match=r"not empty, and no run(.|\n)*notes.txt"):
+        planned(tmp_path, finished / "slices")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
