@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tbseg_ops.errors import InputError
 from tbseg_ops.limits import check_slice_bytes, check_slices
 from tbseg_ops.selection import Selection
-from tbseg_ops.volume.axes import Axes
+from tbseg_ops.volume.axes import Axes, time_point
 from tbseg_ops.volume.fingerprints import new_plane_digest, plane_digest
 from tbseg_ops.volume.source import Kind, Slices, Source, VolumeInfo, VoxelType, check_range
 from tbseg_ops.volume.types import EXPECTED, note_of, read_as
@@ -61,7 +61,7 @@ class ArraySource(Source):
                 *self.warnings,
                 "a series of images: its time points (t) are read as slices (z)",
             )
-        self._axes, self._time = axes, _time_point(selection.time, lengths["t"], where)
+        self._axes, self._time = axes, time_point(selection.time, lengths["t"], where)
         self.info = VolumeInfo(
             shape=(lengths["z"], lengths["y"], lengths["x"]),
             channels=lengths["c"],
@@ -145,22 +145,3 @@ def _voxel_type(dtype: np.dtype[Any], where: str) -> tuple[VoxelType, tuple[str,
         found=dtype,
         mend="convert the dataset to uint8, uint16 or float32",
     )
-
-
-def _time_point(chosen: int | None, there: int, where: str) -> int:
-    if chosen is None and there > 1:
-        raise InputError(
-            "the volume holds several time points",
-            file=where,
-            expected="1 time point",
-            found=there,
-            mend=f"choose one of them: --time 0 to --time {there - 1}, a run for each",
-        )
-    if (chosen or 0) >= there:
-        raise InputError(
-            "the volume has no such time point",
-            file=where,
-            expected=f"--time 0 to --time {there - 1}",
-            found=f"--time {chosen}",
-        )
-    return chosen or 0

@@ -86,6 +86,26 @@ def find_axes(tags: str | None, ndim: int, where: str) -> Axes:
     return Axes(order, voxel_size([resolutions.get(axis) for axis in "zyx"], None))
 
 
+def time_point(chosen: int | None, there: int, where: str, more: str = "") -> int:
+    """The time point to take; InputError if none of several is chosen, or one that is not there."""
+    if chosen is None and there > 1:
+        raise InputError(
+            "the volume holds several time points",
+            file=where,
+            expected="1 time point",
+            found=there,
+            mend=f"choose one of them: --time 0 to --time {there - 1}, a run for each{more}",
+        )
+    if (chosen or 0) >= there:
+        raise InputError(
+            "the volume has no such time point",
+            file=where,
+            expected=f"--time 0 to --time {there - 1}",
+            found=f"--time {chosen}",
+        )
+    return chosen or 0
+
+
 def _wrong(what: str, where: str, expected: object, found: object) -> InputError:
     return InputError(
         what,

@@ -192,7 +192,7 @@ def _check_same(found: VolumeInfo, info: VolumeInfo, volume: str) -> None:
 
 
 def _check_plain(volume: str, selection: Selection) -> None:
-    """TIFF files have one scale, axes that they tell themselves, and one time point."""
+    """TIFF files have one scale and tell their axes themselves; single slices have no time."""
     given = {"--scale": selection.scale, "--axes": selection.axes, "--time": selection.time}
     wrong = [name for name, value in given.items() if value not in (None, 0)]
     if wrong:
@@ -254,8 +254,8 @@ def _source_of_file(path: str, selection: Selection, as_mask: bool) -> Source:
         from tbseg_ops.volume.pages import PagesSource
         from tbseg_ops.volume.parts import siblings
 
-        _check_plain(path, selection)
-        source = PagesSource(path, as_mask=as_mask)
+        _check_plain(path, selection.model_copy(update={"time": None}))
+        source = PagesSource(path, time=selection.time, as_mask=as_mask)
         if (other := siblings(path)) is not None and not as_mask:
             source.warnings = (*source.warnings, _is_part(other))
         return source

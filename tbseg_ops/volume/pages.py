@@ -3,8 +3,9 @@
 Pages are read one by one; every page header is checked when the file is opened (tifffile itself
 takes all pages to be like the first). The fingerprint of a slice is that of its decoded pixels.
 
-Per case: one page is a volume with one slice. Channels as pages or as samples become c. Several
-time points, several images, thumbnails, files that are spread over others: refused by name.
+Per case: one page is a volume with one slice. Channels as pages or as samples become c. Of several
+time points one is chosen. Several images, thumbnails, files that are spread over others: refused by
+name.
 """
 
 from collections.abc import Sequence
@@ -38,7 +39,8 @@ from tbseg_ops.volume.tiff.strict import strict
 class PagesSource(Source):
     """One TIFF file, opened anew for each call, so threads may share it. Can be pickled."""
 
-    def __init__(self, path: str, *, as_mask: bool = False) -> None:
+    def __init__(self, path: str, *, time: int | None = None, as_mask: bool = False) -> None:
+        """``time``: of a file of several time points, the one that is the volume."""
         self._path = path
         with open_regular(path) as file, strict(path):
             self._size = size_of(file)
@@ -46,8 +48,8 @@ class PagesSource(Source):
             tiff = open_tiff(file, path)
             self._header, stored, used = self._audit(tiff)
             first = tiff.pages.first
-            self._layout: Layout = find_layout(first, len(self._offsets), path)
-            images = self._layout.pages.size
+            self._layout: Layout = find_layout(first, len(self._offsets), path, time)
+            images = self._layout.images
             if self._layout.contiguous:
                 stored, used = stored * images, used + stored * (images - 1)
             check_unused(first, used, stored // images, self._size, path)

@@ -338,3 +338,24 @@ def test_a_run_over_parts(tmp_path):
     through(tmp_path / "run")
     with h5py.File(tmp_path / "run" / "segmentation.h5") as file:
         assert np.array_equal(file["labels"][()], VESSELS.labels())
+
+
+@pytest.mark.parametrize("form", ["imagej", "ome", "shaped"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_time_point_of_a_tiff_file(form, compression, tmp_path):
+    """Hyperstacks: pages run over t, z, c, in one piece or not."""
+    volume = noise_volume((3, 4, 2, 20, 23), "uint16")  # t, z, c, y, x
+    path = str(tmp_path / ("v.ome.tif" if form == "ome" else "v.tif"))
+    more = {"imagej": form == "imagej", "ome": form == "ome", "metadata": {"axes": "TZCYX"}}
+    tifffile.imwrite(path, volume, photometric="minisblack", compression=compression, **more)
+    with pytest.raises(InputError, match="several time points") as caught:
+        open_source(path)
+    assert "--time 0 to --time 2" in caught.value.mend
+    for time in range(3):
+        with open_source(path, Selection(time=time)) as source:
+            assert (source.info.shape, source.info.channels) == ((4, 20, 23), 2)
+            found = source.read(0, 4)
+            assert np.array_equal(found.array, np.moveaxis(volume[time], 1, -1))
+            assert found.fingerprints == source.fingerprints(0, 4)
+    with pytest.raises(InputError, match="no such time point"):
+        open_source(path, Selection(time=3))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tifffile import TiffPage
 
 from tbseg_ops.errors import InputError
+from tbseg_ops.volume.axes import time_point
 from tbseg_ops.volume.tiff.imagej import imagej_header
 from tbseg_ops.volume.tiff.ome import ome_planes, ome_set, ome_voxel_size
 from tbseg_ops.volume.voxel_size import UNKNOWN, VoxelSize
@@ -26,35 +27,43 @@ class Layout:
     """``pages``: for each (z, c) the number of the image in the file; c without a page's samples.
 
     ``contiguous``: there is one page only, and image i follows i images' bytes after its pixels.
+    ``images``: in the file, those of other time points included.
     """
 
     pages: NDArray[np.int64]
+    images: int
     contiguous: bool = False
     voxels: VoxelSize = UNKNOWN
     warnings: tuple[str, ...] = ()
 
 
-def find_layout(first: TiffPage, pages: int, where: str) -> Layout:
-    """The layout of a file of ``pages`` pages that are all like ``first``."""
+def find_layout(first: TiffPage, pages: int, where: str, time: int | None = None) -> Layout:
+    """The layout of a file of ``pages`` pages that are all like ``first``.
+
+    ``time``: the time point that is wanted, if the file has several.
+    """
     if first.shaped_description is not None:
-        return _shaped(first, first.shaped_description, pages, where)
+        return _shaped(first, first.shaped_description, pages, where, time)
     if first.is_ome:
         shape = first.imagelength, first.imagewidth
         ome = ome_planes(first.description, pages, first.samplesperpixel, shape, where)
-        return Layout(ome.pages[_planes(ome.sizes, where)], voxels=ome.voxels)
+        planes = ome.pages[_planes(ome.sizes, where, time)]
+        return Layout(planes, pages, voxels=ome.voxels)
     header = imagej_header(first, where)
     if header is None:
-        return Layout(np.arange(pages).reshape(-1, 1))
+        return Layout(np.arange(pages).reshape(-1, 1), pages)
     if header.images == 1 < pages:
         return Layout(
             np.arange(pages).reshape(-1, 1),
+            pages,
             voxels=header.voxels,
             warnings=(
                 f"ImageJ's description declares 1 image; the {pages} pages are taken as slices",
             ),
         )
     contiguous = _contiguous(first, header.images, pages, where)
-    return Layout(_planes(header.sizes, where), contiguous, header.voxels)
+    planes = _planes(header.sizes, where, time)
+    return Layout(planes, header.images, contiguous, header.voxels)
 
 
 def declared_images(page: TiffPage, where: str) -> int:
@@ -85,19 +94,20 @@ def page_set(page: TiffPage, where: str) -> dict[str, int]:
         return {}
 
 
-def _shaped(first: TiffPage, text: str, pages: int, where: str) -> Layout:
+def _shaped(first: TiffPage, text: str, pages: int, where: str, time: int | None) -> Layout:
     axes = _shaped_axes(first, text, where)
     images = prod(axes.values())
     if images == 1 < pages:
         # Written page by page: each one is a series of its own to tifffile.
         return Layout(
             np.arange(pages).reshape(-1, 1),
+            pages,
             warnings=(
                 f"{pages} pages were written one by one; they are taken as consecutive slices",
             ),
         )
     contiguous = _contiguous(first, images, pages, where)
-    return Layout(_planes(axes, where), contiguous)
+    return Layout(_planes(axes, where, time), images, contiguous)
 
 
 def _shaped_axes(page: TiffPage, text: str, where: str) -> dict[str, int]:
@@ -142,20 +152,16 @@ def _shaped_axes(page: TiffPage, text: str, where: str) -> dict[str, int]:
     return found or {"z": 1}
 
 
-def _planes(sizes: Mapping[str, int], where: str) -> NDArray[np.int64]:
-    """Image numbers (z, c) when images run over the axes, the last one fastest."""
-    if sizes.get("t", 1) != 1:
-        raise InputError(
-            "the file holds several time points",
-            file=where,
-            expected="1 time point",
-            found=f"{sizes['t']} ({', '.join(f'{axis}: {n}' for axis, n in sizes.items())})",
-            mend="export one time point, or exchange frames and slices in Image > Properties",
-        )
-    depth, channels = sizes.get("z", 1), sizes.get("c", 1)
-    axes = "".join(axis for axis in sizes if axis != "t")
-    numbers = np.arange(depth * channels)
-    return numbers.reshape(channels, depth).T if axes == "cz" else numbers.reshape(depth, channels)
+def _planes(sizes: Mapping[str, int], where: str, time: int | None) -> NDArray[np.int64]:
+    """Image numbers (z, c) of a time point when images run over the axes, the last one fastest."""
+    more = "; or, if they are slices, exchange frames and slices (Image > Properties in Fiji)"
+    chosen = time_point(time, sizes.get("t", 1), where, more)
+    numbers = np.arange(prod(sizes.values())).reshape(tuple(sizes.values()))
+    order = [axis for axis in sizes if axis != "t"]
+    if "t" in sizes:
+        numbers = np.take(numbers, chosen, axis=list(sizes).index("t"))
+    numbers = numbers.transpose([order.index(axis) for axis in "zc" if axis in order])
+    return numbers.reshape(sizes.get("z", 1), sizes.get("c", 1))
 
 
 def _contiguous(first: TiffPage, images: int, pages: int, where: str) -> bool:
