@@ -42,6 +42,9 @@ class Reference:
         InputError or ResourceError if the file system cannot be asked.
         """
         with system_errors(text):
+            if not os.path.lexists(text):
+                bare = text.strip(" \t\"'")  # as it was pasted
+                text = bare if bare and os.path.lexists(bare) else text
             if Path(text).is_dir():
                 return cls(text, None, "folder")
             if os.path.lexists(text):

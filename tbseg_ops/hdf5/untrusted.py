@@ -77,6 +77,13 @@ def _opened_for_reading(name: str) -> h5py.File:
                 found=f"errno {number} at HDF5's lock",
                 mend="close it there (ilastik, Fiji, MATLAB, a notebook), then try again",
             ) from error
+        if "h5clear" in str(error):
+            raise InputError(
+                "a program that wrote the file was killed, or writes to it still",
+                file=name,
+                found="HDF5's mark of a writer",
+                mend="close that program; if there is none any more: h5clear -s FILE, on a copy",
+            ) from error
         if number not in NO_LOCKS or "lock" not in str(error):
             raise
         return h5py.File(name, "r", locking=False)

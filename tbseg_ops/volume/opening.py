@@ -232,7 +232,10 @@ def found_slices(reference: Reference) -> tuple[str, list[str]]:
             return read_list(reference.file)
         if reference.kind == "folder":
             return reference.file, [entry.name for entry in Path(reference.file).iterdir()]
-        found = glob.glob(reference.file, include_hidden=True)  # noqa: PTH207 - absolute ones, too
+        # "[" may be a sign of the pattern, or stand in a name, as in UltraII[00 x 00]_C00_*.tif.
+        patterns = reference.file, reference.file.replace("[", "[[]")
+        tried = (glob.glob(pattern, include_hidden=True) for pattern in patterns)  # noqa: PTH207
+        found = next(filter(None, tried), [])
     if not found:
         raise InputError(
             "no file matches the pattern",

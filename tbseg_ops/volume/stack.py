@@ -74,7 +74,7 @@ class SliceFiles(Source):
             with strict(path, "decoded"):
                 file = io.BytesIO(content)
                 page = _only_page(file, page_offsets(file, len(content), path), path)
-                found = check_page(page, len(content), path)
+                found = check_page(page, len(content), path, alone=True)
                 if header not in (None, found):
                     raise _changed(path, header, found)
                 plane = found.shape, found.channels, found.dtype
@@ -214,7 +214,7 @@ def _audit_slice(path: str, is_first: bool) -> _Audited:
         size = size_of(file)
         offsets = page_offsets(file, size, path)
         page = _only_page(file, offsets, path)
-        header = check_page(page, size, path)
+        header = check_page(page, size, path, alone=True)
         if page.subifds is None:  # else a pyramid, whose lower levels are not counted
             check_unused(page, used_bytes(page), stored_bytes(page), size, path)
         if not is_first:

@@ -30,6 +30,7 @@ from tbseg_ops.volume.voxel_size import UNKNOWN, VoxelSize, in_micrometres, voxe
 _MOST_METADATA = 16 * 2**20
 _MOST_CHUNK_BYTES = 2**30
 _MOST_MEMBERS = 10_000
+_DEEPEST = 4  # folders, down to an array
 _MARKS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", "attributes.json")
 _DRIVERS = {"zarr.json": "zarr3", ".zarray": "zarr", "attributes.json": "n5"}
 # OME allows full words; N5 has no unit for each axis.
@@ -123,7 +124,7 @@ def _find(folder: Path, scale: int) -> _Found:
         if size == UNKNOWN and scale == 0:
             size = _n5_size(attributes)
         return _Found(levels[scale], str(_driver(levels[scale])), "n5", None, size)
-    parts = [path for path in _folders(folder) if is_chunked(str(path))]
+    parts = _inside(folder)
     if len(parts) != 1:
         raise InputError(
             "it is not clear which array is the volume",
@@ -133,6 +134,16 @@ def _find(folder: Path, scale: int) -> _Found:
             mend=f"give the folder of one, such as {parts[0] if parts else folder / '0'}",
         )
     return _find(parts[0], scale)
+
+
+def _inside(folder: Path) -> list[Path]:
+    """Arrays and images in a folder, or where there is none, in the folders of it, and so on."""
+    level = [folder]
+    for _ in range(_DEEPEST):
+        level = [path for parent in level for path in _folders(parent)][:_MOST_MEMBERS]
+        if found := [path for path in level if is_chunked(str(path))]:
+            return found
+    return []
 
 
 def _of_image(folder: Path, image: dict[str, Any], scale: int) -> _Found:

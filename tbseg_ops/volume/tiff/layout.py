@@ -52,13 +52,15 @@ def find_layout(first: TiffPage, pages: int, where: str, time: int | None = None
     header = imagej_header(first, where)
     if header is None:
         return Layout(np.arange(pages).reshape(-1, 1), pages)
-    if header.images == 1 < pages:
+    is_z_alone = all(n == 1 for axis, n in header.sizes.items() if axis != "z")
+    if header.images < pages and is_z_alone:
         return Layout(
             np.arange(pages).reshape(-1, 1),
             pages,
             voxels=header.voxels,
             warnings=(
-                f"ImageJ's description declares 1 image; the {pages} pages are taken as slices",
+                f"ImageJ's description declares {header.images} image(s); the {pages} pages are"
+                " taken as slices",
             ),
         )
     contiguous = _contiguous(first, header.images, pages, where)

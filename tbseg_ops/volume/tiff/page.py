@@ -31,6 +31,7 @@ _COMPRESSIONS = {
     50000: "zstd",
 }
 _PHOTOMETRICS = {0: "MINISWHITE", 1: "MINISBLACK", 2: "RGB"}
+_PALETTE = 3
 _PREDICTORS = (1, 2, 3)
 _PACKED = {"bool": (1,), "uint16": (10, 12, 14)}  # bits of pixels that share bytes
 _MEANINGFUL = (b"ImageJ=", b"SCIFIO=", b'{"shape"', b"shape=", b"<?xml", b"<OME")
@@ -52,6 +53,9 @@ _VENDORS = (
     "mdgel",
 )
 
+# Of one page a file: their tags tell of other planes, of the stage, and of how values are shown.
+_PLAIN_ALONE = ("fluoview", "scanimage", "sis", "mdgel")
+
 
 @dataclass(frozen=True, slots=True)
 class PageHeader:
@@ -67,6 +71,7 @@ class PageHeader:
     bits: int
     white_is_zero: bool
     orientation: int
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         y, x = self.shape
@@ -90,12 +95,13 @@ def open_tiff(file: BinaryIO, where: str) -> TiffFile:
     return TiffFile(file, name=where, is_lsm=False, is_ndpi=False, is_scanimage=False)
 
 
-def check_page(page: TiffPage, size: int, where: str) -> PageHeader:
+def check_page(page: TiffPage, size: int, where: str, *, alone: bool = False) -> PageHeader:
     """What ``page``, of a file of ``size`` bytes, holds.
 
+    ``alone``: it is the only page, which vendors' tags say nothing of that its own do not.
     InputError for everything that is not sure to be decoded exactly and completely.
     """
-    _check_kind(page, where)
+    notes = _check_kind(page, where, alone)
     dtype, stored = _voxel_type(page, where)
     y, x = page.imagelength, page.imagewidth
     samples = page.samplesperpixel
@@ -104,7 +110,7 @@ def check_page(page: TiffPage, size: int, where: str) -> PageHeader:
         raise InputError("a page has no pixels", file=where, expected="at least 1 x 1", found=found)
     white = int(page.photometric) == 0
     bits = page.bitspersample
-    header = PageHeader((y, x), samples, dtype, stored, bits, white, _orientation(page))
+    header = PageHeader((y, x), samples, dtype, stored, bits, white, _orientation(page), notes)
     check_slice_bytes(header.nbytes, where)
     check_segments(page, size, where)
     return header
@@ -124,7 +130,7 @@ def check_same(header: PageHeader, expected: PageHeader, where: str, first: str)
 
 def header_warnings(header: PageHeader) -> tuple[str, ...]:
     """What somebody who looks at the result should know about the slices."""
-    found = list(note_of(header.stored))
+    found = [*note_of(header.stored), *header.notes]
     if header.bits % 8 and header.stored != "bool":
         found.append(f"pixels of {header.bits} bits: 0 to {2**header.bits - 1}")
     if header.white_is_zero:
@@ -165,9 +171,14 @@ def in_voxels(pixels: NDArray[Any], header: PageHeader) -> NDArray[Any]:
         return pixels.astype(header.dtype, copy=False)
 
 
-def _check_kind(page: TiffPage, where: str) -> None:
+def _check_kind(page: TiffPage, where: str, alone: bool) -> tuple[str, ...]:
+    """Notes of what is taken as it is stored."""
+    notes = []
     for vendor in _VENDORS:
         if getattr(page, f"is_{vendor}"):
+            if alone and vendor in _PLAIN_ALONE:
+                notes.append(f"tags of {vendor} are there, and not obeyed: pixels as stored")
+                continue
             raise _refused(
                 "a vendor's variant of TIFF",
                 where,
@@ -183,7 +194,9 @@ def _check_kind(page: TiffPage, where: str) -> None:
             page.subfiletype,
             "export the image without thumbnails",
         )
-    if int(page.photometric) not in _PHOTOMETRICS:
+    if int(page.photometric) == _PALETTE and _is_ramp(page):
+        notes.append("the palette is a ramp of one colour: pixels as stored")
+    elif int(page.photometric) not in _PHOTOMETRICS:
         raise _refused(
             "the colours of this TIFF have no direct values",
             where,
@@ -217,6 +230,19 @@ def _check_kind(page: TiffPage, where: str) -> None:
             f"{page.imagedepth}, {page.fillorder}",
             "convert the slices to plain TIFF",
         )
+    return tuple(notes)
+
+
+def _is_ramp(page: TiffPage) -> bool:
+    """Whether the palette shows each value as so much of one colour, or of white."""
+    colours = page.colormap
+    if colours is None or colours.ndim != 2 or colours.shape[0] != 3 or colours.shape[1] < 2:
+        return False
+    ramp = np.arange(colours.shape[1], dtype=np.float64) * 65535 / (colours.shape[1] - 1)
+    full = [bool((np.abs(c - ramp) <= 65535 / colours.shape[1]).all()) for c in colours]
+    return any(full) and all(
+        is_full or not c.any() for is_full, c in zip(full, colours, strict=True)
+    )
 
 
 def _voxel_type(page: TiffPage, where: str) -> tuple[VoxelType, str]:

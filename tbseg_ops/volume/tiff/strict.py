@@ -15,8 +15,12 @@ from tbseg_ops.errors import InputError, ResourceError, TbsegError, from_system
 
 _collected: ContextVar[list[str] | None] = ContextVar("tbseg_tifffile_log", default=None)
 
-# Descriptions in an odd encoding and ImageJ's overlays do not touch the pixels.
-_HARMLESS = re.compile(r"coercing invalid ASCII|tifffile\.imagej_metadata|parsing GDAL_NODATA")
+# Descriptions in an odd encoding, ImageJ's overlays, and private tags that cannot be read (from
+# 33000 on: those below may tell of pixels) do not touch the pixels.
+_HARMLESS = re.compile(
+    r"coercing invalid ASCII|tifffile\.imagej_metadata|parsing GDAL_NODATA"
+    r"|TiffTag (3[3-9]\d{3}|[4-6]\d{4}) @\d+> invalid (value offset|data type)"
+)
 
 
 def _collect(record: logging.LogRecord) -> bool:
