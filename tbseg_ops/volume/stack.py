@@ -23,6 +23,7 @@ from tifffile import TiffPage
 
 from tbseg_ops.errors import InputError, system_errors
 from tbseg_ops.limits import check_expansion
+from tbseg_ops.volume.foreign import known_elsewhere
 from tbseg_ops.volume.order import order_slices, shortened
 from tbseg_ops.volume.regular_files import open_regular, size_of
 from tbseg_ops.volume.source import Slices, Source, VolumeInfo, check_range
@@ -41,6 +42,7 @@ from tbseg_ops.volume.tiff.strict import strict
 from tbseg_ops.volume.voxel_size import UNKNOWN, VoxelSize
 
 _SUFFIXES = (".tif", ".tiff")
+_TILE_DIGITS = 6  # of the folders that TeraStitcher takes, by the place in 1/10 um
 _THREADS = 16  # header checks wait for the disk, or for a network
 
 
@@ -184,6 +186,16 @@ def _choose(names: Sequence[str], shown: str) -> tuple[list[str], tuple[str, ...
     tiffs = [name for name in visible if name.lower().endswith(_SUFFIXES)]
     others = [name for name in visible if not name.lower().endswith(_SUFFIXES)]
     if not tiffs:
+        if others and (known := known_elsewhere(others[0], shown)) is not None:
+            raise known
+        if others and all(name.isdigit() and len(name) == _TILE_DIGITS for name in others):
+            raise InputError(
+                "these are tiles that have to be stitched first",
+                file=shown,
+                expected="TIFF slices of one volume",
+                found=f"folders {shortened(others)}",
+                mend="stitch them, for example by TeraStitcher or BigStitcher, and give the result",
+            )
         raise InputError(
             "there are no TIFF slices",
             file=shown,

@@ -115,7 +115,8 @@ def test_an_hdf5_file_that_a_killed_writer_left_open(tmp_path):
     code = (
         "import h5py, numpy, os\n"
         f"file = h5py.File({str(path)!r}, 'w', libver='latest')\n"
-        "data = file.create_dataset('data', data=numpy.zeros((5, 20, 23), 'u1'), chunks=(5, 20, 23))\n"
+        "data = numpy.zeros((5, 20, 23), 'u1')\n"
+        "file.create_dataset('data', data=data, chunks=(5, 20, 23))\n"
         "file.swmr_mode = True\n"
         "file.flush()\n"
         "os._exit(9)"
@@ -137,3 +138,18 @@ def _by_hand(path, plane, more):
     entries = [struct.pack("<HHII", number, *its) for number, its in sorted(tags.items())]
     directory = struct.pack("<H", len(entries)) + b"".join(entries) + b"\0" * 4
     path.write_bytes(struct.pack("<2sHI", b"II", 42, 8 + len(data)) + data + directory)
+
+
+def test_a_folder_of_another_format_says_what_converts_it(tmp_path):
+    (tmp_path / "s0.png").write_bytes(b"\x89PNG")
+    with pytest.raises(InputError, match="PNG, which is not read"):
+        open_source(str(tmp_path))
+
+
+def test_tiles_that_are_not_stitched_are_told(tmp_path):
+    """As TeraStitcher takes them: Y/Y_X/ with slices in each."""
+    for y in ("000000", "010240"):
+        write_stack(tmp_path / y / f"{y}_000000", noise_volume())
+    with pytest.raises(InputError, match="stitched") as caught:
+        open_source(str(tmp_path))
+    assert "TeraStitcher" in caught.value.mend

@@ -240,9 +240,8 @@ def _is_ramp(page: TiffPage) -> bool:
         return False
     ramp = np.arange(colours.shape[1], dtype=np.float64) * 65535 / (colours.shape[1] - 1)
     full = [bool((np.abs(c - ramp) <= 65535 / colours.shape[1]).all()) for c in colours]
-    return any(full) and all(
-        is_full or not c.any() for is_full, c in zip(full, colours, strict=True)
-    )
+    dark = [not c.any() for c in colours]
+    return any(full) and all(a or b for a, b in zip(full, dark, strict=True))
 
 
 def _voxel_type(page: TiffPage, where: str) -> tuple[VoxelType, str]:
