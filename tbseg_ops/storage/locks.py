@@ -26,7 +26,7 @@ def locked(folder: Path) -> Iterator[None]:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(folder / ".lock", flags, 0o666)
     try:
-        with lock_errors(folder), storage_errors(folder):
+        with storage_errors(folder), lock_errors(folder):
             fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:

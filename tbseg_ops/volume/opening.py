@@ -92,7 +92,8 @@ def open_mask(mask: str, shape: Index, slices: Sequence[str] | None = None) -> S
 def _planned_mask(mask: str, names: Sequence[str]) -> Source:
     """Of a folder of slices, only the first is audited again."""
     reference = existing(mask)
-    if reference.kind == "file" or (reference.kind == "folder" and _is_chunked(reference)):
+    arrays = reference.kind == "file" or (reference.kind == "folder" and _is_chunked(reference))
+    if arrays or _PAGE.search(names[0]):  # pages: parts of a stack, not files of their own
         return _opened(mask, WHOLE, planned=True, as_mask=True)
     from tbseg_ops.volume.stack import SliceFiles, StackSource
 
@@ -135,7 +136,7 @@ def _opened(
 
         _check_plain(volume, selection)
         folder, names = found_slices(reference)
-        if (parts := _parts(reference, folder, names)) is not None:
+        if (parts := _parts(reference, folder, names, as_mask)) is not None:
             return parts
         in_order = reference.kind == "list"
         return StackSource(folder, names, volume, in_order=in_order, as_mask=as_mask)
@@ -143,15 +144,18 @@ def _opened(
         return _source_of_file(volume, selection, as_mask)
     from tbseg_ops.volume.hdf5 import Hdf5Source
 
+    _check_no_scale(volume, selection)
     return Hdf5Source(reference.file, reference.dataset, selection, as_mask=as_mask)
 
 
-def _parts(reference: Reference, folder: str, names: Sequence[str]) -> Source | None:
+def _parts(
+    reference: Reference, folder: str, names: Sequence[str], as_mask: bool = False
+) -> Source | None:
     """The volume of several files of many pages, if they are that."""
     from tbseg_ops.volume.parts import PartsSource, parts_of
 
     found = parts_of(folder, names, str(reference), in_order=reference.kind == "list")
-    return None if found is None else PartsSource(folder, found, str(reference))
+    return None if found is None else PartsSource(folder, found, as_mask=as_mask)
 
 
 def _planned(
@@ -201,6 +205,18 @@ def _check_plain(volume: str, selection: Selection) -> None:
             file=volume,
             found="TIFF",
             mend=f"leave {wrong[0]} out",
+        )
+
+
+def _check_no_scale(volume: str, selection: Selection) -> None:
+    """A dataset is one scale, whether it was named or is the only one."""
+    if selection.scale:
+        raise InputError(
+            "a dataset has no scales",
+            file=volume,
+            expected="a file of Imaris or BigDataViewer, without a path in it",
+            found=f"--scale {selection.scale}",
+            mend="give the path of the dataset that is wanted: file.h5:/path",
         )
 
 
@@ -287,14 +303,7 @@ def _source_of_hdf5(path: str, selection: Selection, as_mask: bool) -> Source:
     with open_untrusted(path) as file, hdf5_errors(path, "read"):
         found = datasets_of(file, selection)
     if found is None:
-        if selection.scale:
-            raise InputError(
-                "the file has no scales",
-                file=path,
-                expected="a file of Imaris or BigDataViewer",
-                found=f"--scale {selection.scale}",
-                mend="give the path of the dataset: file.h5:/path",
-            )
+        _check_no_scale(path, selection)
         return Hdf5Source(path, None, selection, as_mask=as_mask)
     alone = selection.model_copy(update={"time": None})  # each time point is a dataset of its own
     with ExitStack() as stack:

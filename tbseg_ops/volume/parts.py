@@ -25,11 +25,11 @@ _NUMBERED = re.compile(r"(.*?)[-_. ]?(\d*)")
 class PartsSource(Source):
     """The parts, audited; all of one shape and type, without the same page twice."""
 
-    def __init__(self, folder: str, names: Sequence[str], shown: str) -> None:
-        """``names``: relative to ``folder``, in z order; ``shown``: the volume in messages."""
+    def __init__(self, folder: str, names: Sequence[str], *, as_mask: bool = False) -> None:
+        """``names``: relative to ``folder``, in z order."""
         with ExitStack() as stack:
             paths = [str(Path(folder) / name) for name in names]
-            self._parts = [PagesSource(path) for path in paths]
+            self._parts = [PagesSource(path, as_mask=as_mask) for path in paths]
             for part in self._parts:
                 stack.enter_context(part)
             first = self._parts[0].info

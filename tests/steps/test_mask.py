@@ -201,3 +201,15 @@ def test_a_wrong_mask_is_refused_before_a_slice_is_read(finished, tmp_path):
         )
     assert "(36, 45, 53)" in str(caught.value)
     assert told == []
+
+
+def test_a_mask_over_several_files_of_many_pages(finished, tmp_path):
+    mask = ball()
+    (tmp_path / "mask").mkdir()
+    for name, part in (("m.tif", mask[:20]), ("m_1.tif", mask[20:])):
+        tifffile.imwrite(tmp_path / "mask" / name, part)
+    planned(tmp_path / "run", finished / "slices", mask=str(tmp_path / "mask"))
+    through(tmp_path / "run")
+    whole = datasets(finished / "run/segmentation.h5")["labels"]
+    found = datasets(tmp_path / "run/segmentation.h5")["labels"]
+    assert np.array_equal(found, np.where(mask, whole, 0))

@@ -359,3 +359,10 @@ def test_a_time_point_of_a_tiff_file(form, compression, tmp_path):
             assert found.fingerprints == source.fingerprints(0, 4)
     with pytest.raises(InputError, match="no such time point"):
         open_source(path, Selection(time=3))
+
+
+@pytest.mark.parametrize("given", ["{}", "{}:/data"])
+def test_a_scale_of_a_plain_dataset_is_refused(given, tmp_path):
+    path = write_hdf5(tmp_path / "v.h5", noise_volume())
+    with pytest.raises(InputError, match="has no scales"):
+        open_source(given.format(path), Selection(scale=1))
