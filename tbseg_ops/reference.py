@@ -23,6 +23,18 @@ TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """The first four bytes of a TIFF file, classic or BigTIFF, of either byte order."""
 
 
+TIFF_SUFFIXES = (".tif", ".tiff")
+"""How the names of slices end, in any case."""
+
+CHUNKED_MARKS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", "attributes.json")
+"""Files by which a folder is one of Zarr or N5."""
+
+
+def is_chunked(folder: str | Path) -> bool:
+    """Whether a folder is an array, or a group of them, of Zarr or N5."""
+    return any(Path(folder, mark).is_file() for mark in CHUNKED_MARKS)
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """``file``: the folder, pattern or file; ``dataset``: what stands behind "file.h5:", if given.

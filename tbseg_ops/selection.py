@@ -33,8 +33,13 @@ PATH_SCHEMA = {"pattern": "^/.", "maxLength": 4096}
 PATH = Text(lambda text: str(Reference.of(text).absolute()), schema=PATH_SCHEMA)
 
 
+def is_order(text: str) -> bool:
+    """Whether these are different letters out of t, z, y, x, c, with y and x."""
+    return len(set(text)) == len(text) and set("yx") <= set(text) <= set(AXES)
+
+
 def _axes(text: str) -> str:
-    if len(set(text)) != len(text) or not set("yx") <= set(text):
+    if not is_order(text):
         raise ValueError("expected different letters out of t, z, y, x, c, with y and x")
     return text
 

@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 # Panel of the help -> module and name below ``tbseg_ops.cli`` -> how the command's help begins.
 COMMANDS = {
     "All in one": {
-        "run.run": "Do everything: plan, ingest, split, classify, merge, verify, publish.",
+        "run.run": "Do everything: plan, ingest, split, classify, merge, verify, publish",
         "cancel.cancel": "End all work on a run within seconds, wherever it is done",
     },
     "Look": {
@@ -25,17 +25,17 @@ COMMANDS = {
     },
     "Single steps": {
         "plan.plan": "Audit the input and write the plan of a run",
-        "single.ingest": "Write the slices as one 3D HDF5 dataset.",
-        "single.split": "Write one HDF5 sub-volume per tile, with the exact halo.",
+        "single.ingest": "Write the slices as one 3D HDF5 dataset",
+        "single.split": "Write one HDF5 sub-volume per tile, with the exact halo",
         "forecast.calibrate": "Classify a few tiles of the run, spread over the volume",
-        "single.classify": "Classify tiles: K class arrays each.",
-        "single.merge": "Merge the tiles into K class arrays of the volume.",
-        "single.verify": "Check that the result is complete, undamaged, current and without seams.",
-        "single.publish": "Write the report of the run and its RO-Crate.",
+        "single.classify": "Classify tiles: K class arrays each",
+        "single.merge": "Merge the tiles into K class arrays of the volume",
+        "single.verify": "Check that the result is complete, undamaged, current and without seams",
+        "single.publish": "Write the report of the run and its RO-Crate",
     },
     "Again and again": {
         "gc.gc": "Show what the runs of datasets hold beyond their retention",
-        "dataset.dataset": "Datasets that are segmented again and again.",
+        "dataset.dataset": "Datasets that are segmented again and again",
     },
     "": {"agent.agent": "Answer questions about this host's jobs"},  # not for people
 }
@@ -52,9 +52,7 @@ class Commands(TyperGroup):
                 module, _, name = where.partition(".")
                 self._modules[name] = module
                 self.add_command(
-                    TyperCommand(
-                        name, help=line.rstrip("."), rich_help_panel=panel, hidden=not panel
-                    )
+                    TyperCommand(name, help=line, rich_help_panel=panel, hidden=not panel)
                 )
 
     def load(self, name: str) -> Any:

@@ -86,7 +86,7 @@ def draft(
         passport.check_volume(source.info.shape, source.info.channels)
         engine_version = check_engine(spec.engine, passport)
         _check_classes(spec, passport)
-        _check_writable(folder)
+        check_place(folder.path)
         part = read_slices(spec, passport, source.info)
         with mask_of(spec, source.info.shape) as mask:
             inputs = read_inputs(source, mask, progress, part)
@@ -237,10 +237,6 @@ def _check_classes(spec: RunSpec, passport: Passport) -> None:
             found=f"{passport.trees} trees, or leaves with several classes",
             mend="use --probability-dtype float32",
         )
-
-
-def _check_writable(folder: RunFolder) -> None:
-    check_place(folder.path)
 
 
 def _check_room(folder: RunFolder, left: WorkLeft) -> None:

@@ -24,12 +24,11 @@ from tbseg_ops.settings import PAUSE, PAUSE_FLAG
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
-_NO_LINKS = {
-    *(errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EXDEV),
-    *(errno.EINVAL, errno.EACCES),
-}
-# What a file system answers that does not know fsync, of a file or of a folder (SMB, some FUSE).
-_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.ENOTTY}
+# What a file system answers that does not offer something: hard links, locks, or fsync of a file or
+# of a folder (SMB, some FUSE).
+NOT_OFFERED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+_NO_LINKS = NOT_OFFERED | {errno.EPERM, errno.EACCES, errno.EMLINK, errno.EXDEV}
+_NO_SYNC = NOT_OFFERED | {errno.EBADF, errno.ENOTTY}
 _FICLONE = 0x40049409  # linux/fs.h: the blocks of another file, shared until one is written to
 
 

@@ -8,11 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tbseg_ops.errors import ConfigError
-from tbseg_ops.storage.commit import storage_errors
+from tbseg_ops.storage.commit import NOT_OFFERED, storage_errors
 
-NO_LOCKS = {
-    *(errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY),
-}
+NO_LOCKS = NOT_OFFERED | {errno.ENOLCK, errno.ENOTTY}
 
 
 @contextmanager

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tbseg_ops.errors import InputError
+from tbseg_ops.selection import AXES, is_order
 from tbseg_ops.volume.voxel_size import UNKNOWN, VoxelSize, voxel_size
 
 # ilastik's own reading of datasets without axistags, but for 4D, where channels are far likelier
 # than time.
 _DEFAULTS = {2: "yx", 3: "zyx", 4: "zyxc", 5: "tzyxc"}
-_CANONICAL = "tzyxc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Axes:
     def lengths(self, shape: tuple[int, ...]) -> dict[str, int]:
         """Length of each of t, z, y, x, c; 1 for those that are not stored."""
         stored = dict(zip(self.order, shape, strict=True))
-        return {axis: stored.get(axis, 1) for axis in _CANONICAL}
+        return {axis: stored.get(axis, 1) for axis in AXES}
 
 
 def axes_of(
@@ -55,11 +55,6 @@ def axes_of(
         return likely, ()
     note = f"the file does not name its axes: {likely.order} is assumed (another: --axes LETTERS)"
     return likely, (note,)
-
-
-def is_order(order: str) -> bool:
-    """Whether these are different letters out of t, z, y, x, c, with y and x."""
-    return len(set(order)) == len(order) and set("yx") <= set(order) <= set(_CANONICAL)
 
 
 def find_axes(tags: str | None, ndim: int, where: str) -> Axes:
@@ -104,6 +99,18 @@ def time_point(chosen: int | None, there: int, where: str, more: str = "") -> in
             found=f"--time {chosen}",
         )
     return chosen or 0
+
+
+def scale_of(chosen: int, there: int, where: str) -> int:
+    """The scale to take; InputError if there are not so many."""
+    if chosen >= there:
+        raise InputError(
+            "the volume has no such scale",
+            file=where,
+            expected=f"--scale 0 to --scale {there - 1}",
+            found=f"--scale {chosen}",
+        )
+    return chosen
 
 
 def _wrong(what: str, where: str, expected: object, found: object) -> InputError:

@@ -14,6 +14,7 @@ import numpy as np
 from tbseg_ops.errors import InputError
 from tbseg_ops.hdf5.untrusted import MissingError, find, members
 from tbseg_ops.selection import Selection
+from tbseg_ops.volume.axes import scale_of, time_point
 from tbseg_ops.volume.source import Kind
 from tbseg_ops.volume.voxel_size import VoxelSize, normal_unit, voxel_size
 
@@ -61,32 +62,33 @@ def datasets_of(file: h5py.File, selection: Selection) -> list[str] | None:
     """
     name = file.filename
     if file.id.links.exists(b"DataSet") and file.id.links.exists(b"DataSetInfo"):
-        level = _chosen(file, "/DataSet", "ResolutionLevel", selection.scale, "--scale")
-        time = _chosen(file, level, "TimePoint", selection.time, "--time")
-        count = len(_numbered(file, time, "Channel"))
+        levels = _numbered(file, "/DataSet", "ResolutionLevel", name)
+        level = f"/DataSet/{levels[scale_of(selection.scale, len(levels), name)]}"
+        times = _numbered(file, level, "TimePoint", name)
+        time = f"{level}/{times[time_point(selection.time, len(times), name)]}"
+        count = len(_numbered(file, time, "Channel", name))
         return [f"{time}/Channel {i}/Data" for i in range(count)]
     times = _numbered(file, "/", "t", name)
-    if not times or not file.id.links.exists(times[0].encode()):
+    if not times or not _numbered(file, f"/{times[0]}", "s", name):
         return None
-    if len(times) > 1 and selection.time is None:
-        raise _several("time points", name, times, "choose one: --time 0, --time 1, ...")
-    if (selection.time or 0) >= len(times):
-        raise _missing("time point", name, len(times), f"--time {selection.time}")
-    time = f"/{times[selection.time or 0]}"
+    time = f"/{times[time_point(selection.time, len(times), name)]}"
     views = _numbered(file, time, "s", name)
     if len(views) != 1:
-        mend = f"choose one by its path: {name}:{time}/{(views or ['s00'])[0]}/0/cells"
-        raise _several("views (setups)", name, views, mend)
+        raise InputError(
+            "the file holds several views (setups), or none",
+            file=name,
+            expected="one of them",
+            found=", ".join(views[:10]) + (", ..." if len(views) > 10 else "") or "none",
+            mend=f"choose one by its path: {name}:{time}/{(views or ['s00'])[0]}/0/cells",
+        )
     levels = _numbered(file, f"{time}/{views[0]}", "", name)
-    if selection.scale >= len(levels):
-        raise _missing("scale", name, len(levels), f"--scale {selection.scale}")
-    return [f"{time}/{views[0]}/{levels[selection.scale]}/cells"]
+    return [f"{time}/{views[0]}/{levels[scale_of(selection.scale, len(levels), name)]}/cells"]
 
 
-def _numbered(file: h5py.File, group: str, word: str, where: str = "") -> list[str]:
+def _numbered(file: h5py.File, group: str, word: str, where: str) -> list[str]:
     """The members of a group that are a word and a number, by the number."""
     try:
-        found = find(file["/"], group, where or file.filename)
+        found = find(file["/"], group, where)
     except MissingError:
         return []
     if not isinstance(found, h5py.Group):
@@ -95,35 +97,9 @@ def _numbered(file: h5py.File, group: str, word: str, where: str = "") -> list[s
     return [m[0] for m in sorted((m for m in matches if m), key=lambda m: int(m[1]))]
 
 
-def _chosen(file: h5py.File, group: str, word: str, number: int | None, option: str) -> str:
-    there = _numbered(file, group, word)
-    if number is None and len(there) > 1:
-        mend = f"choose one: {option} 0 to {option} {len(there) - 1}, a run for each"
-        raise _several("time points", file.filename, there, mend)
-    if (number or 0) >= len(there):
-        raise _missing(word, file.filename, len(there), f"{option} {number or 0}")
-    return f"{group}/{there[number or 0]}"
-
-
-def _several(what: str, where: str, there: list[str], mend: str) -> InputError:
-    return InputError(
-        f"the file holds several {what}, or none",
-        file=where,
-        expected="one of them",
-        found=", ".join(there[:10]) + (", ..." if len(there) > 10 else "") or "none",
-        mend=mend,
-    )
-
-
-def _missing(what: str, where: str, count: int, found: str) -> InputError:
-    return InputError(
-        f"the file has no such {what}", file=where, expected=f"0 to {count - 1}", found=found
-    )
-
-
 def _characters(group: h5py.Group, name: str) -> str | None:
     """An attribute as Imaris writes text: an array of single characters; None if it is not that."""
-    if not group.attrs.__contains__(name):
+    if name not in group.attrs:
         return None
     stored = group.attrs.get_id(name)
     if stored.dtype != np.dtype("S1") or len(stored.shape) != 1 or stored.shape[0] > 100:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tbseg_ops.errors import InputError, system_errors
 from tbseg_ops.limits import MAX_SLICES
+from tbseg_ops.reference import TIFF_SUFFIXES
 from tbseg_ops.volume.order import shortened
 from tbseg_ops.volume.regular_files import open_regular
 
@@ -29,7 +30,7 @@ def read_list(path: str) -> tuple[str, list[str]]:
     paths = [os.path.abspath(here / line) for line in lines if line]  # noqa: PTH100 - keeps ".."
     if not 1 <= len(paths) <= MAX_SLICES:
         raise _wrong(path, f"1 to {MAX_SLICES} paths", len(paths))
-    if others := [each for each in paths if not each.lower().endswith((".tif", ".tiff"))]:
+    if others := [each for each in paths if not each.lower().endswith(TIFF_SUFFIXES)]:
         raise _wrong(path, "TIFF slices only", shortened(others))
     if len(set(paths)) < len(paths):
         twice = [each for each, count in Counter(paths).items() if count > 1]

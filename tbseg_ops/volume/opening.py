@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tbseg_ops.errors import InputError, system_errors
 from tbseg_ops.geometry import Index
-from tbseg_ops.reference import TIFF_MAGIC, Reference
+from tbseg_ops.reference import TIFF_MAGIC, Reference, is_chunked
 from tbseg_ops.selection import WHOLE, Selection
 from tbseg_ops.settings import check_inside
 from tbseg_ops.volume.channels import Joined, OneChannel, Reversed
@@ -92,24 +92,17 @@ def open_mask(mask: str, shape: Index, slices: Sequence[str] | None = None) -> S
 def _planned_mask(mask: str, names: Sequence[str]) -> Source:
     """Of a folder of slices, only the first is audited again."""
     reference = existing(mask)
-    arrays = reference.kind == "file" or (reference.kind == "folder" and _is_chunked(reference))
-    if arrays or _PAGE.search(names[0]):  # pages: parts of a stack, not files of their own
+    is_array = reference.kind == "file" or is_chunked(reference.file)
+    if is_array or _PAGE.search(names[0]):  # pages: parts of a stack, not files of their own
         return _opened(mask, WHOLE, planned=True, as_mask=True)
     from tbseg_ops.volume.stack import SliceFiles, StackSource
 
-    is_folder = reference.kind == "folder"
-    folder = reference.file if is_folder else found_slices(reference)[0]
+    folder = _folder_of(reference)
     first = StackSource(folder, names[:1], mask, as_mask=True).info
     info = first.model_copy(update={"shape": (len(names), *first.shape[1:])})
     source = SliceFiles(folder, names, info)
     source.info = info
     return source
-
-
-def _is_chunked(reference: Reference) -> bool:
-    from tbseg_ops.volume.zarr import is_chunked
-
-    return is_chunked(reference.file)
 
 
 def _chosen(opened: list[Source], names: Sequence[str], selection: Selection) -> Source:
@@ -126,11 +119,10 @@ def _opened(
     """``as_mask``: constant regions are expected, and parts that were never written lie outside."""
     # tifffile, h5py and tensorstore are loaded when a volume is opened, not by importing this.
     reference = existing(volume)
-    if reference.kind == "folder":
-        from tbseg_ops.volume.zarr import ZarrSource, is_chunked
+    if is_chunked(reference.file):
+        from tbseg_ops.volume.zarr import ZarrSource
 
-        if is_chunked(reference.file):
-            return ZarrSource(reference.file, selection, planned=planned)
+        return ZarrSource(reference.file, selection, planned=planned)
     if reference.kind != "file":
         from tbseg_ops.volume.stack import StackSource
 
@@ -164,24 +156,24 @@ def _planned(
     """``slices`` None: in the order of their names."""
     reference = existing(volume)
     backwards = selection.order == "reversed"
-    if reference.kind != "file":
-        from tbseg_ops.volume.zarr import is_chunked
+    if reference.kind == "file" or is_chunked(reference.file):
+        source = _opened(volume, selection, planned=True)
+        return Reversed(source) if backwards else source
+    from tbseg_ops.volume.stack import SliceFiles, slice_names
 
-        if reference.kind in ("pattern", "list") or not is_chunked(reference.file):
-            from tbseg_ops.volume.stack import SliceFiles, slice_names
+    if slices is None or _PAGE.search(slices[0]):  # pages: not files of their own
+        folder, names = found_slices(reference)
+        if (parts := _parts(reference, folder, names)) is not None:
+            return Reversed(parts) if backwards else parts
+    if slices is None:
+        slices = names if reference.kind == "list" else slice_names(names, volume)
+        return SliceFiles(folder, slices[::-1] if backwards else slices)
+    return SliceFiles(_folder_of(reference), slices, info)
 
-            if slices is None or _PAGE.search(slices[0]):  # pages: not files of their own
-                folder, names = found_slices(reference)
-                if (parts := _parts(reference, folder, names)) is not None:
-                    return Reversed(parts) if backwards else parts
-            if slices is None:
-                slices = names if reference.kind == "list" else slice_names(names, volume)
-                return SliceFiles(folder, slices[::-1] if backwards else slices)
-            is_folder = reference.kind == "folder"
-            folder = reference.file if is_folder else found_slices(reference)[0]
-            return SliceFiles(folder, slices, info)
-    source = _opened(volume, selection, planned=True)
-    return Reversed(source) if backwards else source
+
+def _folder_of(reference: Reference) -> str:
+    """That to which the names of slices in a plan are relative."""
+    return reference.file if reference.kind == "folder" else found_slices(reference)[0]
 
 
 def _check_same(found: VolumeInfo, info: VolumeInfo, volume: str) -> None:

@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tbseg_ops.errors import InputError
+from tbseg_ops.reference import TIFF_SUFFIXES
 from tbseg_ops.volume.order import natural_key, shortened
 from tbseg_ops.volume.pages import PagesSource
 from tbseg_ops.volume.regular_files import open_regular, size_of
 from tbseg_ops.volume.source import Slices, Source, VolumeInfo, check_range
 from tbseg_ops.volume.tiff.ifd_chain import page_offsets
 
-_SUFFIXES = (".tif", ".tiff")
 _NUMBERED = re.compile(r"(.*?)[-_. ]?(\d*)")
 
 
@@ -97,18 +98,21 @@ def parts_of(
     InputError if their numbers have a gap. A file without a number is the one before 1.
     ``in_order``: they are taken as they come.
     """
-    tiffs = [n for n in names if n.lower().endswith(_SUFFIXES) and not Path(n).name.startswith(".")]
+    tiffs = [
+        name
+        for name in names
+        if name.lower().endswith(TIFF_SUFFIXES) and not Path(name).name.startswith(".")
+    ]
     if len(tiffs) < 2:
         return None
-    ordered = [*tiffs]
-    if not in_order:
-        ordered.sort(key=lambda name: natural_key(str(Path(name).with_suffix(""))))
-    path = str(Path(folder) / ordered[0])
+    first = tiffs[0] if in_order else min(tiffs, key=_place)
+    path = str(Path(folder) / first)
     with open_regular(path) as file:
         if len(page_offsets(file, size_of(file), path)) < 2:
             return None
     if in_order:
-        return tuple(ordered)
+        return tuple(tiffs)
+    ordered = sorted(tiffs, key=_place)
     ends = [_NUMBERED.fullmatch(Path(name).stem) for name in ordered]
     numbers = [int(end[2] or 0) for end in ends if end is not None]
     stems = {end[1] for end in ends if end is not None}
@@ -121,6 +125,11 @@ def parts_of(
             mend="give one file, a pattern for the parts, or a list of them in a file (.txt)",
         )
     return tuple(ordered)
+
+
+def _place(name: str) -> tuple[list[Any], str]:
+    """By it the file without a number comes before those with one."""
+    return natural_key(name.rpartition(".")[0])
 
 
 def siblings(path: str) -> str | None:

@@ -23,6 +23,7 @@ from tifffile import TiffPage
 
 from tbseg_ops.errors import InputError, system_errors
 from tbseg_ops.limits import check_expansion
+from tbseg_ops.reference import TIFF_SUFFIXES
 from tbseg_ops.volume.foreign import known_elsewhere
 from tbseg_ops.volume.order import order_slices, shortened
 from tbseg_ops.volume.regular_files import open_regular, size_of
@@ -41,7 +42,6 @@ from tbseg_ops.volume.tiff.segments import check_unused, stored_bytes, used_byte
 from tbseg_ops.volume.tiff.strict import strict
 from tbseg_ops.volume.voxel_size import UNKNOWN, VoxelSize
 
-_SUFFIXES = (".tif", ".tiff")
 _TILE_DIGITS = 6  # of the folders that TeraStitcher takes, by the place in 1/10 um
 _THREADS = 16  # header checks wait for the disk, or for a network
 
@@ -183,8 +183,8 @@ def _choose(names: Sequence[str], shown: str) -> tuple[list[str], tuple[str, ...
     """The names that are slices, and warnings about the others."""
     hidden = sorted(name for name in names if Path(name).name.startswith("."))
     visible = sorted(set(names) - set(hidden))
-    tiffs = [name for name in visible if name.lower().endswith(_SUFFIXES)]
-    others = [name for name in visible if not name.lower().endswith(_SUFFIXES)]
+    tiffs = [name for name in visible if name.lower().endswith(TIFF_SUFFIXES)]
+    others = [name for name in visible if not name.lower().endswith(TIFF_SUFFIXES)]
     if not tiffs:
         if others and (known := known_elsewhere(others[0], shown)) is not None:
             raise known

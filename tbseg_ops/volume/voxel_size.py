@@ -16,7 +16,8 @@ _MICROMETRE = {
 }
 _NO_UNIT = {"", "pixel", "pixels", "inch", "none", "null"}
 
-# To micrometres; the units that OME's schema allows and a microscope may write.
+# To micrometres; the units that OME's schema allows and a microscope may write, and the words for
+# some that OME-Zarr and N5 use.
 _IN_MICROMETRES = {
     "pm": 1e-6,
     "\N{ANGSTROM SIGN}": 1e-4,
@@ -26,6 +27,7 @@ _IN_MICROMETRES = {
     "mm": 1e3,
     "cm": 1e4,
     "m": 1e6,
+    **{"angstrom": 1e-4, "nanometer": 1e-3, "millimeter": 1e3, "meter": 1e6},
 }
 
 

@@ -19,10 +19,11 @@ import tensorstore
 from numpy.typing import NDArray
 
 from tbseg_ops.errors import InputError, ResourceError, system_errors
-from tbseg_ops.selection import WHOLE, Selection
+from tbseg_ops.reference import CHUNKED_MARKS, is_chunked
+from tbseg_ops.selection import WHOLE, Selection, is_order
 from tbseg_ops.settings import ROOTS, check_inside
 from tbseg_ops.volume.array import ArraySource
-from tbseg_ops.volume.axes import Axes, axes_of, is_order
+from tbseg_ops.volume.axes import Axes, axes_of, scale_of
 from tbseg_ops.volume.regular_files import open_regular
 from tbseg_ops.volume.source import Kind
 from tbseg_ops.volume.voxel_size import UNKNOWN, VoxelSize, in_micrometres, voxel_size
@@ -31,10 +32,7 @@ _MOST_METADATA = 16 * 2**20
 _MOST_CHUNK_BYTES = 2**30
 _MOST_MEMBERS = 10_000
 _DEEPEST = 4  # folders, down to an array
-_MARKS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", "attributes.json")
 _DRIVERS = {"zarr.json": "zarr3", ".zarray": "zarr", "attributes.json": "n5"}
-# OME allows full words; N5 has no unit for each axis.
-_UNITS = {"micrometer": "um", "nanometer": "nm", "millimeter": "mm", "angstrom": "Å", "meter": "m"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +44,6 @@ class _Found:
     kind: Kind
     order: str | None = None
     voxels: VoxelSize = UNKNOWN
-
-
-def is_chunked(folder: str) -> bool:
-    """Whether a folder is one of Zarr or N5."""
-    return any(Path(folder, mark).is_file() for mark in _MARKS)
 
 
 class ZarrSource(ArraySource):
@@ -112,18 +105,16 @@ def _find(folder: Path, scale: int) -> _Found:
         return _of_image(folder, images[0], scale)
     driver = _driver(folder)
     if driver is not None:
-        if scale:
-            raise _no_scale(folder, scale, 1)
+        scale_of(scale, 1, str(folder))
         kind: Kind = "n5" if driver == "n5" else "zarr"
         return _Found(folder, driver, kind, _names(attributes), _n5_size(attributes))
     levels = [inner for n in range(64) if _driver(inner := folder / f"s{n}") is not None]
     if levels:  # N5 of BigDataViewer, Paintera and others
-        if scale >= len(levels):
-            raise _no_scale(folder, scale, len(levels))
-        size = _n5_size(_attributes(levels[scale]))
+        level = levels[scale_of(scale, len(levels), str(folder))]
+        size = _n5_size(_attributes(level))
         if size == UNKNOWN and scale == 0:
             size = _n5_size(attributes)
-        return _Found(levels[scale], str(_driver(levels[scale])), "n5", None, size)
+        return _Found(level, str(_driver(level)), "n5", None, size)
     parts = _inside(folder)
     if len(parts) != 1:
         raise InputError(
@@ -141,7 +132,7 @@ def _inside(folder: Path) -> list[Path]:
     level = [folder]
     for _ in range(_DEEPEST):
         level = [path for parent in level for path in _folders(parent)][:_MOST_MEMBERS]
-        if found := [path for path in level if is_chunked(str(path))]:
+        if found := [path for path in level if is_chunked(path)]:
             return found
     return []
 
@@ -151,9 +142,8 @@ def _of_image(folder: Path, image: dict[str, Any], scale: int) -> _Found:
     levels = image.get("datasets")
     if not isinstance(levels, list) or not levels:
         raise _damaged(folder, "multiscales without datasets")
-    if scale >= len(levels):
-        raise _no_scale(folder, scale, len(levels))
-    level = levels[scale] if isinstance(levels[scale], dict) else {}
+    chosen = levels[scale_of(scale, len(levels), str(folder))]
+    level = chosen if isinstance(chosen, dict) else {}
     path = PurePosixPath(str(level.get("path", "")))
     if path.is_absolute() or ".." in path.parts or "\0" in str(path):
         raise _damaged(folder, f"the path {str(path)!r} of a scale leads out of the folder")
@@ -173,7 +163,7 @@ def _of_image(folder: Path, image: dict[str, Any], scale: int) -> _Found:
                 factors = [a * b for a, b in zip(factors, scales, strict=True)]
     size = dict(zip(order, factors, strict=True))
     unit = {a[:1]: str(n.get("unit", "")) for a, n in zip(order, named, strict=True)}
-    units = [_UNITS.get(unit.get(axis, ""), unit.get(axis, "")) for axis in "zyx"]
+    units = [unit.get(axis, "") for axis in "zyx"]
     sizes = [size.get(axis, 1.0) for axis in "zyx"]
     voxels = in_micrometres(sizes, units) if all(units) else UNKNOWN
     return _Found(array, driver, "ome-zarr", order if is_order(order) else None, voxels)
@@ -252,7 +242,7 @@ def _n5_size(attributes: dict[str, Any]) -> VoxelSize:
     factors: Any = attributes.get("downsamplingFactors")
     if _are_numbers(factors) and _are_numbers(sizes) and len(factors) >= 3:
         sizes = [a * b for a, b in zip(sizes, factors[2::-1], strict=True)]
-    known = in_micrometres(sizes, [_UNITS.get(str(first), str(first))] * 3)
+    known = in_micrometres(sizes, [str(first)] * 3)
     return known if known.size else voxel_size(sizes, None)
 
 
@@ -272,7 +262,7 @@ def _folders(folder: Path) -> list[Path]:
 
 def _count(folder: Path) -> int:
     """Chunk files below a folder. InputError for links, which could lead out of ``TBSEG_ROOTS``."""
-    return sum(1 for entry in _files(str(folder)) if entry.name not in _MARKS)
+    return sum(1 for entry in _files(str(folder)) if entry.name not in CHUNKED_MARKS)
 
 
 def _files(folder: str) -> Iterator["os.DirEntry[str]"]:
@@ -336,13 +326,4 @@ def _damaged(where: Path, found: str) -> InputError:
         file=str(where),
         found=found,
         mend="write the volume again",
-    )
-
-
-def _no_scale(folder: Path, scale: int, count: int) -> InputError:
-    return InputError(
-        "the volume has no such scale",
-        file=str(folder),
-        expected=f"--scale 0 to --scale {count - 1}",
-        found=f"--scale {scale}",
     )

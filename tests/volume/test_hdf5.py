@@ -56,6 +56,13 @@ def test_the_only_dataset_needs_no_path(tmp_path):
         open_source(str(path))
 
 
+@pytest.mark.parametrize("name", ["t0", "t00000", "t1/raw"])
+def test_a_name_like_that_of_a_time_point_makes_no_other_format(name, tmp_path):
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        file[name] = noise_volume()
+    assert open_source(str(tmp_path / "v.h5")).info.shape == (5, 20, 23)
+
+
 def test_a_missing_path_lists_what_there_is(tmp_path):
     path = write_hdf5(tmp_path / "v.h5", noise_volume())
     with pytest.raises(InputError, match="/data"):
