@@ -16,8 +16,8 @@ from tbseg_ops.errors import InputError, ResourceError, TbsegError, from_system
 _collected: ContextVar[list[str] | None] = ContextVar("tbseg_tifffile_log", default=None)
 
 # Descriptions in an odd encoding, ImageJ's overlays, and private tags that cannot be read (from
-# 33000 on: those below may tell of pixels) do not touch the pixels. Of strips, sizes that are missing
-# or too many are mended or refused by check_segments.
+# 33000 on: those below may tell of pixels) do not touch the pixels. Sizes of strips that are
+# missing or too many are mended or refused by check_segments.
 _HARMLESS = re.compile(
     r"missing (data )?ByteCounts tag|incorrect Strip(ByteCounts|Offsets) count"
     r"|coercing invalid ASCII|tifffile\.imagej_metadata|parsing GDAL_NODATA"
