@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from tests.cli.mends import follow
+from tests.cli.mends import follow, option, refusal
 from tests.reference_sets import ReferenceSet
 from tests.runs import VESSELS
 from tests.synthetic import axistags, noise_volume, write_hdf5, write_page, write_stack
@@ -329,16 +329,13 @@ def a_mask_of_another_size(place):
 CASES = [each for each in vars().values() if getattr(each, "__module__", "") == __name__]
 
 
-def option(error, name):
-    """The option and its first value, as the mend or what is expected names it."""
-    told = f"{error.mend} {error.expected}"
-    found = re.search(rf"{name} (\w+)", told)
-    assert found, f"{name} is not in: {error}"
-    return name, found[1]
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 def test_a_mend_leads_on(case, tmp_path):
     place = tmp_path / "Maus 3 [links]"
     place.mkdir()
     follow(case(place))
+
+
+def test_a_blank_at_the_end_of_a_path_is_seen(tmp_path):
+    error = refusal(("audit", f"{tmp_path}/slices "))
+    assert f"file: '{tmp_path}/slices '" in str(error)
