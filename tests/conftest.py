@@ -23,20 +23,20 @@ def pytest_addoption(parser):
 
 @pytest.fixture(autouse=True)
 def no_programs(request, monkeypatch):
-    """With ``--no-programs``, only the small reader of texts in an .ilp may start."""
+    """With ``--no-programs``, only the small readers of HDF5 files may start."""
     if not request.config.getoption("--no-programs"):
         return
     start = subprocess.Popen.__init__
 
-    def only_the_reader(self, args, *more, **options):
-        if not any(str(word).endswith("text_reader.py") for word in args):
+    def only_readers(self, args, *more, **options):
+        if not any(str(word).endswith(("text_reader.py", "prober.py")) for word in args):
             pytest.skip("starts a program: make test")
         start(self, args, *more, **options)
 
     def no_worker(self):
         pytest.skip("starts a worker: make test")
 
-    monkeypatch.setattr(subprocess.Popen, "__init__", only_the_reader)
+    monkeypatch.setattr(subprocess.Popen, "__init__", only_readers)
     monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", no_worker)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbseg_ops.errors import IntegrityError, TbsegError
+from tbseg_ops.hdf5.arms_length import damage
 from tbseg_ops.storage.commit import errno_of, storage_errors
 
 # Readable by HDF5 1.10 and later (napari, Fiji, ilastik), virtual datasets included.
@@ -23,6 +24,9 @@ LIBVER = ("v110", "v110")
 
 # System errors that a damaged or missing file gives; others are the file system's or the rights'.
 _DAMAGE = {None, errno.ENOENT, errno.EIO}
+
+# What h5py raises when a file is damaged.
+_BY_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, SystemError)
 
 
 def image_of(fill: Callable[[h5py.File], None], libver: tuple[str, str] = LIBVER) -> bytes:
@@ -104,23 +108,30 @@ def axistags(axes: str, voxel_size: tuple[float, float, float] | None = None) ->
 
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
-    """A file of this run for reading.
+    """A file of this run for reading, after another process has looked at it.
 
     IntegrityError if it is missing or is found to be damaged, when opened or while it is read in
     the body. ConfigError or ResourceError if it may be whole but cannot be reached.
     """
+    if (found := damage(path)) is not None:
+        raise _damaged(path, found)
     try:
         with h5py.File(path, "r", locking=False) as file:
             yield file
     except TbsegError:
         raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except _BY_DAMAGE as error:
         if isinstance(error, OSError | RuntimeError) and errno_of(error) not in _DAMAGE:
             with storage_errors(path):
                 raise
-        raise IntegrityError(
-            "a file of this run is missing or damaged",
-            file=path,
-            found=str(error).splitlines()[0][:200] if str(error) else type(error).__name__,
-            mend="give the command again: what is damaged is made anew",
-        ) from error
+        found = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise _damaged(path, found) from error
+
+
+def _damaged(path: Path, found: str) -> IntegrityError:
+    return IntegrityError(
+        "a file of this run is missing or damaged",
+        file=path,
+        found=found,
+        mend="give the command again: what is damaged is made anew",
+    )

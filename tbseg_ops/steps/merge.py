@@ -8,7 +8,7 @@ whoever read the tiles.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ import h5py
 from tbseg_ops import __version__
 from tbseg_ops.errors import IntegrityError, ResourceError
 from tbseg_ops.geometry import Index
-from tbseg_ops.hdf5.image import LIBVER, opened, stamp
+from tbseg_ops.hdf5.image import LIBVER, opened, stamp, stamped
 from tbseg_ops.run import Alone, RunFolder, Team
 from tbseg_ops.run.done import own, own_classes
 from tbseg_ops.run.finish import new_record
@@ -46,8 +46,7 @@ def merge(*, run: Path, team: Team | None = None, progress: Progress = silent) -
     if team.is_root:
         records = class_records(folder)
         piece = folder.merged(records)
-        found = own(folder, piece)
-        if found is None or not found.is_there:
+        if not _is_current(folder, piece):
             computed = 1
             with folder.swept(is_root=True):
                 _write(folder, piece, records, read, team, progress)
@@ -80,10 +79,27 @@ def class_records(folder: RunFolder) -> list[Record]:
     return [classes.record for classes in found.values() if classes is not None]
 
 
+def total_counts(records: Sequence[Record]) -> tuple[int, ...]:
+    """The voxels of each class in all tiles."""
+    return tuple(sum(n) for n in zip(*(r.counts for r in records), strict=True))
+
+
 def named(tiles: list[str]) -> str:
     """The first few names, and how many more there are."""
     more = f" and {len(tiles) - _NAMED} more" if len(tiles) > _NAMED else ""
     return ", ".join(tiles[:_NAMED]) + more
+
+
+def _is_current(folder: RunFolder, piece: Piece) -> bool:
+    """Whether the merged file is that of the tiles as they are; its chunks are for verify."""
+    found = own(folder, piece)
+    if found is None or not found.is_there:
+        return False
+    try:
+        with opened(piece.path) as file:
+            return stamped(file, "key") == piece.key
+    except IntegrityError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -167,7 +183,7 @@ def _write(
             piece,
             seconds=time.perf_counter() - start,
             content=digest_of([r.content for r in records]),
-            counts=tuple(sum(n) for n in zip(*(r.counts for r in records), strict=True)),
+            counts=total_counts(records),
             not_finite=sum(r.not_finite for r in records),
         )
     )

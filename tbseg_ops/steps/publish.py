@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from tbseg_ops.errors import IntegrityError
 from tbseg_ops.report.crate import RecordsByStep, crate_of
 from tbseg_ops.report.page import page_of
 from tbseg_ops.run import RunFolder
@@ -11,7 +12,8 @@ from tbseg_ops.run.piece import WHOLE
 from tbseg_ops.run.records import Record, Step
 from tbseg_ops.run.result import Progress, StepResult, silent
 from tbseg_ops.run.status import status
-from tbseg_ops.steps.verify import check_identity
+from tbseg_ops.steps.merge import total_counts
+from tbseg_ops.steps.verify import check_bytes, check_identity
 from tbseg_ops.storage.commit import commit_over
 
 
@@ -31,11 +33,14 @@ class Published(StepResult):
 def publish(*, run: Path, progress: Progress = silent) -> Published:
     """Write ``report.html`` and ``ro-crate-metadata.json`` from the merged file and the records.
 
-    IntegrityError if the run is not merged.
+    IntegrityError if the run is not merged, or the file or its records are not as merged and
+    verified: every chunk's bytes are looked at, none is decoded.
     """
     start = time.perf_counter()
     folder = RunFolder(run)
     _, records = check_identity(folder)
+    check_bytes(folder, records)
+    _check_counts(folder, records)
     done, state = _done(folder, records), status(run=folder.path)
     commit_over(folder.report_file, page_of(folder, done, state))
     progress("report", "written", 1, 2)
@@ -52,6 +57,21 @@ def publish(*, run: Path, progress: Progress = silent) -> Published:
         digest=done["merge"][0].content,
         crate=str(folder.crate_file),
         warnings=state.warnings,
+    )
+
+
+def _check_counts(folder: RunFolder, records: list[Record]) -> None:
+    """The report's shares are those that verify counted in the file."""
+    verified, counted = folder.records("verify").get(WHOLE), total_counts(records)
+    if verified is None or verified.counts in ((), counted):  # an earlier tbseg recorded none
+        return
+    folder.records("verify").drop(WHOLE)
+    raise IntegrityError(
+        "the records of the tiles were altered after the result was verified",
+        file=folder.path / "records",
+        expected=f"voxels of the classes: {verified.counts}",
+        found=counted,
+        mend=f"tbseg verify --run {folder.path} names the tiles and says what mends them",
     )
 
 

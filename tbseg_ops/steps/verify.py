@@ -30,7 +30,7 @@ from tbseg_ops.run.records import Record
 from tbseg_ops.run.removed import pruned
 from tbseg_ops.run.result import Progress, StepResult, silent
 from tbseg_ops.run.workplace import Workplace
-from tbseg_ops.steps.merge import class_records, named
+from tbseg_ops.steps.merge import class_records, named, total_counts
 
 SEAM_BOXES, SEAM_SIDE = 8, 24
 
@@ -57,7 +57,7 @@ def verify(
     if team.is_root:
         _check_not_pruned(folder)
         folder.records("verify").drop(WHOLE)
-        piece, _ = check_identity(folder)
+        piece, records = check_identity(folder)
     checked = team.map(partial(_check, place), tiles)
     wrong = _problems(checked, len(tiles), "as recorded", progress)
     if wrong:
@@ -86,7 +86,9 @@ def verify(
         )
     seconds = time.perf_counter() - start
     if team.is_root:
-        record = new_record(folder.verified(piece), seconds=seconds, content=piece.key)
+        record = new_record(
+            folder.verified(piece), seconds=seconds, content=piece.key, counts=total_counts(records)
+        )
         folder.records("verify").put(record)
     return StepResult(
         step="verify",
@@ -131,22 +133,50 @@ def check_identity(folder: RunFolder) -> tuple[Piece, list[Record]]:
     records = class_records(folder)
     piece = folder.merged(records)
     merged = own(folder, piece)
-    if merged is None or not merged.is_there:
-        found: str | None = "no whole file of these tiles"
-    else:
-        with opened(piece.path) as file:
-            right = stamped(file, "key") == piece.key
-            found = _wrong_form(file, folder.plan) if right else "a file of other tiles"
-        if found is None:
-            return piece, records
+    found: str | None = "no whole file of these tiles"
+    if merged is not None and merged.is_there:
+        try:
+            with opened(piece.path) as file:
+                right = stamped(file, "key") == piece.key
+                found = _wrong_form(file, folder.plan) if right else "a file of other tiles"
+        except IntegrityError as error:
+            found = f"a damaged file: {error.found}"
+    if found is None:
+        return piece, records
     folder.records("merge").drop(WHOLE)
     raise IntegrityError(
         "the tiles are not merged, or the merged file is not what was written",
         file=folder.segmentation_file,
         expected=f"a file merged from the {len(records)} tiles as they are now",
         found=found,
-        mend=f"tbseg merge --run {folder.path}",
+        mend=f"tbseg merge --run {folder.path}, then verify (or tbseg run again)",
     )
+
+
+def check_bytes(folder: RunFolder, records: Sequence[Record]) -> None:
+    """IntegrityError unless the merged file has the very chunks that are recorded of its tiles.
+
+    ``records``: of all class files, in grid order. Nothing is decoded. A file that is not so loses
+    its records, so that merge writes it anew and verify looks at it again.
+    """
+    plan, wrong = folder.plan, []
+    with opened(folder.segmentation_file) as file:
+        for tile, record in zip(plan.grid, records, strict=True):
+            try:
+                chunks = chunks_digest(raw_chunks(file, plan, tile.core, tile.core.lo))
+            except IntegrityError:
+                chunks = ""
+            if chunks != record.chunks:
+                wrong.append(tile.name)
+    if wrong:
+        for step in ("verify", "merge"):
+            folder.records(step).drop(WHOLE)
+        raise IntegrityError(
+            f"the merged file is damaged in {len(wrong)} tiles",
+            file=folder.segmentation_file,
+            tile=named(wrong),
+            mend=f"tbseg merge --run {folder.path}, then verify and publish (or tbseg run again)",
+        )
 
 
 def _wrong_form(file: h5py.File, plan: Plan) -> str | None:

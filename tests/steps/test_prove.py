@@ -13,7 +13,9 @@ from tbseg_ops.errors import ConfigError, InputError, IntegrityError
 from tbseg_ops.geometry import Box
 from tbseg_ops.run import Pool, RunFolder
 from tbseg_ops.run.boxes import drawn, tiles_of
+from tbseg_ops.run.outputs import chunks_digest, raw_chunks
 from tbseg_ops.run.proof import stored_proof, upper_bound
+from tbseg_ops.run.records import sha256_of
 from tbseg_ops.run.removed import mark_pruned
 from tbseg_ops.run.status import status
 from tests.reference_sets import ReferenceSet
@@ -31,6 +33,18 @@ def changed(run, voxel, dataset="labels"):
     with h5py.File(run / "segmentation.h5", "r+") as file:
         data = file[dataset]
         data[voxel] = 3 - data[voxel] if dataset == "labels" else 0.123
+
+
+def computed_wrongly(folder, tile):
+    """A class file, and its record, as a machine that computes wrongly would have left them."""
+    record = folder.records("classify").get(tile.name)
+    path = folder.path / record.file
+    with h5py.File(path, "r+") as file:
+        file["labels"][:8, :8, :8] = 3 - file["labels"][:8, :8, :8]
+        file.flush()
+        chunks = chunks_digest(raw_chunks(file, folder.plan, tile.core, (0, 0, 0)))
+    what = {"chunks": chunks, "size": path.stat().st_size, "sha256": sha256_of(path)}
+    folder.records("classify").put(record.model_copy(update=what))
 
 
 @pytest.mark.parametrize(
@@ -130,11 +144,8 @@ def test_one_wrong_voxel_is_found_named_and_shown(finished, tmp_path):
 def test_the_command_ends_with_74_and_the_report_tells(finished, tmp_path):
     run = copied(finished, tmp_path)
     folder = RunFolder(run)
-    with h5py.File(folder.segmentation_file, "r+") as file:
-        file["labels"][:8, :8, :8] = 3 - file["labels"][:8, :8, :8]
-    ledger = folder.records("merge")
-    size = folder.segmentation_file.stat().st_size
-    ledger.put(ledger.get("volume").model_copy(update={"size": size}))  # what publish looks at
+    computed_wrongly(folder, folder.plan.grid[0])
+    steps.merge(run=run)
     done = tbseg("prove", run, "--boxes", 60, "--engine", "native", "--workers", 1, "--json")
     assert done.returncode == 74
     error = json.loads(done.stdout.splitlines()[-1])["error"]

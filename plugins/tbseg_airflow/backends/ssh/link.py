@@ -113,7 +113,8 @@ class Link:
         future = self._waiting[number] = asyncio.get_running_loop().create_future()
         try:
             agent.stdin.write(json.dumps({"ask": question, **values, "number": number}) + "\n")
-            answer = await asyncio.wait_for(future, ANSWER_SECONDS)
+            async with asyncio.timeout(ANSWER_SECONDS):  # ``wait_for`` of 3.11 may lose a cancel
+                answer = await future
         except (TimeoutError, OSError, asyncssh.Error) as error:
             self._drop(f"no answer: {_text(error)}")
             raise UnreachableError(self.problem, asked=True) from None
@@ -173,7 +174,8 @@ class Link:
         status = agent.exit_status
         words = ""
         with contextlib.suppress(OSError, asyncssh.Error, TimeoutError):
-            words = (await asyncio.wait_for(agent.stderr.read(2000), 2)).strip()
+            async with asyncio.timeout(2):
+                words = (await agent.stderr.read(2000)).strip()
         if status == _NOT_FOUND:
             words = f"the program {self.options.tbseg} is not there: {words}"
             self.refused = HostRefusedError(words)
