@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any
 
 from tbseg_ops.errors import ConfigError, TbsegError, system_errors
@@ -77,7 +78,7 @@ class Site:
             return self._api(path.removeprefix("api/"), query)
         if path.startswith(_CLIENT):
             return _client(path.removeprefix(_CLIENT) or "index.html")
-        return self._report() if path == "report" else _page(path)
+        return self._report() if path == "report" else page(path)
 
     def _report(self) -> Answer | None:
         file = self.view.folder.report_file
@@ -114,11 +115,12 @@ class Site:
         return None
 
 
-def _page(path: str) -> Answer | None:
+def page(path: str, folder: Traversable | None = None) -> Answer | None:
+    """A file of the page, by default tbseg's own."""
     name = _PAGE.get(path, path)
-    if not re.fullmatch(r"[a-z]+\.(html|css|js|svg)", name, re.ASCII):
+    if not re.fullmatch(r"[a-z]+\.(html|css|js)", name, re.ASCII):
         return None
-    file = files("tbseg_ops.view").joinpath("page", name)
+    file = (folder or files("tbseg_ops.view").joinpath("page")).joinpath(name)
     return Answer(200, _kind(name), file.read_bytes()) if file.is_file() else None
 
 

@@ -17,6 +17,7 @@ from tbseg_ops.geometry import Grid, Tile
 from tbseg_ops.run.done import Found, merged_file, own, own_classes
 from tbseg_ops.run.folder import RunFolder
 from tbseg_ops.run.piece import WHOLE
+from tbseg_ops.run.plan import Plan
 from tbseg_ops.run.records import Record, Step
 from tbseg_ops.stored import digest_of
 
@@ -34,11 +35,12 @@ class TileState:
     record: Record | None
     committed: float | None
 
-    def row(self, labels: int) -> dict[str, Any]:
+    def row(self, plan: Plan) -> dict[str, Any]:
         """For a map of many tiles: short."""
-        record, core = self.record, self.tile.core
+        record, core, labels = self.record, self.tile.core, len(plan.classifier.labels)
         row: dict[str, Any] = {
             "name": self.tile.name,
+            "batch": self.tile.index // plan.batch_size,
             "position": self.tile.position,
             "lo": core.lo,
             "hi": core.hi,
@@ -108,9 +110,8 @@ class RunView:
         """All tiles of one layer of the grid, ``z`` from 0; the nearest layer if there is none."""
         folder = self.folder
         z = min(max(z, 0), folder.plan.grid.counts[0] - 1)
-        labels = len(folder.plan.classifier.labels)
-        verified = self.whole.verified
-        rows = [self._tile(folder, t, verified).row(labels) for t in layer_of(folder.plan.grid, z)]
+        plan, verified = folder.plan, self.whole.verified
+        rows = [self._tile(folder, tile, verified).row(plan) for tile in layer_of(plan.grid, z)]
         return {"z": z, "tiles": rows, "done": sum(row["state"] == "done" for row in rows)}
 
     def progress(self, seconds: float = 0.3) -> list[dict[str, int | None]]:
@@ -156,9 +157,8 @@ class RunView:
         folder = self.folder
         (tile,) = folder.tiles(None, (name,))
         found = self._tile(folder, tile, self.whole.verified)
-        told: dict[str, Any] = found.row(len(folder.plan.classifier.labels))
+        told: dict[str, Any] = found.row(folder.plan)
         told["halo"] = {"lo": tile.box.lo, "hi": tile.box.hi}
-        told["batch"] = tile.index // folder.plan.batch_size
         told["record"] = None if found.record is None else found.record.model_dump(mode="json")
         told["error"] = _error_of(folder, found)
         return told
