@@ -11,6 +11,7 @@ from tbseg_ops.classifier import Passport, read_passport
 from tbseg_ops.engines import check_engine
 from tbseg_ops.errors import ConfigError, InputError, ResourceError
 from tbseg_ops.forecast.batches import batch_size
+from tbseg_ops.forecast.crowd import crowd_notes
 from tbseg_ops.forecast.disk import disk_missing
 from tbseg_ops.geometry import Box, Grid, Index
 from tbseg_ops.run import Inputs, Plan, RunFolder, RunSpec
@@ -92,7 +93,13 @@ def draft(
             inputs = read_inputs(source, mask, progress, part)
             made = _plan(spec, source, passport, engine_version, inputs, folder, earlier)
             made = made.model_copy(
-                update={"notes": made.notes + tuple(mask.warnings if mask is not None else ())}
+                update={
+                    "notes": (
+                        *made.notes,
+                        *crowd_notes(made),
+                        *(mask.warnings if mask is not None else ()),
+                    )
+                }
             )
     return folder.under(made, inputs)
 

@@ -53,7 +53,7 @@ def axes_of(
     if len(order) == ndim and is_order(order):
         return Axes(order), ()
     likely = find_axes(None, ndim, where)
-    if ndim < 4:
+    if ndim < 3:
         return likely, ()
     note = f"the file does not name its axes: {likely.order} is assumed (another: --axes LETTERS)"
     return likely, (note,)

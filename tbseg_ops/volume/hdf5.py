@@ -61,6 +61,8 @@ class Hdf5Source(ArraySource):
         layout = find_layout(found, where)
         self._is_unsigned = layout.unsigned
         axes, more = _axes(found, selection.axes, where)
+        if layout.kind != "hdf5":  # what its program writes has one order
+            more = ()
         self._describe(
             where,
             f"{Path(path).name}:{dataset}",
