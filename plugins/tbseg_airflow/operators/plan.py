@@ -39,6 +39,8 @@ class TbsegPlan(TbsegStep):
         params = context["params"]
         # The form's own names: Airflow adds whatever else the conf holds to context["params"].
         self._refuse_unknown(context["dag"].params, context["dag_run"].conf or {})
+        if params["dataset"]:
+            self._refuse_both(params, context["dag"].params)
         chosen = self._chosen(params["only_tiles"])
         try:
             report = self.call(self.command(context))
@@ -63,7 +65,6 @@ class TbsegPlan(TbsegStep):
             f"--task-seconds={params['task_seconds']}",
         ]
         if params["dataset"]:
-            self._refuse_both(params, context["dag"].params)
             return [*begin, *self._of_dataset(params["dataset"], context)]
         volume, classifier = params["volume"], params["classifier"]
         run = params["run"] or default_run(
