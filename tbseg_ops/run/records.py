@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from tbseg_ops.pipeline import RecordedStep
 from tbseg_ops.storage.commit import commit_over, storage_errors
+from tbseg_ops.storage.stale import once_more
 from tbseg_ops.stored import Stored
 
 Step = RecordedStep
@@ -71,7 +72,7 @@ class Records:
     def get(self, name: str) -> Record | None:
         """The record of that name; a damaged one, or one of another place, counts as none."""
         try:
-            found = Record.model_validate_json(self.path(name).read_bytes())
+            found = Record.model_validate_json(once_more(self.path(name).read_bytes))
         except (FileNotFoundError, ValidationError):
             return None
         return found if (found.name, found.step) == (name, self.folder.name) else None

@@ -30,6 +30,8 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 NOT_OFFERED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _NO_LINKS = NOT_OFFERED | {errno.EPERM, errno.EACCES, errno.EMLINK, errno.EXDEV}
 _NO_SYNC = NOT_OFFERED | {errno.EBADF, errno.ENOTTY}
+# What a removed file is called as long as somebody has it open: NFS, FUSE, SMB. It is theirs.
+_LEFTOVERS = (".nfs", ".fuse_hidden", ".__smb")
 _FICLONE = 0x40049409  # linux/fs.h: the blocks of another file, shared until one is written to
 
 
@@ -140,6 +142,11 @@ def set_aside(path: Path) -> Path | None:
     except FileNotFoundError:
         return None
     return aside
+
+
+def is_leftover(name: str) -> bool:
+    """Whether this is a removed file that somebody has still open; the file system removes it."""
+    return name.startswith(_LEFTOVERS)
 
 
 def sweep(folder: Path) -> int:
