@@ -72,7 +72,13 @@ def _up_to_a_tile(run, slices, flag):
     through(run)
 
 
-@pytest.mark.parametrize("name", WORKS)
+QUICK = ("fsync of folders: EINVAL (SMB)", "names without case (SMB)")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in WORKS],
+)
 def test_what_can_work_works_also_after_a_kill(name, slices, expected, place, tmp_path):
     with place(WORKS[name]) as mount:
         run, flag = mount / "run", tmp_path / "flag"
@@ -143,7 +149,9 @@ def test_a_failing_disk_is_a_failure_and_is_tried_again(operation, slices, expec
 
 
 # In the order of a run: the classifier, slices for plan and ingest, slabs, tiles, the result.
-@pytest.mark.parametrize("call", [1, 60, 140, 230, 300])
+@pytest.mark.parametrize(
+    "call", [1, 60, *(pytest.param(n, marks=pytest.mark.slow) for n in range(20, 300, 40)), 300]
+)
 def test_after_a_server_was_started_again_files_are_opened_once_more(
     call, finished, expected, place, tmp_path
 ):
