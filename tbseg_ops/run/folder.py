@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -59,7 +60,8 @@ class RunFolder:
     def sub_volume(self, tile: Tile) -> Piece:
         """The voxels of a tile, halo included, made by split."""
         key = keys.of_sub_volume(self.plan, self.inputs, tile)
-        return self._piece("split", tile.name, key, "tiles")
+        refers = self.plan.spec.split == "virtual"
+        return replace(self._piece("split", tile.name, key, "tiles"), refers=refers)
 
     def classes(self, tile: Tile, content: str) -> Piece:
         """The class file of a tile, made by classify; ``content``: that of its sub-volume."""
