@@ -1,5 +1,6 @@
 """Read once, trust the digest: what is opened on finished work, and by a worker for each piece."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -57,6 +58,19 @@ def test_ingest_on_finished_work_reads_no_slab(run, opened):
     RunFolder(run).records("ingest").drop("slab_00000")
     assert steps.ingest(run=run).reused == 1  # adopted: now it is read
     assert below(run, "volume", opened) != []
+
+
+def test_a_tile_that_refers_to_the_volume_is_read_once(run, opened):
+    """By classify, which records what it holds; finished, nothing is read to know that."""
+    for part in ("tiles", "classes", "records/split", "records/classify"):
+        shutil.rmtree(run / part)
+    assert steps.split(run=run).computed == 8
+    assert below(run, "volume", opened) == []
+    assert steps.classify(run=run).computed == 8
+    assert len(below(run, "volume", opened)) == 8
+    assert below(run, "tiles", opened) == []
+    assert steps.classify(run=run).reused == 8
+    assert len(below(run, "volume", opened)) == 8
 
 
 def test_records_of_before_that_carry_a_digest_of_a_slab_count(run, opened):
