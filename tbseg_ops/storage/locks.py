@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tbseg_ops.errors import ConfigError
 from tbseg_ops.storage.commit import NOT_OFFERED, storage_errors
+from tbseg_ops.storage.visibility import make_folder
 
 NO_LOCKS = NOT_OFFERED | {errno.ENOLCK, errno.ENOTTY}
 
@@ -20,7 +21,7 @@ def locked(folder: Path) -> Iterator[None]:
     Waits for as long as it takes. Not to be taken twice by one thread: it would wait for itself.
     """
     with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(folder / ".lock", flags, 0o666)
     try:
