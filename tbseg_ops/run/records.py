@@ -23,13 +23,17 @@ RunFile = Annotated[
 ]
 
 
+NOT_READ = ""  # the content of a sub-volume that refers to the volume, until somebody reads it
+
+
 class Record(Stored):
     """What one step did for one piece: a slab, a tile, or the whole volume.
 
     ``content`` is the digest of the decoded arrays: equal for equal results, whatever compressed
-    them. ``sha256`` is that of a class file's bytes. Of other files it is None, and not looked at
-    where an earlier tbseg wrote it: whoever reads them sees damage by what is stored inside
-    (checksums of chunks, ``content``). ``problems`` is always empty; it is in all stored records.
+    them; or ``NOT_READ``. ``sha256`` is that of a class file's bytes. Of other files it is None,
+    and not looked at where an earlier tbseg wrote it: whoever reads them sees damage by what is
+    stored inside (checksums of chunks, ``content``). ``problems`` is always empty; it is in all
+    stored records.
 
     ``kept`` is False for a sub-volume that was not cut, or was removed, because nothing needs it;
     its content is known. ``predicted``: identity of what the engine computed (``Piece.predicted``);

@@ -11,6 +11,7 @@ from tbseg_ops.classifier import Passport, read_passport
 from tbseg_ops.engines import check_engine
 from tbseg_ops.errors import ConfigError, InputError, ResourceError
 from tbseg_ops.forecast.batches import batch_size
+from tbseg_ops.forecast.crowd import crowd_notes
 from tbseg_ops.forecast.disk import disk_missing
 from tbseg_ops.geometry import Box, Grid, Index
 from tbseg_ops.run import Inputs, Plan, RunFolder, RunSpec
@@ -93,7 +94,13 @@ def draft(
             inputs = read_inputs(source, mask, progress, part)
             made = _plan(spec, source, passport, engine_version, inputs, folder, earlier)
             made = made.model_copy(
-                update={"notes": made.notes + tuple(mask.warnings if mask is not None else ())}
+                update={
+                    "notes": (
+                        *made.notes,
+                        *crowd_notes(made),
+                        *(mask.warnings if mask is not None else ()),
+                    )
+                }
             )
     return folder.under(made, inputs)
 
@@ -117,7 +124,7 @@ def _plan(
             "the tiles are too small for this volume",
             expected=f"at most {_MOST_TILES:,} tiles",
             found=f"{len(grid):,} tiles of {grid.core} over {grid.volume} (z, y, x)",
-            mend="choose larger tiles",
+            mend=f"choose larger tiles, such as --tile {_larger(grid)}",
         )
     return Plan(
         spec=spec,
@@ -138,6 +145,14 @@ def _plan(
         earlier=tuple(str(run.path) for run in runs),
         warnings=input_warnings(passport, info, sample(source)),
     ).in_batches(ceil(len(grid) / spec.max_batches))
+
+
+def _larger(grid: Grid) -> str:
+    """A tile of the same form, of which there are not too many."""
+    times = ceil((len(grid) / _MOST_TILES) ** (1 / 3)) + 1
+    return ",".join(
+        str(min(n * times, whole)) for n, whole in zip(grid.core, grid.volume, strict=True)
+    )
 
 
 def _earlier_run(path: Path) -> RunFolder:
@@ -216,7 +231,7 @@ def _refuse_other_folder(folder: RunFolder) -> None:
             file=folder.path,
             expected="a new folder, an empty one, or that of a run",
             found=", ".join(others[:5]) + (", ..." if len(others) > 5 else ""),
-            mend=f"choose another run folder, such as {folder.path / 'run'}",
+            mend=f"choose another run folder, such as {RunFolder(folder.path / 'run').quoted}",
         )
 
 
@@ -241,7 +256,7 @@ def _check_classes(spec: RunSpec, passport: Passport) -> None:
 
 
 def _check_room(folder: RunFolder, left: WorkLeft) -> None:
-    needed = disk_missing(folder.plan, left)
+    needed, spec = disk_missing(folder.plan, left), folder.plan.spec
     free = free_bytes(folder.path)
     if needed > free:
         raise ResourceError(
@@ -249,6 +264,6 @@ def _check_room(folder: RunFolder, left: WorkLeft) -> None:
             file=folder.path,
             expected=f"{needed / 1e9:.2f} GB free",
             found=f"{free / 1e9:.2f} GB free",
-            mend="free some space, choose another run folder, "
-            "or do without tile copies: --split virtual",
+            mend="free some space, or choose another run folder"
+            + ("" if spec.split == "virtual" else ", or do without tile copies: --split virtual"),
         )

@@ -71,8 +71,8 @@ def verify(
             + "\n    ".join(f"{name}: {problem}" for name, problem in wrong[:12]),
             file=folder.segmentation_file,
             tile=named([name for name, _ in wrong]),
-            mend=f"tbseg classify --run {folder.path}, then merge and verify (or tbseg run again):"
-            " only what is damaged is made anew",
+            mend=f"tbseg classify --run {folder.quoted}, then merge and verify (or tbseg run"
+            " again): only what is damaged is made anew",
         )
     chosen = seam_boxes(folder.plan.grid, SEAM_SIDE, boxes)
     some = box_shares(folder.plan, folder.plan.spec.engine, chosen, team.workers)
@@ -145,7 +145,7 @@ def check_identity(folder: RunFolder) -> tuple[Piece, list[Record]]:
         file=folder.segmentation_file,
         expected=f"a file merged from the {len(records)} tiles as they are now",
         found=found,
-        mend=f"tbseg merge --run {folder.path}, then verify (or tbseg run again)",
+        mend=f"tbseg merge --run {folder.quoted}, then verify (or tbseg run again)",
     )
 
 
@@ -173,7 +173,7 @@ def check_bytes(folder: RunFolder, records: Sequence[Record]) -> None:
             f"the merged file is damaged in {len(wrong)} tiles",
             file=folder.segmentation_file,
             tile=named(wrong),
-            mend=f"tbseg merge --run {folder.path}, then verify and publish (or tbseg run again)",
+            mend=f"tbseg merge --run {folder.quoted}, then verify and publish (or tbseg run again)",
         )
 
 

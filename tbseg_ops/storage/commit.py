@@ -198,6 +198,9 @@ def storage_errors(path: Path) -> Iterator[None]:
         if code in _FULL:
             what, found = "the disk is full", f"{free_bytes(path):,} bytes free"
             mend = "free some space and give the same command again: finished work is kept"
+        elif code in (errno.ENOTDIR, errno.EEXIST):
+            kind, what = ConfigError, "a file stands where a folder should be"
+            mend = "choose another folder, or move that file away"
         elif code in _FORBIDDEN:
             kind, what = ConfigError, "the file or its folder cannot be used"
             mend = "have the rights changed, or choose another run folder"

@@ -31,6 +31,7 @@ def summary(view: RunView) -> dict[str, Any]:
             {"label": label, "color": hexadecimal(color)}
             for label, color in zip(plan.classifier.labels, colors_of(plan.classifier), strict=True)
         ],
+        "batch_size": plan.batch_size,
         "slabs": {"done": sum(s is not None and s.is_there for s in slabs), "total": len(slabs)},
         "merged": whole.merged,
         "verified": whole.verified,

@@ -7,6 +7,7 @@ these formats; how many there are is said. A damaged one is an error.
 
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -123,7 +124,9 @@ def _find(folder: Path, scale: int) -> _Found:
             file=str(folder),
             expected="an array, an OME-Zarr image, or one of them in the folder",
             found=", ".join(path.name for path in parts[:20]) or "none",
-            mend=f"give the folder of one, such as {parts[0] if parts else folder / '0'}",
+            mend=f"give the folder of one, such as {shlex.quote(str(parts[0]))}"
+            if parts
+            else "check the folder: was it copied whole?",
         )
     return _find(parts[0], scale)
 

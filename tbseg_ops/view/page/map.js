@@ -4,12 +4,14 @@ import { address, hours, svg, swatch } from "./parts.js";
 
 const HOSTS = ["#4c9be8", "#e8a33d", "#8bc34a", "#d66bd6", "#f06060", "#40c4b4", "#c0a080", "#9a8cf0"];
 const RAMP = ["#2c3e8f", "#2f8fb0", "#4fc08d", "#f2d14b"];
-const WORDS = { waiting: "waiting", cut: "cut, not classified", done: "classified", lost: "file lost" };
+const WORDS = { waiting: "waiting", cut: "cut, not classified", running: "being classified", done: "classified", failed: "failed", lost: "file lost" };
 
 export function makeMap(root, choose) {
   const defs = svg("defs", {},
     pattern("waiting", [["rect", { width: 8, height: 8, fill: "#818b98", "fill-opacity": 0.35 }]]),
     pattern("cut", [["rect", { width: 8, height: 8, fill: "#bf8700", "fill-opacity": 0.12 }], ["path", { d: "M0 8L8 0", stroke: "#ffc94d", "stroke-width": 0.8, "stroke-opacity": 0.5 }]]),
+    pattern("running", [["rect", { width: 8, height: 8, fill: "#1f8fd6", "fill-opacity": 0.25 }], ["path", { d: "M2 1L6 4L2 7Z", fill: "#8fd3ff", "fill-opacity": 0.8 }]]),
+    pattern("failed", [["rect", { width: 8, height: 8, fill: "#cf222e", "fill-opacity": 0.45 }], ["path", { d: "M4 1V5M4 6V7", stroke: "#fff", "stroke-width": 1.2 }]]),
     pattern("lost", [["rect", { width: 8, height: 8, fill: "#cf222e", "fill-opacity": 0.5 }], ["path", { d: "M0 0L8 8M0 8L8 0", stroke: "#fff", "stroke-width": 1 }]]));
   const raw = svg("image", { preserveAspectRatio: "none" });
   const classes = svg("image", { preserveAspectRatio: "none", opacity: 0.45 });
@@ -24,7 +26,7 @@ export function makeMap(root, choose) {
     if (!name) return;
     if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
-      choose(name);
+      choose(name, event.shiftKey || event.ctrlKey);
     } else if (step) {
       event.preventDefault();
       const [, y, x] = event.target.dataset.position.split(",").map(Number);
@@ -58,7 +60,7 @@ export function makeMap(root, choose) {
   }
 
   return {
-    draw(run, layer, { z, by, classes: withClasses, chosen }) {
+    draw(run, layer, { z, by, classes: withClasses, chosen, selected }) {
       const [, height, width] = run.shape;
       const [, sy, sx] = run.voxel_size ?? [1, 1, 1];
       const unit = Math.min(sy, sx) || 1;
@@ -81,10 +83,10 @@ export function makeMap(root, choose) {
         const fresh = rect.dataset.state && rect.dataset.state !== tile.state ? " fresh" : "";
         Object.assign(rect.dataset, { name: tile.name, position: tile.position.join(), state: tile.state });
         const place = { x: tile.lo[2] * kx, y: tile.lo[1] * ky, width: (tile.hi[2] - tile.lo[2]) * kx, height: (tile.hi[1] - tile.lo[1]) * ky };
-        const look = { fill: color, "fill-opacity": alpha, class: `tile ${tile.state}${tile.name === chosen ? " chosen" : ""}${fresh}` };
+        const look = { fill: color, "fill-opacity": alpha, class: `tile ${tile.state}${tile.name === chosen ? " chosen" : ""}${selected.has(tile.name) ? " selected" : ""}${fresh}` };
         const label = `${tile.name}: ${WORDS[tile.state]}${tile.seconds !== undefined ? `, ${hours(tile.seconds)}` : ""}`;
         for (const [name, value] of Object.entries({ ...place, ...look, "aria-label": label, tabindex: -1 })) rect.setAttribute(name, value);
-        rect.onclick = () => { rove(rect); choose(tile.name); };
+        rect.onclick = (event) => { rove(rect); choose(tile.name, event.shiftKey || event.ctrlKey || event.metaKey); };
         shown.set(tile.name, rect);
         if (!rect.parentNode) tiles.append(rect);
       }
@@ -101,7 +103,7 @@ export function makeMap(root, choose) {
 function scheme(run, layer, by) {
   const open = (tile) => (tile.state === "done" ? null : [`url(#${tile.state})`, 1]);
   const marks = Object.entries(count(layer.tiles)).map(([state, n]) => {
-    const look = { waiting: "repeating-linear-gradient(90deg,#818b98 0 3px,transparent 3px 6px)", cut: "repeating-linear-gradient(45deg,#bf8700 0 3px,transparent 3px 6px)", done: "transparent", lost: "repeating-linear-gradient(45deg,#cf222e 0 3px,#fff 3px 4px)" }[state];
+    const look = { waiting: "repeating-linear-gradient(90deg,#818b98 0 3px,transparent 3px 6px)", cut: "repeating-linear-gradient(45deg,#bf8700 0 3px,transparent 3px 6px)", done: "transparent", running: "repeating-linear-gradient(90deg,#1f8fd6 0 4px,#8fd3ff 4px 6px)", failed: "repeating-linear-gradient(0deg,#cf222e 0 4px,#fff 4px 5px)", lost: "repeating-linear-gradient(45deg,#cf222e 0 3px,#fff 3px 4px)" }[state];
     return swatch(look, `${WORDS[state]}: ${n}`);
   });
   if (by === "host") {

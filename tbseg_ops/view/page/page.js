@@ -1,16 +1,19 @@
 // The page of one run. All addresses are relative to where the run is served; whatever comes from
 // the run is put in as text, never as markup.
+import host from "./host.js";
 import { makeMap } from "./map.js";
 import { showTile } from "./tile.js";
 import { element, get, hours, swatch } from "./parts.js";
 
 const LOOK_MS = 1000;
+const TASKS_EVERY = 4; // looks
 const $ = (id) => document.getElementById(id);
-const state = { run: null, layer: null, progress: [], z: 0, chosen: null };
-const map = makeMap($("map"), (name) => choose(name));
+const state = { run: null, layer: null, progress: [], z: 0, chosen: null, selected: new Set(), task: null };
+const map = makeMap($("map"), choose);
 
 async function start() {
   await loadRun();
+  tell(null);
   const { run } = state;
   $("z").max = run.shape[0] - 1;
   run.classes.forEach((c, i) => $("by").append(new Option(`share of ${c.label}`, `class-${i}`)));
@@ -20,6 +23,7 @@ async function start() {
   $("z").value = state.z;
   $("z").addEventListener("input", () => { state.z = Number($("z").value); slide(); });
   for (const id of ["by", "classes", "grid"]) $(id).addEventListener("change", paint);
+  await loadTasks();
   await Promise.all([loadLayer(), loadProgress()]);
   if (state.chosen) choose(state.chosen);
   watch();
@@ -37,10 +41,24 @@ async function loadRun() {
 
 async function loadLayer() {
   const core = state.run.core[0];
-  state.layer = await get("api/layer", { z: Math.floor(state.z / core) });
+  const layer = await get("api/layer", { z: Math.floor(state.z / core) });
+  for (const tile of layer.tiles) merge(tile);
+  state.layer = layer;
   paint();
   notice();
   if (state.chosen && state.layer.tiles.some((t) => t.name === state.chosen)) showChosen();
+}
+
+// What the tasks of the host are at, of tiles that are not done. Records are the truth, so a tile
+// that is computed again counts as done until its task has begun.
+function merge(tile) {
+  const task = state.task?.(tile);
+  if (task?.state === "running" || task?.state === "deferred") tile.state = "running";
+  else if (tile.state !== "done" && (task?.state === "failed" || task?.state === "upstream_failed")) tile.state = "failed";
+}
+
+async function loadTasks() {
+  if (host) state.task = await host.instances();
 }
 
 async function loadProgress() {
@@ -101,7 +119,7 @@ function paint() {
   $("z-text").value = state.z;
   $("map").classList.toggle("no-grid", !$("grid").checked);
   const legend = map.draw(state.run, state.layer, {
-    z: state.z, by: $("by").value, classes: $("classes").checked, chosen: state.chosen,
+    z: state.z, by: $("by").value, classes: $("classes").checked, chosen: state.chosen, selected: state.selected,
   });
   $("legend").replaceChildren(...legend, ...($("classes").checked ? state.run.classes.map((c) => swatch(c.color, c.label)) : []));
   history.replaceState(null, "", `#z=${state.z}${state.chosen ? `&tile=${state.chosen}` : ""}`);
@@ -117,12 +135,16 @@ function notice() {
   const found = [];
   for (const tile of tiles) {
     if (tile.state === "lost") found.push([tile, "its file is gone"]);
+    if (tile.state === "failed") found.push([tile, "its task has failed"]);
     if (tile.attempts > 1) found.push([tile, `done ${tile.attempts} times`]);
     if (!tile.taken && tile.seconds > 3 * usual && tile.seconds > 1) found.push([tile, `took ${hours(tile.seconds)}, usual is ${hours(usual)}`]);
-    const odd = oddness(tile, at);
-    if (odd) found.push([tile, odd]);
+    const odd = oddness(tile, at); // as words
+    if (odd) found.push([tile, odd, true]);
   }
+  const failed = found.filter(([tile]) => tile.state === "failed" || tile.state === "lost").map(([tile]) => tile);
+  const odd = found.filter(([, , isOdd]) => isOdd).map(([tile]) => tile);
   $("noticed-section").hidden = !found.length;
+  $("all").replaceChildren(...redoButton("Compute all failed again", failed), ...redoButton("Compute all odd again", odd));
   $("noticed").replaceChildren(...found.slice(0, 100).map(([tile, why]) => {
     const button = element("button", { type: "button" }, tile.name);
     button.addEventListener("click", () => choose(tile.name));
@@ -147,7 +169,13 @@ function oddness(tile, at) {
   return worst;
 }
 
-function choose(name) {
+function choose(name, more = false) {
+  if (more) {
+    if (!state.selected.delete(name)) state.selected.add(name);
+    if (state.chosen) state.selected.add(state.chosen);
+  } else {
+    state.selected.clear();
+  }
   state.chosen = name;
   const row = state.layer.tiles.find((t) => t.name === name);
   if (row) paint();
@@ -155,7 +183,41 @@ function choose(name) {
 }
 
 function showChosen() {
-  showTile($("tile"), state.run, state.chosen).catch(tell);
+  showTile($("tile"), state.run, state.chosen).then(() => {
+    if (!host) return;
+    const tile = state.layer.tiles.find((t) => t.name === state.chosen);
+    const task = tile && state.task?.(tile);
+    const tiles = state.selected.size ? state.layer.tiles.filter((t) => state.selected.has(t.name)) : tile ? [tile] : [];
+    const actions = element("div", { class: "actions" }, ...redoButton(tiles.length > 1 ? `Compute ${tiles.length} tiles again` : "Compute it again", tiles));
+    if (task) {
+      const log = element("button", { type: "button" }, `Log of its task (${task.state ?? "waiting"}, attempt ${task.attempt})`);
+      log.addEventListener("click", () => host.open(host.log(task.index)));
+      actions.append(log);
+    }
+    $("tile").append(actions);
+  }).catch(tell);
+}
+
+// A button that has the tasks of some tiles done again, and says so where a task has more of them.
+function redoButton(text, tiles) {
+  const indices = [...new Set(tiles.map((t) => state.task?.(t)?.index).filter((i) => i !== undefined))];
+  if (!host || !indices.length) return [];
+  const size = state.run.batch_size;
+  const button = element("button", { type: "button", class: "strong" }, size > 1 ? `${text} (with their batches of ${size} tiles)` : text);
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    try {
+      await host.redo(indices);
+      button.textContent = "Asked for: it will be seen here";
+      state.selected.clear();
+      await loadTasks();
+      await loadLayer();
+    } catch (error) {
+      button.disabled = false;
+      tell(error);
+    }
+  });
+  return [button];
 }
 
 function tell(error) {
@@ -164,12 +226,14 @@ function tell(error) {
 }
 
 async function watch() {
-  for (let seen = state.run.revision; ; await new Promise((r) => setTimeout(r, LOOK_MS))) {
+  for (let seen = state.run.revision, turn = 0; ; await new Promise((r) => setTimeout(r, LOOK_MS))) {
     if (document.hidden) continue;
     try {
       const { revision } = await get("api/revision");
-      if (revision !== seen) {
-        await loadRun();
+      const tasks = host && turn++ % TASKS_EVERY === 0;
+      if (tasks) await loadTasks();
+      if (revision !== seen || tasks) {
+        if (revision !== seen) await loadRun();
         await Promise.all([loadLayer(), loadProgress()]);
         seen = revision;
       }
@@ -181,4 +245,12 @@ async function watch() {
 }
 
 const short = (n) => Number(n.toPrecision(4));
-start().catch(tell);
+
+// A run that has no plan yet will have one.
+function begin() {
+  start().catch((error) => {
+    tell(error);
+    if (!state.run) setTimeout(begin, 3 * LOOK_MS);
+  });
+}
+begin();
