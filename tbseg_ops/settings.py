@@ -62,6 +62,13 @@ def _number(text: str) -> float:
     return value
 
 
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not (isfinite(value) and value >= 0):
+        raise ValueError
+    return value
+
+
 def _folders(text: str) -> list[Path]:
     return [Path(folder) for folder in text.split(":") if folder]
 
@@ -109,6 +116,13 @@ JOBS = Setting(
     "a folder on a disk of this host",
     "/var/tmp/tbseg-UID/HOST",  # noqa: S108 - its owner and mode are checked
     Path,
+)
+SEEN_WITHIN = Setting(
+    "TBSEG_SEEN_WITHIN",
+    "seconds within which this host sees what another one wrote to a network file system",
+    "a number >= 0",
+    "10",
+    _seconds,
 )
 ILASTIK = Setting(
     "TBSEG_ILASTIK",

@@ -4,7 +4,6 @@ import base64
 from collections import Counter
 from math import prod
 
-import imagecodecs
 import jinja2
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from tbseg_ops.run.outputs import LABELS, encoded
 from tbseg_ops.run.proof import stored_proof
 from tbseg_ops.run.raw import read_volume
 from tbseg_ops.run.status import Status
+from tbseg_ops.view.paint import colors_of, hexadecimal, png, range_of, stretched
 
 _VIEW = 640  # voxels a side of the part that is pictured, at full resolution
 _OVERLAY = 0.45
@@ -47,7 +47,7 @@ def _facts(folder: RunFolder, done: RecordsByStep, state: Status) -> dict[str, o
     passport = plan.classifier
     counts = [sum(n) for n in zip(*(r.counts for r in records), strict=True)]
     voxels = sum(counts)  # without those outside of the mask
-    colors = _colors(len(passport.labels), passport.colors)
+    colors = colors_of(passport)
     return {
         "name": folder.path.name,
         "folder": folder.path,
@@ -59,7 +59,7 @@ def _facts(folder: RunFolder, done: RecordsByStep, state: Status) -> dict[str, o
             {
                 "label": label,
                 "dataset": f"/classes/{name}",
-                "color": "#{:02x}{:02x}{:02x}".format(*color),
+                "color": hexadecimal(color),
                 "count": count,
                 "share": count / max(voxels, 1),
             }
@@ -110,7 +110,7 @@ def _views(folder: RunFolder, colors: list[tuple[int, int, int]]) -> list[dict[s
         raw = read_volume(folder, box, box).raw[..., 0].squeeze(axis)
         with opened(folder.segmentation_file) as file:
             labels = file[LABELS][box.slices].squeeze(axis)
-        grey = _stretched(raw)
+        grey = stretched(raw, range_of(raw))
         palette = np.array([(0, 0, 0), *colors], np.float32)
         colored = (1 - _OVERLAY) * grey[..., None] + _OVERLAY * palette[labels]
         views.append(
@@ -123,19 +123,5 @@ def _views(folder: RunFolder, colors: list[tuple[int, int, int]]) -> list[dict[s
     return views
 
 
-def _stretched(raw: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Grey values 0..255 between the 0.5th and the 99.5th percentile of the finite voxels."""
-    values = raw.astype(np.float32)
-    finite = values[np.isfinite(values)]
-    low, high = np.percentile(finite, (0.5, 99.5)) if finite.size else (0.0, 1.0)
-    scaled = (np.nan_to_num(values) - low) * (255.0 / max(float(high - low), 1e-12))
-    return np.clip(scaled, 0, 255).astype(np.float32)
-
-
 def _png(image: NDArray[np.uint8]) -> str:
-    return base64.b64encode(imagecodecs.png_encode(np.ascontiguousarray(image))).decode()
-
-
-def _colors(count: int, stored: tuple[tuple[int, int, int], ...]) -> list[tuple[int, int, int]]:
-    """The classifier's own label colours, with greys where it has none."""
-    return [stored[i] if i < len(stored) else (128, 128, 128) for i in range(count)]
+    return base64.b64encode(png(image)).decode()

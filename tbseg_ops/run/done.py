@@ -15,6 +15,7 @@ from tbseg_ops.geometry import Tile
 from tbseg_ops.run.folder import RunFolder
 from tbseg_ops.run.piece import Piece
 from tbseg_ops.run.records import Record, Step, sha256_of
+from tbseg_ops.storage.visibility import looked_again, written
 
 # What becomes of a piece, or became of it: *derived* is written from what an engine had computed
 # earlier; *taken* over from an earlier run; *here* was done already.
@@ -80,6 +81,23 @@ def own(folder: RunFolder, piece: Piece) -> Found | None:
     """Where a piece is recorded here, if it is."""
     record = folder.records(piece.step).get(piece.name)
     return Found(folder, record) if record is not None and record.key == piece.key else None
+
+
+def arrived(folder: RunFolder, piece: Piece, *, expected: bool) -> Found | None:
+    """Where a piece is recorded here, if its file is intact.
+
+    What another host has just written may be seen late here, and is waited for: a file with a new
+    record, and the record, too, if it is ``expected`` since the step before has ended.
+    """
+    record = folder.records(piece.step).path(piece.name)
+
+    def look() -> Found | None:
+        found = own(folder, piece)
+        return found if found is not None and found.is_intact else None
+
+    if own(folder, piece) is not None:
+        return looked_again(look, piece.path, written(record))
+    return looked_again(look, piece.path) if expected else None
 
 
 def how(folder: RunFolder, piece: Piece) -> How:

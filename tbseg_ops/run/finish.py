@@ -11,14 +11,17 @@ from typing import Any
 
 from tbseg_ops import __version__
 from tbseg_ops.engines import bit_stable
-from tbseg_ops.errors import IntegrityError
+from tbseg_ops.errors import IntegrityError, ResourceError
 from tbseg_ops.hdf5.image import content_of, opened, stamped
-from tbseg_ops.run.done import How, own
+from tbseg_ops.run.done import How, arrived, own
 from tbseg_ops.run.folder import RunFolder
 from tbseg_ops.run.piece import Piece
 from tbseg_ops.run.records import Record, sha256_of
 from tbseg_ops.run.takeover import take_over
 from tbseg_ops.storage.commit import commit_new, commit_over, pause, set_aside, storage_errors
+from tbseg_ops.storage.visibility import looked_again, seen_within, written
+
+_SETTLED = 5  # times that a file that is there may be gone, or be damaged, when looked at
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,8 @@ def finish(
 
 def _recognised(folder: RunFolder, piece: Piece) -> Finished | None:
     """The piece as it is done already: here, in an earlier run, or here without a record."""
-    here = own(folder, piece)
-    if here is not None and here.is_intact:
+    here = arrived(folder, piece, expected=False)
+    if here is not None:
         return Finished(here.record, "here")
     if not piece.path.exists() and (record := take_over(folder, piece)) is not None:
         return Finished(record, "taken")
@@ -131,7 +134,7 @@ def new_record(piece: Piece, *, seconds: float, content: str, **more: Any) -> Re
     )
 
 
-def _settle(piece: Piece, made: Made, exact: bool) -> Facts:
+def _settle(piece: Piece, made: Made, exact: bool, times: int = 1) -> Facts:
     """Something is under the final name: keep it if it is as good, replace it if it is damaged.
 
     Two good results of an engine that is not ``exact`` may differ in their last bits: the first
@@ -156,14 +159,27 @@ def _settle(piece: Piece, made: Made, exact: bool) -> Facts:
         set_aside(path)
     if commit_new(path, made.data):
         return made.facts
-    return _settle(piece, made, exact)
+    if times == _SETTLED:
+        raise ResourceError(
+            "a file that another host wrote is there, and is not seen from here",
+            file=path,
+            expected=f"that it is seen within {seen_within(path):g} s",
+            mend="mount the folder with shorter caches (NFS: -o actimeo=1), or set"
+            " TBSEG_SEEN_WITHIN to more seconds; then give the same command again",
+        )
+    return _settle(piece, made, exact, times + 1)
 
 
 def _facts_of(piece: Piece) -> Facts | None:
     """What a file says of itself; None if it is damaged, of another key, or says what is untrue.
 
-    ConfigError or ResourceError if it cannot be read for another reason.
+    One that is new, or not seen though it is there, is looked at again: another host may have
+    written it. ConfigError or ResourceError if it cannot be read for another reason.
     """
+    return looked_again(lambda: _read_facts(piece), piece.path, written(piece.path))
+
+
+def _read_facts(piece: Piece) -> Facts | None:
     try:
         with opened(piece.path) as file:
             facts = Facts(

@@ -18,6 +18,7 @@ from tbseg_ops.run.plan import Inputs, Plan, Slab
 from tbseg_ops.run.records import Record, Records, Step
 from tbseg_ops.settings import check_inside, here
 from tbseg_ops.storage.commit import commit_over, storage_errors, sweep
+from tbseg_ops.storage.visibility import looked_again
 from tbseg_ops.stored import Stored
 
 StoredT = TypeVar("StoredT", bound=Stored)
@@ -248,7 +249,8 @@ class RunFolder:
 
     def _read(self, path: Path, model: type[StoredT]) -> StoredT:
         with storage_errors(path):
-            data = path.read_bytes() if path.exists() else None
+            there = self.path.is_dir() and looked_again(lambda: path.exists() or None, path)
+            data = path.read_bytes() if there else None
         if data is None:
             raise ConfigError(
                 "this is not the folder of a planned run",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tbseg_ops.errors import IntegrityError
 from tbseg_ops.geometry import Box
 from tbseg_ops.hdf5.image import opened, stamped
-from tbseg_ops.run.done import own
+from tbseg_ops.run.done import arrived, own
 from tbseg_ops.run.folder import RunFolder
 from tbseg_ops.run.outputs import MASK, RAW
 from tbseg_ops.run.plan import Slab
@@ -61,7 +61,7 @@ def read_volume(folder: RunFolder, box: Box, core: Box) -> SubVolume:
 def _opened_slab(folder: RunFolder, slab: Slab) -> Iterator[h5py.File]:
     """A slab that turns out to be damaged loses its record, so that ingest looks into it."""
     piece = folder.slab(slab)
-    found = own(folder, piece)
+    found = arrived(folder, piece, expected=True) or own(folder, piece)
     with storage_errors(piece.path):
         size = piece.path.stat().st_size if piece.path.exists() else None
     try:

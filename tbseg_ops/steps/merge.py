@@ -29,6 +29,7 @@ from tbseg_ops.run.result import Progress, StepResult, silent
 from tbseg_ops.run.workplace import Workplace
 from tbseg_ops.storage.commit import free_bytes, publish_file, set_aside, temporary
 from tbseg_ops.storage.locks import locked
+from tbseg_ops.storage.visibility import looked_again, written
 from tbseg_ops.stored import digest_of
 
 _NAMED = 12  # tiles that a message names before it only counts
@@ -67,6 +68,13 @@ def merge(*, run: Path, team: Team | None = None, progress: Progress = silent) -
 def class_records(folder: RunFolder) -> list[Record]:
     """The classify records of all tiles in grid order; IntegrityError names those that lack one."""
     found = {tile.name: own_classes(folder, tile) for tile in folder.plan.grid}
+
+    def complete() -> bool | None:
+        for name in (name for name, classes in found.items() if classes is None):
+            found[name] = own_classes(folder, folder.plan.grid.by_name(name))
+        return None if None in found.values() else True
+
+    looked_again(complete, folder.records("classify").path(WHOLE))
     missing = [name for name, classes in found.items() if classes is None]
     if missing:
         raise IntegrityError(
@@ -111,17 +119,26 @@ class _Chunks:
 
 
 def _read(place: Workplace, index: int) -> _Chunks:
-    folder = place.folder
+    ledger = place.folder.records("classify")
+    recorded = ledger.path(place.folder.plan.grid[index].name)
+    # The root has seen the record; this may be another host.
+    return _Chunks(
+        index, looked_again(lambda: _chunks(place.folder, index), recorded, written(recorded))
+    )
+
+
+def _chunks(folder: RunFolder, index: int) -> list[tuple[str, Index, int, bytes]] | None:
+    """The compressed chunks of a tile if they are those that were recorded."""
     tile = folder.plan.grid[index]
     record = folder.records("classify").get(tile.name)
     if record is None:
-        return _Chunks(index, None)
+        return None
     try:
         with opened(folder.path / record.file) as file:
             chunks = list(raw_chunks(file, folder.plan, tile.core, (0, 0, 0)))
     except IntegrityError:
-        return _Chunks(index, None)
-    return _Chunks(index, chunks if chunks_digest(chunks) == record.chunks else None)
+        return None
+    return chunks if chunks_digest(chunks) == record.chunks else None
 
 
 def _in_order(

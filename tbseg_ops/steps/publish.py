@@ -8,6 +8,7 @@ from tbseg_ops.errors import IntegrityError
 from tbseg_ops.report.crate import RecordsByStep, crate_of
 from tbseg_ops.report.page import page_of
 from tbseg_ops.run import RunFolder
+from tbseg_ops.run.done import arrived
 from tbseg_ops.run.piece import WHOLE
 from tbseg_ops.run.records import Record, Step
 from tbseg_ops.run.result import Progress, StepResult, silent
@@ -38,7 +39,8 @@ def publish(*, run: Path, progress: Progress = silent) -> Published:
     """
     start = time.perf_counter()
     folder = RunFolder(run)
-    _, records = check_identity(folder)
+    merged, records = check_identity(folder)
+    arrived(folder, folder.verified(merged), expected=True)  # else the report calls it unverified
     check_bytes(folder, records)
     _check_counts(folder, records)
     done, state = _done(folder, records), status(run=folder.path)

@@ -20,7 +20,7 @@ from tbseg_ops.geometry import Box, Tile
 from tbseg_ops.hdf5.image import LIBVER, opened, stamped
 from tbseg_ops.run import Alone, Plan, RunFolder, Team
 from tbseg_ops.run.boxes import UNSTABLE_SHARE, box_shares, differences
-from tbseg_ops.run.done import own
+from tbseg_ops.run.done import arrived
 from tbseg_ops.run.finish import new_record
 from tbseg_ops.run.outputs import LABELS, chunks_digest, create_merged, encoded, raw_chunks
 from tbseg_ops.run.piece import WHOLE, Piece
@@ -31,6 +31,7 @@ from tbseg_ops.run.removed import pruned
 from tbseg_ops.run.result import Progress, StepResult, silent
 from tbseg_ops.run.workplace import Workplace
 from tbseg_ops.steps.merge import class_records, named, total_counts
+from tbseg_ops.storage.visibility import looked_again, written
 
 SEAM_BOXES, SEAM_SIDE = 8, 24
 
@@ -132,9 +133,8 @@ def check_identity(folder: RunFolder) -> tuple[Piece, list[Record]]:
     """
     records = class_records(folder)
     piece = folder.merged(records)
-    merged = own(folder, piece)
     found: str | None = "no whole file of these tiles"
-    if merged is not None and merged.is_there:
+    if arrived(folder, piece, expected=True) is not None:
         try:
             with opened(piece.path) as file:
                 right = stamped(file, "key") == piece.key
@@ -214,11 +214,23 @@ def _form(file: h5py.File) -> dict[str, tuple[str, dict[str, Any]]]:
 
 def _check(place: Workplace, index: int) -> tuple[str, str | None]:
     """The name of a tile, and what is wrong with its part of the merged file, if anything."""
-    tile = place.folder.plan.grid[index]
+    folder, tile = place.folder, place.folder.plan.grid[index]
+    merged = folder.records("merge").path(WHOLE)
+
+    def is_right() -> bool | None:
+        return None if _wrong(folder, tile) else True
+
+    # The root has seen the merged file; this may be another host.
+    if looked_again(is_right, folder.segmentation_file, written(merged)):
+        return tile.name, None
+    return tile.name, _wrong(folder, tile)
+
+
+def _wrong(folder: RunFolder, tile: Tile) -> str | None:
     try:
-        return tile.name, _problem(place.folder, tile)
+        return _problem(folder, tile)
     except IntegrityError as error:
-        return tile.name, error.what
+        return error.what
 
 
 def _problem(folder: RunFolder, tile: Tile) -> str | None:

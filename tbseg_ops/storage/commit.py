@@ -22,6 +22,7 @@ import psutil
 
 from tbseg_ops.errors import ConfigError, ResourceError, TbsegError
 from tbseg_ops.settings import PAUSE, PAUSE_FLAG
+from tbseg_ops.storage.visibility import make_folder
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -68,7 +69,7 @@ def commit_link(source: Path, final: Path) -> bool:
     ``source`` is gone.
     """
     with storage_errors(final):
-        final.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(final.parent)
         pause("taking", final)
         try:
             done = _commit_clone(source, final)
@@ -148,7 +149,7 @@ def temporary(final: Path) -> Iterator[Path]:
     host, token = socket.gethostname(), secrets.token_hex(4)
     tmp = final.parent / f".{final.name}.{host}.{os.getpid()}.{token}.tmp"
     with storage_errors(final):
-        final.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(final.parent)
         try:
             yield tmp
         finally:

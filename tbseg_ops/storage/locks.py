@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tbseg_ops.errors import ConfigError
 from tbseg_ops.storage.commit import NOT_OFFERED, storage_errors
+from tbseg_ops.storage.visibility import make_folder
 
 NO_LOCKS = NOT_OFFERED | {errno.ENOLCK, errno.ENOTTY}
 
@@ -21,7 +22,7 @@ def locked(folder: Path, *, needed: bool = True) -> Iterator[None]:
     ConfigError where there is no lock to be had; if it is not ``needed``, the work goes on without.
     """
     with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     fd = None
     try:
         try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from tbseg_ops.errors import ResourceError
 from tbseg_ops.storage.commit import commit_new, commit_over, storage_errors, temporary
 from tbseg_ops.storage.locks import is_locked, lock_errors
+from tbseg_ops.storage.visibility import make_folder
 
 LOCKS_DO_NOT_HOLD = "locks do not hold"
 
@@ -18,7 +19,7 @@ def check_place(folder: Path) -> str:
     nothing is left behind.
     """
     with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(13, "no permission to write", str(folder))
     with temporary(folder / "probe") as first, temporary(folder / "probe") as second:

@@ -21,8 +21,8 @@ from tbseg_ops.limits import check_expansion, check_slice_bytes, check_slices
 from tbseg_ops.volume.fingerprints import plane_digest
 from tbseg_ops.volume.regular_files import open_regular, size_of
 from tbseg_ops.volume.source import Slices, Source, VolumeInfo, check_range
-from tbseg_ops.volume.tiff.ifd_chain import page_offsets
-from tbseg_ops.volume.tiff.layout import Layout, find_layout
+from tbseg_ops.volume.tiff.ifd_chain import page_offsets, truncated_at
+from tbseg_ops.volume.tiff.layout import Layout, find_layout, tells_images
 from tbseg_ops.volume.tiff.page import (
     PageHeader,
     check_page,
@@ -34,6 +34,7 @@ from tbseg_ops.volume.tiff.page import (
 )
 from tbseg_ops.volume.tiff.segments import check_unused, stored_bytes, used_bytes
 from tbseg_ops.volume.tiff.strict import strict
+from tbseg_ops.volume.tiff.thumbnails import is_thumbnail, thumbnail_notes
 
 
 class PagesSource(Source):
@@ -44,12 +45,15 @@ class PagesSource(Source):
         self._path = path
         with open_regular(path) as file, strict(path):
             self._size = size_of(file)
-            self._offsets = np.array(page_offsets(file, self._size, path), np.uint64)
+            chain = page_offsets(file, self._size, path)
+            self._offsets = np.array(chain.offsets, np.uint64)
             tiff = open_tiff(file, path)
-            self._header, stored, used = self._audit(tiff)
+            self._header, stored, used, notes = self._audit(tiff)
             first = tiff.pages.first
             self._layout: Layout = find_layout(first, len(self._offsets), path, time)
             images = self._layout.images
+            if chain.beyond is not None:
+                self._check_complete(first, len(chain.offsets), chain.beyond)
             if self._layout.contiguous:
                 stored, used = stored * images, used + stored * (images - 1)
             check_unused(first, used, stored // images, self._size, path)
@@ -71,7 +75,11 @@ class PagesSource(Source):
         self.slices: Sequence[str] = tuple(
             f"{name} page {page}" for page in self._layout.pages[:, 0]
         )
-        self.warnings: Sequence[str] = (*self._layout.warnings, *header_warnings(self._header))
+        self.warnings: Sequence[str] = (
+            *self._layout.warnings,
+            *chain.notes,
+            *header_warnings(self._header, notes),
+        )
         self.info = VolumeInfo(
             shape=(depth, *self._header.shape),
             channels=planes * self._header.channels,
@@ -102,23 +110,40 @@ class PagesSource(Source):
         check_range(z0, z1, self.info.shape[0])
         return tuple(self.read(z, z + 1).fingerprints[0] for z in range(z0, z1))
 
-    def _audit(self, tiff: TiffFile) -> tuple[PageHeader, int, int]:
-        """The header that all pages share, their bytes of pixels, and all their bytes.
+    def _audit(self, tiff: TiffFile) -> tuple[PageHeader, int, int, list[str]]:
+        """The header that all pages share, their bytes of pixels, all their bytes, and notes.
 
-        A page with further pages below it (a pyramid) counts as the whole file.
+        A page with further pages below it (a pyramid) counts as the whole file. Thumbnails are
+        taken out of ``_offsets``.
         """
         header: PageHeader | None = None
+        full: TiffPage | None = None
         stored = used = 0
+        kept: list[int] = []
+        notes: dict[str, None] = {}
         for index in range(len(self._offsets)):
             with strict(f"{self._path} page {index}"):
                 page = self._page(tiff, index)
+                if full is not None and is_thumbnail(page, full):
+                    used += used_bytes(page)
+                    continue
                 found = check_page(page, self._size, f"{self._path} page {index}")
-            header = header or found
+            header, full = header or found, full or page
+            kept.append(index)
+            notes.update(dict.fromkeys(found.notes))
             check_same(found, header, f"{self._path} page {index}", "page 0")
             stored += stored_bytes(page)
             used += used_bytes(page) if page.subifds is None else self._size
         assert header is not None  # page_offsets gives at least one
-        return header, stored, used
+        thumbnails = thumbnail_notes(len(self._offsets) - len(kept))
+        self._offsets = self._offsets[kept]
+        return header, stored, used, [*notes, *thumbnails]
+
+    def _check_complete(self, first: TiffPage, pages: int, beyond: int) -> None:
+        """A chain that leads out of the file: only if the file says that these pages are all."""
+        if self._layout.contiguous or not tells_images(first, pages, self._path):
+            found = f"{self._size} bytes, the page begins at byte {beyond}"
+            raise truncated_at(self._path, f"page {pages}", found)
 
     def _page(self, tiff: TiffFile, index: int) -> TiffPage:
         tiff.filehandle.seek(int(self._offsets[index]))

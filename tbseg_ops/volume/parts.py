@@ -108,7 +108,7 @@ def parts_of(
     first = tiffs[0] if in_order else min(tiffs, key=_place)
     path = str(Path(folder) / first)
     with open_regular(path) as file:
-        if len(page_offsets(file, size_of(file), path)) < 2:
+        if len(page_offsets(file, size_of(file), path).offsets) < 2:
             return None
     if in_order:
         return tuple(tiffs)

@@ -28,7 +28,7 @@ from tbseg_ops.volume.foreign import known_elsewhere
 from tbseg_ops.volume.order import order_slices, shortened
 from tbseg_ops.volume.regular_files import open_regular, size_of
 from tbseg_ops.volume.source import Slices, Source, VolumeInfo, check_range
-from tbseg_ops.volume.tiff.ifd_chain import page_offsets
+from tbseg_ops.volume.tiff.ifd_chain import Chain, page_offsets
 from tbseg_ops.volume.tiff.layout import declared_images, page_set, page_voxel_size
 from tbseg_ops.volume.tiff.page import (
     PageHeader,
@@ -40,6 +40,7 @@ from tbseg_ops.volume.tiff.page import (
 )
 from tbseg_ops.volume.tiff.segments import check_unused, stored_bytes, used_bytes
 from tbseg_ops.volume.tiff.strict import strict
+from tbseg_ops.volume.tiff.thumbnails import is_thumbnail, thumbnail_notes
 from tbseg_ops.volume.voxel_size import UNKNOWN, VoxelSize
 
 _TILE_DIGITS = 6  # of the folders that TeraStitcher takes, by the place in 1/10 um
@@ -52,6 +53,7 @@ class _Audited:
     size: int
     voxels: VoxelSize
     set: Mapping[str, int]
+    notes: tuple[str, ...]
 
 
 class SliceFiles(Source):
@@ -75,7 +77,7 @@ class SliceFiles(Source):
             self._check_planned(z, digests[-1], planned)
             with strict(path, "decoded"):
                 file = io.BytesIO(content)
-                page = _only_page(file, page_offsets(file, len(content), path), path)
+                page, _ = _only_page(file, page_offsets(file, len(content), path), path)
                 found = check_page(page, len(content), path, alone=True)
                 if header not in (None, found):
                     raise _changed(path, header, found)
@@ -139,8 +141,9 @@ class StackSource(SliceFiles):
         for z, slice_ in enumerate(audited):
             check_same(slice_.header, first, self._path(z), slices[0])
         self._sizes = sizes = tuple(slice_.size for slice_ in audited)
+        notes = dict.fromkeys(note for slice_ in audited for note in slice_.notes)
         told = () if in_order else _another_order(slices, audited[0].set)
-        self.warnings = (*warnings, *more, *told, *header_warnings(first))
+        self.warnings = (*warnings, *more, *told, *header_warnings(first, notes))
         self.info = VolumeInfo(
             shape=(len(slices), *first.shape),
             channels=first.channels,
@@ -224,19 +227,30 @@ def _choose(names: Sequence[str], shown: str) -> tuple[list[str], tuple[str, ...
 def _audit_slice(path: str, is_first: bool) -> _Audited:
     with open_regular(path) as file, strict(path):
         size = size_of(file)
-        offsets = page_offsets(file, size, path)
-        page = _only_page(file, offsets, path)
+        chain = page_offsets(file, size, path)
+        page, thumbnails = _only_page(file, chain, path)
         header = check_page(page, size, path, alone=True)
         if page.subifds is None:  # else a pyramid, whose lower levels are not counted
-            check_unused(page, used_bytes(page), stored_bytes(page), size, path)
+            used = sum(map(used_bytes, (page, *thumbnails)))
+            check_unused(page, used, stored_bytes(page), size, path)
+        notes = (*header.notes, *chain.notes, *thumbnail_notes(len(thumbnails)))
         if not is_first:
-            return _Audited(header, size, UNKNOWN, {})
-        return _Audited(header, size, page_voxel_size(page, path), page_set(page, path))
+            return _Audited(header, size, UNKNOWN, {}, notes)
+        return _Audited(header, size, page_voxel_size(page, path), page_set(page, path), notes)
 
 
-def _only_page(file: BinaryIO, offsets: Sequence[int], path: str) -> TiffPage:
-    page = open_tiff(file, path).pages.first
-    images = max(len(offsets), declared_images(page, path))
+def _only_page(file: BinaryIO, chain: Chain, path: str) -> tuple[TiffPage, list[TiffPage]]:
+    """The page of a slice, and its thumbnails."""
+    tiff = open_tiff(file, path)
+    page, thumbnails = tiff.pages.first, []
+    images = max(1, declared_images(page, path))
+    for index, offset in enumerate(chain.offsets[1:], start=1):
+        tiff.filehandle.seek(offset)
+        more = TiffPage(tiff, index)
+        if not is_thumbnail(more, page):
+            images = max(images, len(chain.offsets))
+            break
+        thumbnails.append(more)
     if images != 1:
         raise InputError(
             "a slice file holds more than one image",
@@ -245,7 +259,7 @@ def _only_page(file: BinaryIO, offsets: Sequence[int], path: str) -> TiffPage:
             found=f"{images} images",
             mend="give that file itself as the volume, or split it into slices",
         )
-    return page
+    return page, thumbnails
 
 
 def _changed(path: str, expected: object, found: object) -> InputError:

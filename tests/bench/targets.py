@@ -1,6 +1,5 @@
 """The second table: each figure that the engine has to reach, as a ratio or a limit."""
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,10 +9,10 @@ import numpy as np
 
 from tbseg_ops.classifier.passport import read_classifier
 from tbseg_ops.engines import hard_labels
-from tbseg_ops.engines.ilastik.program import VARIABLE
 from tbseg_ops.engines.native.features.bricks import BrickFeatures
 from tbseg_ops.engines.native.forest.bricks import BrickForest
 from tbseg_ops.geometry import Box
+from tbseg_ops.settings import ILASTIK
 from tests.bench import baseline
 from tests.bench.cases import FEATURES, Case, centre, vessels
 from tests.bench.classifiers import classifier
@@ -243,8 +242,8 @@ def _two_threads(one: Callable[[], object], two: Callable[[], object], runs: int
 def against_ilastik() -> Figure:
     """Whole processes, start-up included, on the same project and volume."""
     what = "real ilastik headless, whole process, 128³, processor time"
-    if not os.environ.get(VARIABLE):
-        return Figure(what, "x", None, 10, 20, note=f"{VARIABLE} does not name an ilastik")
+    if not ILASTIK.value:
+        return Figure(what, "x", None, 10, 20, note=f"{ILASTIK.name} does not name an ilastik")
     reference = ReferenceSet("vessels-3d", "_128")
     raw = reference.raw()
     core = centre(128, raw.shape[:3])

@@ -23,6 +23,7 @@ def airflow(tmp_path_factory):
         # For the deployment, and for the command line that the tests call.
         patch.setenv("TBSEG_DATASETS", str(folder / "datasets"))
         patch.setenv("TBSEG_REPROCESS_SCHEDULE", "* * * * *")
+        patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", "admin:admin,vera:viewer")
         try:
             command(home, "up", "--port", str(free_port()))
             made = Deployment(home, Deployment(home, None).service.login())

@@ -4,23 +4,21 @@ Real ones, mounted here (FUSE): they hand on to a folder, but for what they refu
 """
 
 import errno
-import json
+import multiprocessing
 import os
-import shutil
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 
+import h5py
 import pytest
 
-from tests.airflow_home import ROOT
-from tests.runs import VESSELS, datasets, same, stack
+from tbseg_ops.errors import ConfigError, ResourceError
+from tbseg_ops.settings import PAUSE, PAUSE_FLAG
+from tests.filesystems.mounts import NEEDED, mounted
+from tests.runs import VESSELS, command, datasets, planned, same, through
 
-pytestmark = [
-    pytest.mark.skipif(not os.access("/dev/fuse", os.W_OK), reason="needs /dev/fuse"),
-    pytest.mark.skipif(shutil.which("fusermount3") is None, reason="needs Debian's fuse3"),
-]
+pytestmark = NEEDED
 
 # What is refused -> the behaviour of which file systems that is.
 WORKS = {
@@ -42,115 +40,108 @@ REFUSED = {
 }
 
 
-@contextmanager
-def mounted(folder, behaviour):
-    """The folder, under a mount that behaves so."""
-    backing, mount = folder / "backing", folder / "mount"
-    backing.mkdir(parents=True)
-    mount.mkdir()
-    program = [sys.executable, "-m", "tests.filesystems.passthrough"]
-    server = subprocess.Popen([*program, backing, mount, json.dumps(behaviour)], cwd=ROOT)
-    try:
-        end = time.monotonic() + 20
-        while not os.path.ismount(mount):
-            assert server.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        yield mount
-    finally:
-        subprocess.run(["fusermount3", "-u", "-z", mount], check=False)
-        server.wait(20)
-
-
-def tbseg_run(volume, run, **more):
-    words = [
-        "run",
-        "--tile=20,24,30",
-        "--workers=2",
-        str(volume),
-        str(VESSELS.classifier),
-        str(run),
-    ]
-    return subprocess.Popen(
-        [sys.executable, "-m", "tbseg_ops.cli.main", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        **more,
-    )
+@pytest.fixture(scope="module")
+def slices(finished):
+    return finished / "slices"
 
 
 @pytest.fixture(scope="module")
-def slices(tmp_path_factory):
-    return stack(tmp_path_factory.mktemp("volume") / "slices")
+def expected(finished):
+    return datasets(finished / "run" / "segmentation.h5")
 
 
-@pytest.fixture(scope="module")
-def expected(slices, tmp_path_factory):
-    run = tmp_path_factory.mktemp("expected") / "run"
-    job = tbseg_run(slices, run)
-    said, _ = job.communicate(timeout=120)
-    assert job.returncode == 0, said
-    return datasets(run / "segmentation.h5")
+@pytest.fixture
+def place(tmp_path):
+    """Called with a behaviour: the mount of ``tmp_path / "backing"``."""
+    return lambda behaviour: mounted(tmp_path / "backing", tmp_path / "mount", behaviour)
 
 
-QUICK = ("fsync of folders: EINVAL (SMB)", "no hard links: EPERM (SMB, exFAT)")
+def whole_run(run, slices):
+    planned(run, slices)
+    through(run)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in WORKS],
-)
-def test_what_can_work_works_also_after_a_kill(name, slices, expected, tmp_path):
-    with mounted(tmp_path, WORKS[name]) as mount:
+def _up_to_a_tile(run, slices, flag):
+    planned(run, slices)
+    through(run, until="split")
+    os.environ.update({PAUSE.name: "linking:z001_y000_x000", PAUSE_FLAG.name: str(flag)})
+    through(run)
+
+
+@pytest.mark.parametrize("name", WORKS)
+def test_what_can_work_works_also_after_a_kill(name, slices, expected, place, tmp_path):
+    with place(WORKS[name]) as mount:
+        run, flag = mount / "run", tmp_path / "flag"
+        process = multiprocessing.get_context("fork").Process(
+            target=_up_to_a_tile, args=(run, slices, flag)
+        )
+        process.start()
+        wait_for(flag.exists, process.is_alive)
+        process.kill()
+        process.join()
+        assert len(list((tmp_path / "backing").glob("run/classes/z*.h5"))) == 4
+        whole_run(run, slices)
+        assert same(datasets(run / "segmentation.h5"), expected)
+    assert not list((tmp_path / "backing").rglob("*.set-aside-*"))
+
+
+def wait_for(ready, alive):
+    end = time.monotonic() + 60
+    while not ready():
+        assert alive()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WORKS)
+def test_the_command_killed_with_its_workers_and_given_again(
+    name, slices, expected, place, tmp_path
+):
+    with place(WORKS[name]) as mount:
         run = mount / "run"
-        job = tbseg_run(slices, run)
-        end = time.monotonic() + 60
-        while len(list((tmp_path / "backing").glob("run/classes/z*.h5"))) < 2:
-            assert job.poll() is None, job.communicate()
-            assert time.monotonic() < end
-            time.sleep(0.02)
+        words = ["run", "--tile=20,24,30", "--workers=2", slices, VESSELS.classifier, run]
+        job = subprocess.Popen(
+            command(*words),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        classes = (tmp_path / "backing").glob
+        wait_for(lambda: len(list(classes("run/classes/z*.h5"))) >= 2, lambda: job.poll() is None)
         os.killpg(job.pid, 9)
         job.communicate()
-        again = tbseg_run(slices, run)
-        said, _ = again.communicate(timeout=120)
-        assert again.returncode == 0, said
+        again = subprocess.run(command(*words), capture_output=True, text=True, timeout=240)
+        assert again.returncode == 0, again.stderr
         assert same(datasets(run / "segmentation.h5"), expected)
-        assert not list((tmp_path / "backing").rglob("*.set-aside-*"))
+    assert not list((tmp_path / "backing").rglob("*.set-aside-*"))
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_is_said_before_a_slice_is_read(name, slices, tmp_path):
-    with mounted(tmp_path, REFUSED[name]) as mount:
-        job = tbseg_run(slices, mount / "run")
-        said, _ = job.communicate(timeout=60)
-        assert job.returncode == 78, said
-        assert "mend: " in said
-        assert not list((tmp_path / "backing").rglob("inputs.json"))
-        assert "slices" not in said.partition("error:")[0]
+def test_what_cannot_is_said_before_a_slice_is_read(name, slices, place, tmp_path, monkeypatch):
+    steps_plan = sys.modules["tbseg_ops.steps.plan"]
+    monkeypatch.setattr(steps_plan, "read_inputs", lambda *_: pytest.fail("slices are read"))
+    with place(REFUSED[name]) as mount, pytest.raises(ConfigError) as error:
+        planned(mount / "run", slices)
+    assert error.value.mend
+    assert not list((tmp_path / "backing").rglob("inputs.json"))
 
 
 @pytest.mark.parametrize("operation", ["fsync", "write"])
-def test_a_failing_disk_is_a_failure_and_is_tried_again(operation, slices, expected, tmp_path):
+def test_a_failing_disk_is_a_failure_and_is_tried_again(operation, slices, expected, place):
     """A real error of fsync or write is never taken for a file system that lacks it."""
-    with mounted(tmp_path, {"nth": {operation: [9, errno.EIO]}}) as mount:
-        job = tbseg_run(slices, mount / "run")
-        said, _ = job.communicate(timeout=120)
-        assert job.returncode == 75, said
-        again = tbseg_run(slices, mount / "run")
-        said, _ = again.communicate(timeout=120)
-        assert again.returncode == 0, said
+    with place({"nth": {operation: [9, errno.EIO]}}) as mount:
+        with pytest.raises(ResourceError):
+            whole_run(mount / "run", slices)
+        whole_run(mount / "run", slices)
         assert same(datasets(mount / "run" / "segmentation.h5"), expected)
 
 
-def test_input_of_a_file_system_without_locks_is_read(expected, tmp_path):
-    import h5py
-
-    with mounted(tmp_path, {"always": {"flock": errno.ENOLCK}}) as mount:
-        with h5py.File(tmp_path / "backing" / "v.h5", "w") as file:
-            file["data"] = VESSELS.raw()[..., 0]
-        job = tbseg_run(mount / "v.h5", tmp_path / "run")
-        said, _ = job.communicate(timeout=120)
-        assert job.returncode == 0, said
+def test_input_of_a_file_system_without_locks_is_read(expected, place, tmp_path):
+    (tmp_path / "backing").mkdir()
+    with h5py.File(tmp_path / "backing" / "v.h5", "w") as file:
+        file["data"] = VESSELS.raw()[..., 0]
+    with place({"always": {"flock": errno.ENOLCK}}) as mount:
+        whole_run(tmp_path / "run", mount / "v.h5")
     assert same(datasets(tmp_path / "run" / "segmentation.h5"), expected)

@@ -6,7 +6,7 @@ the last one.
 """
 
 import struct
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from tbseg_ops.errors import InputError
 
@@ -14,11 +14,28 @@ _MAX_TAGS = 4096
 _SMALLEST_PAGE = 6
 
 
-def page_offsets(file: BinaryIO, size: int, where: str) -> list[int]:
-    """Offsets of all pages of a file of ``size`` bytes, in file order; at least one.
+class Chain(NamedTuple):
+    """``offsets`` of the pages in file order, at least one.
 
-    InputError for an empty file, another format, a chain that leaves the file, runs in a circle or
-    whose pages overlap so much that they cannot all be real.
+    ``beyond``: where the next one should begin, if the chain leads out of the file.
+    """
+
+    offsets: list[int]
+    beyond: int | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is told if that is taken for the end."""
+        where = f"one more at byte {self.beyond}, beyond its end: nothing is there"
+        return () if self.beyond is None else (f"the file tells of {where}",)
+
+
+def page_offsets(file: BinaryIO, size: int, where: str) -> Chain:
+    """The pages of a file of ``size`` bytes.
+
+    InputError for an empty file, another format, a chain that breaks off in the file, runs in a
+    circle or whose pages overlap so much that they cannot all be real. Whoever calls has to ask
+    whether pages are missing, if it leads out of the file.
     """
     if size == 0:
         raise InputError("the file is empty", file=where, expected="a TIFF file", found="0 bytes")
@@ -40,8 +57,10 @@ def page_offsets(file: BinaryIO, size: int, where: str) -> list[int]:
                 file=where,
                 found=f"{page} again at byte {offset}",
             )
+        if offset >= size and offsets:
+            return Chain(offsets, offset)
         if offset + _SMALLEST_PAGE > size:
-            raise _truncated(where, page, f"{size} bytes, the page begins at byte {offset}")
+            raise truncated_at(where, page, f"{size} bytes, the page begins at byte {offset}")
         file.seek(offset)
         (tags,) = struct.unpack(count_format, _exactly(file, count_size, where, page))
         if not 0 < tags <= _MAX_TAGS:
@@ -66,7 +85,7 @@ def page_offsets(file: BinaryIO, size: int, where: str) -> list[int]:
         raise InputError(
             "the TIFF file has no page", file=where, expected="at least one page", found="none"
         )
-    return offsets
+    return Chain(offsets)
 
 
 def _header(file: BinaryIO, where: str) -> tuple[str, bool]:
@@ -91,11 +110,12 @@ def _header(file: BinaryIO, where: str) -> tuple[str, bool]:
 def _exactly(file: BinaryIO, count: int, where: str, page: str) -> bytes:
     found = file.read(count)
     if len(found) != count:
-        raise _truncated(where, page, "the end of the file")
+        raise truncated_at(where, page, "the end of the file")
     return found
 
 
-def _truncated(where: str, page: str, found: str) -> InputError:
+def truncated_at(where: str, page: str, found: str) -> InputError:
+    """The error for a page that is not in the file."""
     return InputError(
         "the TIFF file is truncated",
         file=where,

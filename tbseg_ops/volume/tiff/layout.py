@@ -77,6 +77,11 @@ def declared_images(page: TiffPage, where: str) -> int:
     return 1 if header is None else header.images
 
 
+def tells_images(page: TiffPage, images: int, where: str) -> bool:
+    """Whether the first page says that the file holds just these ``images`` (OME: is checked)."""
+    return page.is_ome or (images > 1 and declared_images(page, where) == images)
+
+
 def page_voxel_size(page: TiffPage, where: str) -> VoxelSize:
     """The voxel size by ImageJ's description or OME-XML of a slice file's page."""
     if page.is_ome:

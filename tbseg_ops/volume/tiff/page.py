@@ -6,7 +6,8 @@ BigTIFF.
 MINISWHITE pixels are taken as stored (ilastik and ImageJ's raw values do the same).
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, BinaryIO
 
@@ -59,7 +60,7 @@ _PLAIN_ALONE = ("fluoview", "scanimage", "sis", "mdgel")
 
 @dataclass(frozen=True, slots=True)
 class PageHeader:
-    """What must be the same in all slices of a volume. Byte order and compression may differ.
+    """What must be the same in all slices of a volume. Byte order, compression, notes may differ.
 
     ``stored``: numpy's name of the type that pixels decode to, before they become ``dtype``.
     """
@@ -71,7 +72,7 @@ class PageHeader:
     bits: int
     white_is_zero: bool
     orientation: int
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         y, x = self.shape
@@ -112,8 +113,7 @@ def check_page(page: TiffPage, size: int, where: str, *, alone: bool = False) ->
     bits = page.bitspersample
     header = PageHeader((y, x), samples, dtype, stored, bits, white, _orientation(page), notes)
     check_slice_bytes(header.nbytes, where)
-    check_segments(page, size, where)
-    return header
+    return replace(header, notes=(*notes, *check_segments(page, size, where)))
 
 
 def check_same(header: PageHeader, expected: PageHeader, where: str, first: str) -> None:
@@ -128,9 +128,12 @@ def check_same(header: PageHeader, expected: PageHeader, where: str, first: str)
         )
 
 
-def header_warnings(header: PageHeader) -> tuple[str, ...]:
-    """What somebody who looks at the result should know about the slices."""
-    found = [*note_of(header.stored), *header.notes]
+def header_warnings(header: PageHeader, notes: Iterable[str]) -> tuple[str, ...]:
+    """What somebody who looks at the result should know about the slices.
+
+    ``notes`` of all their headers, each once.
+    """
+    found = [*note_of(header.stored), *notes]
     if header.bits % 8 and header.stored != "bool":
         found.append(f"pixels of {header.bits} bits: 0 to {2**header.bits - 1}")
     if header.white_is_zero:

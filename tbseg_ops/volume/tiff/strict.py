@@ -16,9 +16,11 @@ from tbseg_ops.errors import InputError, ResourceError, TbsegError, from_system
 _collected: ContextVar[list[str] | None] = ContextVar("tbseg_tifffile_log", default=None)
 
 # Descriptions in an odd encoding, ImageJ's overlays, and private tags that cannot be read (from
-# 33000 on: those below may tell of pixels) do not touch the pixels.
+# 33000 on: those below may tell of pixels) do not touch the pixels. Sizes of strips that are
+# missing or too many are mended or refused by check_segments.
 _HARMLESS = re.compile(
-    r"coercing invalid ASCII|tifffile\.imagej_metadata|parsing GDAL_NODATA"
+    r"missing (data )?ByteCounts tag|incorrect Strip(ByteCounts|Offsets) count"
+    r"|coercing invalid ASCII|tifffile\.imagej_metadata|parsing GDAL_NODATA"
     r"|TiffTag (3[3-9]\d{3}|[4-6]\d{4}) @\d+> invalid (value offset|data type)"
 )
 

@@ -1,0 +1,62 @@
+// The page in Airflow: what the tasks are at, and having tiles computed again, all by Airflow's own
+// API and with the rights of who looks.
+const [, base, dag, run] = location.pathname.match(/^(.*)\/tbseg\/runs\/([^/]+)\/([^/]+)\//);
+const api = `${base}/api/v2/dags/${dag}`;
+const PAGE = 100;
+
+async function ask(path, body) {
+  const answer = await fetch(path, body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+  if (answer.ok) return answer.json();
+  if (answer.status === 403) throw new Error("Airflow does not allow you to do that: it needs the right to edit this DAG");
+  if (answer.status === 401) throw new Error("you are not logged in any more");
+  const { detail } = await answer.json().catch(() => ({}));
+  throw new Error(typeof detail === "string" ? detail : `Airflow answers ${answer.status}`);
+}
+
+// Each instance of classify, by the name of its only tile or the number of its batch.
+async function instances() {
+  const found = new Map();
+  for (let offset = 0, total = 1; offset < total; offset += PAGE) {
+    const part = await ask(`${api}/dagRuns/${run}/taskInstances?task_id=classify&limit=${PAGE}&offset=${offset}`);
+    total = part.total_entries;
+    for (const one of part.task_instances) {
+      if (one.map_index < 0) continue;
+      const batch = /^batch (\d+):/.exec(one.rendered_map_index ?? "");
+      found.set(batch ? Number(batch[1]) : one.rendered_map_index ?? one.map_index, { index: one.map_index, state: one.state, attempt: one.try_number });
+    }
+  }
+  return (tile) => found.get(tile.name) ?? found.get(tile.batch);
+}
+
+function redo(indices) {
+  return ask(`${api}/clearTaskInstances`, {
+    dry_run: false,
+    dag_run_id: decodeURIComponent(run),
+    task_ids: indices.map((index) => ["classify", index]),
+    include_downstream: true,
+    only_failed: false,
+    reset_dag_runs: true,
+  });
+}
+
+// The frame must not navigate the window above it; its router can be told.
+function open(path) {
+  if (parent === window) location.href = `${base}${path}`;
+  else {
+    parent.history.pushState(null, "", `${base}${path}`);
+    parent.dispatchEvent(new PopStateEvent("popstate"));
+  }
+}
+
+function follow() {
+  const dark = parent.document.documentElement.classList.contains("dark");
+  document.documentElement.dataset.theme = dark ? "dark" : "light";
+}
+
+if (parent !== window) {
+  follow();
+  new MutationObserver(follow).observe(parent.document.documentElement, { attributes: true, attributeFilter: ["class"] });
+}
+
+const log = (index) => `/dags/${dag}/runs/${run}/tasks/classify/mapped/${index}`;
+export default { instances, redo, open, log };

@@ -1,0 +1,33 @@
+"""tbseg view: a run in the browser, while it goes on."""
+
+import sys
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tbseg_ops.run import RunFolder
+from tbseg_ops.view.server import ViewServer
+from tbseg_ops.view.site import Site
+
+
+def view(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The run folder.")],
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of this machine; 0: a free one.")
+    ] = 0,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open it in your browser.")
+    ] = True,
+) -> None:
+    """Look at a run in the browser: its tiles on the volume, and in 3D, while it goes on.
+
+    The address is for this machine only and holds a secret: do not hand it on. Ends with Ctrl+C.
+    """
+    server = ViewServer(Site(RunFolder(run_dir)), port)
+    print(server.url, flush=True)
+    print("(Ctrl+C ends it)", file=sys.stderr, flush=True)
+    if browser:
+        webbrowser.open(server.url)
+    server.serve()

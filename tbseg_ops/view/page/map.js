@@ -1,0 +1,142 @@
+// The tiles of one layer over a picture of the slice. Every state has a mark of its own beside its
+// colour: waiting is dashed, cut is dashed and striped, done is framed, lost is crossed out.
+import { address, hours, svg, swatch } from "./parts.js";
+
+const HOSTS = ["#4c9be8", "#e8a33d", "#8bc34a", "#d66bd6", "#f06060", "#40c4b4", "#c0a080", "#9a8cf0"];
+const RAMP = ["#2c3e8f", "#2f8fb0", "#4fc08d", "#f2d14b"];
+const WORDS = { waiting: "waiting", cut: "cut, not classified", running: "being classified", done: "classified", failed: "failed", lost: "file lost" };
+
+export function makeMap(root, choose) {
+  const defs = svg("defs", {},
+    pattern("waiting", [["rect", { width: 8, height: 8, fill: "#818b98", "fill-opacity": 0.35 }]]),
+    pattern("cut", [["rect", { width: 8, height: 8, fill: "#bf8700", "fill-opacity": 0.12 }], ["path", { d: "M0 8L8 0", stroke: "#ffc94d", "stroke-width": 0.8, "stroke-opacity": 0.5 }]]),
+    pattern("running", [["rect", { width: 8, height: 8, fill: "#1f8fd6", "fill-opacity": 0.25 }], ["path", { d: "M2 1L6 4L2 7Z", fill: "#8fd3ff", "fill-opacity": 0.8 }]]),
+    pattern("failed", [["rect", { width: 8, height: 8, fill: "#cf222e", "fill-opacity": 0.45 }], ["path", { d: "M4 1V5M4 6V7", stroke: "#fff", "stroke-width": 1.2 }]]),
+    pattern("lost", [["rect", { width: 8, height: 8, fill: "#cf222e", "fill-opacity": 0.5 }], ["path", { d: "M0 0L8 8M0 8L8 0", stroke: "#fff", "stroke-width": 1 }]]));
+  const raw = svg("image", { preserveAspectRatio: "none" });
+  const classes = svg("image", { preserveAspectRatio: "none", opacity: 0.45 });
+  const tiles = svg("g");
+  root.append(defs, raw, classes, tiles);
+  let shown = new Map();
+  let again = 0;
+
+  root.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
+    const name = event.target.dataset?.name;
+    if (!name) return;
+    if (event.key === "Enter" || event.key === " ") {
+      event.preventDefault();
+      choose(name, event.shiftKey || event.ctrlKey);
+    } else if (step) {
+      event.preventDefault();
+      const [, y, x] = event.target.dataset.position.split(",").map(Number);
+      const next = [...shown.values()].find((r) => r.dataset.position.endsWith(`,${y + step[0]},${x + step[1]}`));
+      if (next) { rove(next); next.focus(); }
+    }
+  });
+
+  function rove(rect) {
+    for (const other of shown.values()) other.setAttribute("tabindex", -1);
+    rect.setAttribute("tabindex", 0);
+  }
+
+  // Pictures are exchanged when they have come: nothing flickers.
+  function picture(image, query, box) {
+    const key = JSON.stringify(query);
+    if (image.dataset.key === key) return;
+    image.dataset.key = key;
+    const url = address("api/plane", query);
+    fetch(url).then(async (answer) => {
+      if (!answer.ok || image.dataset.key !== key) return;
+      const blob = URL.createObjectURL(await answer.blob());
+      const old = image.getAttribute("href");
+      for (const [name, value] of Object.entries({ ...box, href: blob })) image.setAttribute(name, value);
+      if (old) setTimeout(() => URL.revokeObjectURL(old), 1000);
+      if (answer.status === 206) {
+        clearTimeout(again);
+        again = setTimeout(() => { if (image.dataset.key === key) { delete image.dataset.key; picture(image, query, box); } }, 100);
+      }
+    }).catch(() => delete image.dataset.key);
+  }
+
+  return {
+    draw(run, layer, { z, by, classes: withClasses, chosen, selected }) {
+      const [, height, width] = run.shape;
+      const [, sy, sx] = run.voxel_size ?? [1, 1, 1];
+      const unit = Math.min(sy, sx) || 1;
+      const [ky, kx] = [sy / unit, sx / unit];
+      const box = { x: 0, y: 0, width: width * kx, height: height * ky };
+      root.setAttribute("viewBox", `0 0 ${box.width} ${box.height}`);
+      root.classList.toggle("close", Math.max(width, height) < 700);
+      for (const p of defs.children) p.setAttribute("patternTransform", `scale(${Math.max(box.width, box.height) / 700})`);
+      picture(raw, { kind: "raw", axis: 0, at: z, slabs: run.slabs.done }, box);
+      classes.style.display = withClasses ? "" : "none";
+      if (withClasses) picture(classes, { kind: "labels", axis: 0, at: z, rev: run.revision }, box);
+
+      const { paint, legend } = scheme(run, layer, by);
+      const before = shown;
+      shown = new Map();
+      for (const tile of layer.tiles) {
+        const rect = before.get(tile.name) ?? svg("rect", { role: "button" });
+        before.delete(tile.name);
+        const [color, alpha] = paint(tile);
+        const fresh = rect.dataset.state && rect.dataset.state !== tile.state ? " fresh" : "";
+        Object.assign(rect.dataset, { name: tile.name, position: tile.position.join(), state: tile.state });
+        const place = { x: tile.lo[2] * kx, y: tile.lo[1] * ky, width: (tile.hi[2] - tile.lo[2]) * kx, height: (tile.hi[1] - tile.lo[1]) * ky };
+        const look = { fill: color, "fill-opacity": alpha, class: `tile ${tile.state}${tile.name === chosen ? " chosen" : ""}${selected.has(tile.name) ? " selected" : ""}${fresh}` };
+        const label = `${tile.name}: ${WORDS[tile.state]}${tile.seconds !== undefined ? `, ${hours(tile.seconds)}` : ""}`;
+        for (const [name, value] of Object.entries({ ...place, ...look, "aria-label": label, tabindex: -1 })) rect.setAttribute(name, value);
+        rect.onclick = (event) => { rove(rect); choose(tile.name, event.shiftKey || event.ctrlKey || event.metaKey); };
+        shown.set(tile.name, rect);
+        if (!rect.parentNode) tiles.append(rect);
+      }
+      for (const rect of before.values()) rect.remove();
+      const first = shown.get(chosen) ?? shown.values().next().value;
+      if (first) rove(first);
+      const top = shown.get(chosen);
+      if (top && top !== tiles.lastChild && document.activeElement !== top) tiles.append(top); // its frame over its neighbours'
+      return legend;
+    },
+  };
+}
+
+function scheme(run, layer, by) {
+  const open = (tile) => (tile.state === "done" ? null : [`url(#${tile.state})`, 1]);
+  const marks = Object.entries(count(layer.tiles)).map(([state, n]) => {
+    const look = { waiting: "repeating-linear-gradient(90deg,#818b98 0 3px,transparent 3px 6px)", cut: "repeating-linear-gradient(45deg,#bf8700 0 3px,transparent 3px 6px)", done: "transparent", running: "repeating-linear-gradient(90deg,#1f8fd6 0 4px,#8fd3ff 4px 6px)", failed: "repeating-linear-gradient(0deg,#cf222e 0 4px,#fff 4px 5px)", lost: "repeating-linear-gradient(45deg,#cf222e 0 3px,#fff 3px 4px)" }[state];
+    return swatch(look, `${WORDS[state]}: ${n}`);
+  });
+  if (by === "host") {
+    const hosts = [...new Set(layer.tiles.map((t) => t.host).filter(Boolean))].sort();
+    const color = (host) => HOSTS[hosts.indexOf(host) % HOSTS.length];
+    return {
+      paint: (t) => open(t) ?? [color(t.host), 0.5],
+      legend: [...marks, ...hosts.map((h) => swatch(color(h), h))],
+    };
+  }
+  if (by === "state") return { paint: (t) => open(t) ?? ["transparent", 1], legend: marks };
+  const share = by.startsWith("class-") ? Number(by.slice(6)) : null;
+  const value = (t) => (share === null ? t.seconds : t.shares[share]);
+  const values = layer.tiles.filter((t) => t.state === "done").map(value);
+  const [low, high] = values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
+  const text = (v) => (share === null ? hours(v) : `${(100 * v).toFixed(1)} %`);
+  const ramp = swatch(`linear-gradient(90deg, ${RAMP.join()})`, `${text(low)} to ${text(high)}`);
+  ramp.firstChild.classList.add("ramp");
+  return { paint: (t) => open(t) ?? [ramped((value(t) - low) / (high - low || 1)), 0.65], legend: [...marks, ramp] };
+}
+
+function count(tiles) {
+  const found = {};
+  for (const tile of tiles) found[tile.state] = (found[tile.state] ?? 0) + 1;
+  return found;
+}
+
+function ramped(part) {
+  const at = Math.min(Math.max(part, 0), 1) * (RAMP.length - 1);
+  const i = Math.min(Math.floor(at), RAMP.length - 2);
+  return `color-mix(in oklab, ${RAMP[i + 1]} ${Math.round(100 * (at - i))}%, ${RAMP[i]})`;
+}
+
+function pattern(id, shapes) {
+  return svg("pattern", { id, width: 8, height: 8, patternUnits: "userSpaceOnUse" }, ...shapes.map(([name, attributes]) => svg(name, attributes)));
+}

@@ -1,0 +1,49 @@
+// Small parts that the pages share.
+
+export function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+export function svg(name, attributes = {}, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+export function address(path, query = {}) {
+  const text = new URLSearchParams(query).toString();
+  return text ? `${path}?${text}` : path;
+}
+
+// JSON, or an Error with what the run says is wrong and its mend.
+export async function get(path, query) {
+  let answer;
+  try {
+    answer = await fetch(address(path, query));
+  } catch {
+    throw new Error("the server does not answer: has it ended?");
+  }
+  if (answer.ok) return answer.json();
+  const told = await answer.json().catch(() => ({}));
+  const { what, mend } = told.error ?? {};
+  throw new Error(what ? `${what}${mend ? `\n${mend}` : ""}` : told.detail ? String(told.detail) : `the server answers ${answer.status}`);
+}
+
+export function swatch(color, text) {
+  const square = element("i", { class: "swatch" });
+  square.style.background = color;
+  return element("span", {}, square, text);
+}
+
+export function hours(seconds) {
+  if (seconds < 90) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
+  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
+}
+
+export function bytes(count) {
+  return count < 1e6 ? `${Math.max(1, Math.round(count / 1e3))} kB` : `${(count / 1e6).toFixed(1)} MB`;
+}

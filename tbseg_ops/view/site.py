@@ -1,0 +1,161 @@
+"""Everything that can be asked of a run over HTTP, as a function of a path: who serves it decides
+who may ask.
+
+All of it is read only. Paths name things of the run, never files of the machine.
+"""
+
+import json
+import mimetypes
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any
+
+from tbseg_ops.errors import ConfigError, TbsegError, system_errors
+from tbseg_ops.run.folder import RunFolder
+from tbseg_ops.view import scene
+from tbseg_ops.view.picture import Picture, Pictures
+from tbseg_ops.view.summary import summary
+from tbseg_ops.view.tiles import RunView
+from tbseg_ops.view.zarr import RunZarr
+
+JSON = "application/json"
+# What Neuroglancer needs beyond a plain page: WebAssembly, workers out of blobs, its own styles.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval' blob:; worker-src 'self' blob:;"
+    " style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self' blob: data:;"
+    " object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_PAGE = {"": "index.html", "volume": "volume.html"}
+_CLIENT = "v/3d/"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Of HTTP. ``lasting``: the content under this address never changes."""
+
+    status: int
+    kind: str
+    body: bytes
+    lasting: bool = False
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """All but the length."""
+        age = "private, max-age=604800, immutable" if self.lasting else "no-store"
+        return {**HEADERS, "Content-Type": self.kind, "Cache-Control": age}
+
+
+class Site:
+    """The pages and data of one run. ConfigError if it has no plan."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self.view = RunView(run)
+        self._pictures = Pictures(self.view)
+        self._zarr = RunZarr(self.view)
+
+    def get(self, path: str, query: Mapping[str, str]) -> Answer:
+        """The answer to GET ``path``, relative to where the run is served, without a first "/"."""
+        try:
+            found = self._get(path, query)
+        except TbsegError as error:
+            status = 404 if isinstance(error, ConfigError) else 409
+            return Answer(status, JSON, error.to_json().encode())
+        return found or _missing()
+
+    def _get(self, path: str, query: Mapping[str, str]) -> Answer | None:
+        if path.startswith("data/"):
+            return self._data(path.removeprefix("data/"))
+        if path.startswith("api/"):
+            return self._api(path.removeprefix("api/"), query)
+        if path.startswith(_CLIENT):
+            return _client(path.removeprefix(_CLIENT) or "index.html")
+        return self._report() if path == "report" else page(path)
+
+    def _report(self) -> Answer | None:
+        file = self.view.folder.report_file
+        with system_errors(str(file)):
+            return Answer(200, _kind(file.name), file.read_bytes()) if file.is_file() else None
+
+    def _data(self, path: str) -> Answer | None:
+        if path == "names/info":
+            return _json(scene.names(self.view))
+        found = self._zarr.get(path)
+        return None if found is None else Answer(200, *found)
+
+    def _api(self, what: str, query: Mapping[str, str]) -> Answer | None:
+        view = self.view
+        match what:
+            case "run":
+                return _json({**summary(view), "client": scene.client_folder() is not None})
+            case "revision":
+                return _json({"revision": view.revision})
+            case "progress":
+                return _json(view.progress())
+            case "layer":
+                return _json(view.layer(_number(query, "z")))
+            case "tile":
+                return _json(view.one(query.get("name", "")))
+            case "plane":
+                kind, axis = query.get("kind", ""), _number(query, "axis") % 3
+                return _picture(self._pictures.plane(kind, axis, _number(query, "at")))
+            case "tile-plane":
+                kind, axis = query.get("kind", ""), _number(query, "axis") % 3
+                return _picture(self._pictures.tile(kind, query.get("name", ""), axis))
+            case "scene":
+                return _json(scene.scene(view, self._pictures.bounds(), self._zarr.names()))
+        return None
+
+
+def page(path: str, folder: Traversable | None = None) -> Answer | None:
+    """A file of the page, by default tbseg's own."""
+    name = _PAGE.get(path, path)
+    if not re.fullmatch(r"[a-z]+\.(html|css|js)", name, re.ASCII):
+        return None
+    file = (folder or files("tbseg_ops.view").joinpath("page")).joinpath(name)
+    return Answer(200, _kind(name), file.read_bytes()) if file.is_file() else None
+
+
+def _client(name: str) -> Answer | None:
+    """A file of Neuroglancer's built program."""
+    folder = scene.client_folder()
+    if folder is None or not re.fullmatch(r"[0-9A-Za-z.]+\.(html|js|css|wasm)", name, re.ASCII):
+        return None
+    file = folder / name
+    if not file.is_file():
+        return None
+    # All but the first page are named by what they hold.
+    return Answer(200, _kind(name), file.read_bytes(), lasting=name != "index.html")
+
+
+def _kind(name: str) -> str:
+    kinds = {".js": "text/javascript", ".wasm": "application/wasm"}
+    suffix = name[name.rindex(".") :]
+    kind = kinds.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
+
+
+def _number(query: Mapping[str, str], name: str) -> int:
+    text = query.get(name, "0")
+    return int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else 0
+
+
+def _picture(picture: Picture) -> Answer:
+    return Answer(200 if picture.complete else 206, "image/png", picture.png)
+
+
+def _json(value: Any) -> Answer:
+    # What is in a name need not be UTF-8: lone surrogates are escaped by JSON itself.
+    return Answer(200, JSON, json.dumps(value).encode())
+
+
+def _missing() -> Answer:
+    return Answer(404, JSON, b'{"error": {"what": "there is no such thing in this run"}}')

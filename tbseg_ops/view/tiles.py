@@ -1,0 +1,214 @@
+"""The tiles of a run as data: which are done, when, where, how long, and of what classes.
+
+Whether a piece is done is told by ``run.done``, as everywhere. Asking it costs about a millisecond
+a tile, so what was found is kept as long as the records are the same files.
+"""
+
+import os
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+from time import monotonic
+from typing import Any, Literal, get_args
+
+from tbseg_ops.errors import IntegrityError, TbsegError
+from tbseg_ops.geometry import Grid, Tile
+from tbseg_ops.run.done import Found, merged_file, own, own_classes
+from tbseg_ops.run.folder import RunFolder
+from tbseg_ops.run.piece import WHOLE
+from tbseg_ops.run.plan import Plan
+from tbseg_ops.run.records import Record, Step
+from tbseg_ops.stored import digest_of
+
+# waiting: not begun; cut: its voxels are there; done: classified; lost: was, and its file is gone.
+State = Literal["waiting", "cut", "done", "lost"]
+_Stamp = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class TileState:
+    """How far a tile is; ``record``: of its class file. ``committed``: in seconds since 1970."""
+
+    tile: Tile
+    state: State
+    record: Record | None
+    committed: float | None
+
+    def row(self, plan: Plan) -> dict[str, Any]:
+        """For a map of many tiles: short."""
+        record, core, labels = self.record, self.tile.core, len(plan.classifier.labels)
+        row: dict[str, Any] = {
+            "name": self.tile.name,
+            "batch": self.tile.index // plan.batch_size,
+            "position": self.tile.position,
+            "lo": core.lo,
+            "hi": core.hi,
+            "state": self.state,
+        }
+        if record is not None:
+            voxels = sum(record.counts)
+            row |= {
+                "seconds": record.seconds,
+                "host": record.host,
+                "attempts": record.attempts,
+                "taken": bool(record.origin) or record.derived,
+                "committed": self.committed,
+                "shares": [n / voxels if voxels else 0.0 for n in record.counts[:labels]],
+                "outside": 1 - voxels / prod(core.shape),
+            }
+        return row
+
+
+@dataclass(frozen=True)
+class Whole:
+    """``merged``: the merged file is there, made of just the present tiles."""
+
+    merged: bool
+    verified: bool
+
+
+class RunView:
+    """What can be seen of a run, for any number of threads. ConfigError if it has no plan.
+
+    A plan that is exchanged meanwhile is followed.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self._run = run
+        self._lock = threading.Lock()
+        self._plan_stamp: _Stamp | None = None
+        self._known: dict[str, tuple[tuple[_Stamp | None, ...], TileState]] = {}
+        self._whole: tuple[tuple[object, ...], Whole] = ((), Whole(False, False))
+        self.folder  # noqa: B018 - a folder without a plan is told at once
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run folder with its present plan."""
+        with self._lock:
+            stamp = _stamp(self._run.plan_file)
+            if stamp is None or stamp != self._plan_stamp:
+                run = RunFolder(self._run.path)
+                _ = run.plan, run.inputs  # ConfigError, IntegrityError: the old one stays
+                self._run, self._plan_stamp = run, stamp
+                self._known.clear()
+            return self._run
+
+    def _tile(self, folder: RunFolder, tile: Tile, verified: bool) -> TileState:
+        """How far a tile is now; of a result that is ``verified`` no file need be there."""
+        stamps = (*(_stamp(folder.records(s).path(tile.name)) for s in _STEPS),)
+        known = self._known.get(tile.name)
+        if known is None or known[0] != stamps or known[1].tile != tile:
+            known = (stamps, _state_of(folder, tile, stamps[1]))
+            self._known[tile.name] = known
+        found = known[1]
+        if found.record is None or verified or not Found(folder, found.record).is_lost:
+            return found
+        return TileState(tile, "lost", found.record, found.committed)
+
+    def layer(self, z: int) -> dict[str, Any]:
+        """All tiles of one layer of the grid, ``z`` from 0; the nearest layer if there is none."""
+        folder = self.folder
+        z = min(max(z, 0), folder.plan.grid.counts[0] - 1)
+        plan, verified = folder.plan, self.whole.verified
+        rows = [self._tile(folder, tile, verified).row(plan) for tile in layer_of(plan.grid, z)]
+        return {"z": z, "tiles": rows, "done": sum(row["state"] == "done" for row in rows)}
+
+    def progress(self, seconds: float = 0.3) -> list[dict[str, int | None]]:
+        """Tiles done in each z layer; ``done`` is None of a layer that was not reached in time.
+
+        The next call goes on from there.
+        """
+        folder, end = self.folder, monotonic() + seconds
+        grid, verified = folder.plan.grid, self.whole.verified
+        found: list[dict[str, int | None]] = []
+        _, ny, nx = grid.counts
+        for z in range(grid.counts[0]):
+            done, all_seen = 0, True
+            for tile in layer_of(grid, z):
+                all_seen = monotonic() < end or tile.name in self._known
+                if not all_seen:
+                    break
+                done += self._tile(folder, tile, verified).state == "done"
+            found.append({"z": z, "done": done if all_seen else None, "total": ny * nx})
+        return found
+
+    @property
+    def revision(self) -> str:
+        """Another text whenever something was committed since."""
+        folder = self.folder
+        files = [folder.records(step).folder for step in get_args(Step)]
+        stamps = [_stamp(f) for f in (*files, folder.plan_file, folder.report_file)]
+        return digest_of(stamps)[:16]
+
+    @property
+    def whole(self) -> Whole:
+        """How far the result as a whole is."""
+        folder = self.folder
+        steps: tuple[Step, ...] = (*_STEPS, "merge", "verify")
+        stamps = tuple(_stamp(folder.records(s).folder) for s in steps)
+        key = (*stamps, _stamp(folder.segmentation_file), self._plan_stamp)
+        if self._whole[0] != key:
+            self._whole = (key, _whole_of(folder))
+        return self._whole[1]
+
+    def one(self, name: str) -> dict[str, Any]:
+        """All that is known of one tile; ConfigError if there is none of that name."""
+        folder = self.folder
+        (tile,) = folder.tiles(None, (name,))
+        found = self._tile(folder, tile, self.whole.verified)
+        told: dict[str, Any] = found.row(folder.plan)
+        told["halo"] = {"lo": tile.box.lo, "hi": tile.box.hi}
+        told["record"] = None if found.record is None else found.record.model_dump(mode="json")
+        told["error"] = _error_of(folder, found)
+        return told
+
+
+_STEPS: tuple[Step, ...] = ("split", "classify")
+
+
+def layer_of(grid: Grid, z: int) -> Iterable[Tile]:
+    """The tiles of one z layer of a grid."""
+    _, ny, nx = grid.counts
+    return (grid[i] for i in range(z * ny * nx, (z + 1) * ny * nx))
+
+
+def _whole_of(folder: RunFolder) -> Whole:
+    if folder.records("merge").get(WHOLE) is None:  # else each tile is looked at
+        return Whole(False, False)
+    merged = merged_file(folder, [own_classes(folder, tile) for tile in folder.plan.grid])
+    if merged is None:
+        return Whole(False, False)
+    return Whole(True, own(folder, folder.verified(merged[1])) is not None)
+
+
+def _state_of(folder: RunFolder, tile: Tile, stamp: "_Stamp | None") -> TileState:
+    classes = own_classes(folder, tile)
+    if classes is not None:
+        committed = None if stamp is None else stamp[0] / 1e9
+        return TileState(tile, "done", classes.record, committed)
+    cut = own(folder, folder.sub_volume(tile))
+    state: State = "waiting" if cut is None or cut.is_lost else "cut"
+    return TileState(tile, state, None, None)
+
+
+def _error_of(folder: RunFolder, found: TileState) -> dict[str, str] | None:
+    """What is wrong with a tile, and its mend."""
+    if found.state != "lost" or found.record is None:
+        return None
+    error: TbsegError = IntegrityError(
+        "the tile was classified, but its file is gone or has another size",
+        file=folder.path / found.record.file,
+        tile=found.tile.name,
+        mend=f"tbseg classify --run {folder.path} makes it anew",
+    )
+    return {"text": str(error), "what": error.what, "mend": error.mend or ""}
+
+
+def _stamp(path: "os.PathLike[str]") -> _Stamp | None:
+    """By it a file is known to be the same; None if there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - thousands a second
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_ino, found.st_size)

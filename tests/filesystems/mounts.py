@@ -1,0 +1,40 @@
+"""File systems that are mounted for a test."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.airflow_home import ROOT
+
+NEEDED = [
+    pytest.mark.skipif(not os.access("/dev/fuse", os.W_OK), reason="needs /dev/fuse"),
+    pytest.mark.skipif(shutil.which("fusermount3") is None, reason="needs Debian's fuse3"),
+]
+
+
+@contextmanager
+def mounted(backing: Path, mount: Path, behaviour: dict[str, Any]) -> Iterator[Path]:
+    """The folder ``backing``, under a mount that behaves so (see ``passthrough``)."""
+    backing.mkdir(parents=True, exist_ok=True)
+    mount.mkdir(parents=True)
+    program = [sys.executable, "-m", "tests.filesystems.passthrough"]
+    server = subprocess.Popen([*program, str(backing), str(mount), json.dumps(behaviour)], cwd=ROOT)
+    try:
+        end = time.monotonic() + 20
+        while not os.path.ismount(mount):
+            assert server.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        yield mount
+    finally:
+        subprocess.run(["fusermount3", "-u", "-z", mount], check=False)
+        server.wait(20)

@@ -1,0 +1,98 @@
+"""The pages of runs in Airflow: every route, as nobody; which folders can be seen at all."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.airflow_home import ROOT
+
+RUN = "manual__2026-01-01T00:00:00+00:00"
+
+
+@pytest.fixture(scope="module")
+def app():
+    from tbseg_airflow.pages.app import make_app
+
+    return make_app()
+
+
+def every_route(app):
+    """Each route with each of its methods, its parameters filled in."""
+    for route in app.routes:
+        path = route.path.replace("{path:path}", "api/run")
+        path = path.format(dag_id="tbseg_segment", run_id=RUN, viewer="3d")
+        for method in route.methods:
+            yield method, path
+
+
+def test_every_route_is_closed_to_who_is_not_logged_in(app):
+    from fastapi.testclient import TestClient
+
+    routes = list(every_route(app))
+    assert len(routes) >= 6
+    client = TestClient(app)
+    more = ["/docs", "/redoc", "/openapi.json", "/page.css", "/host.js", "/v/3d/", "/../x"]
+    for method, path in [*routes, *(("GET", path) for path in more)]:
+        assert client.request(method, path).status_code == 401, (method, path)
+
+
+def test_no_route_can_change_anything(app):
+    changing = [(m, p) for m, p in every_route(app) if m not in ("GET", "HEAD")]
+    assert changing == [("POST", f"/runs/tbseg_segment/{RUN}/api/run")]  # told, and not listened to
+
+
+def test_each_route_of_a_run_asks_for_the_right_to_see_runs_of_that_dag(app):
+    from tbseg_airflow.pages.app import _may_see, _may_see_all
+
+    for route in app.routes:
+        asked = [d.dependency for d in route.dependencies]
+        if "{run_id}" in route.path:
+            assert _may_see.dependency in asked, route.path
+        elif route.path.startswith("/api"):
+            assert _may_see_all.dependency in asked, route.path
+
+
+def test_which_folders_can_be_seen(tmp_path, monkeypatch, finished):
+    from tbseg_airflow.pages import runs
+
+    from tbseg_ops.errors import ConfigError
+
+    plans = {"a": {"folder": str(finished / "run"), "tiles": 8}}
+    monkeypatch.setattr(
+        runs, "_plans", lambda session, ids: {i: plans[i] for i in ids if i in plans}
+    )
+    assert runs.folder_of(None, "tbseg_segment", "a").path == finished / "run"
+    for dag, run in (("tbseg_segment", "b"), ("other", "a"), ("tbseg_segment", "../a")):
+        with pytest.raises(ConfigError, match="nothing to be seen yet"):
+            runs.folder_of(None, dag, run)
+    monkeypatch.setenv("TBSEG_ROOTS", str(tmp_path))
+    with pytest.raises(ConfigError, match="outside of the folders"):
+        runs.folder_of(None, "tbseg_segment", "a")
+
+
+def test_views_are_kept_and_the_longest_unused_forgotten(finished, monkeypatch):
+    from tbseg_airflow.pages import sites
+
+    from tbseg_ops.run import RunFolder
+
+    monkeypatch.setattr(sites, "Site", lambda folder: object())
+    monkeypatch.setattr(sites, "_MOST", 2)
+    kept = sites.Sites()
+    a, b, c = (RunFolder(finished / name) for name in "abc")
+    first = kept.of(a)
+    kept.of(b)
+    assert kept.of(a) is first
+    kept.of(c)
+    assert kept.of(a) is first
+
+
+def test_the_plugin_costs_a_task_nothing():
+    code = (
+        "import sys; sys.path.insert(0, 'plugins'); import tbseg_view\n"
+        "print([m for m in ('numpy', 'h5py', 'tbseg_ops.run', 'tbseg_airflow.pages.app')"
+        " if m in sys.modules])"
+    )
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
