@@ -126,7 +126,7 @@ class RunFolder:
                 "the plan was altered after it was made",
                 file=self.plan_file,
                 expected=f"digest {plan.seal[:16]}",
-                found=f"digest {plan.digest[:16]}",
+                found=f"digest {plan.true_seal[:16]}",
                 mend=self._plan_again,
             )
         if self.stored_spec() not in (None, plan.spec):

@@ -32,7 +32,7 @@ class Inputs(Stored):
     @property
     def listing(self) -> str:
         """The digest of all of it, names included; by it a plan knows its list."""
-        return digest_of(self.model_dump(mode="json"))
+        return digest_of(self.model_dump(mode="json", exclude_defaults=True))
 
 
 class GridModel(Stored):
@@ -80,12 +80,17 @@ class Plan(Stored):
     def sealed(self, inputs: Inputs) -> "Plan":
         """The same plan as it is stored beside these inputs."""
         plan = self.model_copy(update={"listing": inputs.listing})
-        return plan.model_copy(update={"seal": plan.digest})
+        return plan.model_copy(update={"seal": plan.true_seal})
+
+    @property
+    def true_seal(self) -> str:
+        """The seal that it must have; the same when a later version has more fields."""
+        return digest_of(self.model_dump(mode="json", exclude={"seal"}, exclude_defaults=True))
 
     @property
     def is_altered(self) -> bool:
         """Whether it is not as it was stored."""
-        return self.seal not in ("", self.digest)
+        return self.seal not in ("", self.true_seal)
 
     @property
     def grid(self) -> Grid:

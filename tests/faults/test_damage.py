@@ -12,7 +12,7 @@ from tbseg_ops import steps
 from tbseg_ops.errors import ConfigError, IntegrityError
 from tbseg_ops.hdf5 import arms_length
 from tbseg_ops.run import RunFolder
-from tbseg_ops.run.plan import Slab
+from tbseg_ops.run.plan import Plan, Slab
 from tbseg_ops.run.status import status
 from tests.faults.test_records import alter
 from tests.hdf5.test_arms_length import endless
@@ -253,3 +253,12 @@ def test_d17_six_runs_of_one_folder_at_once_are_all_right(finished, tmp_path):
     assert [process.returncode for process in started] == [0] * 6, told
     assert is_right(run, finished)
     assert temporary_files(run) == []
+
+
+def test_the_seal_holds_when_a_later_version_has_more_fields(run):
+    class Later(Plan):
+        colour: str = "as today"
+
+    stored = (run / "plan.json").read_bytes()
+    assert not Later.model_validate_json(stored).is_altered
+    assert json.loads(stored)["seal"] == Later.model_validate_json(stored).true_seal
