@@ -114,8 +114,10 @@ def class_of(exit_code: int) -> type[TbsegError] | None:
 
 
 def message(what: str, keywords: Mapping[str, object]) -> str:
-    """``what``, and a line for each keyword."""
-    return "\n".join([what, *(f"  {k}: {printable(str(v))}" for k, v in keywords.items())])
+    """``what``, and a line for each keyword; a value that a blank begins or ends is in quotes."""
+    texts = {k: printable(str(v)) for k, v in keywords.items()}
+    shown = {k: text if text == text.strip() else f"'{text}'" for k, text in texts.items()}
+    return "\n".join([what, *(f"  {k}: {text}" for k, text in shown.items())])
 
 
 def printable(text: str) -> str:
@@ -157,6 +159,13 @@ def system_errors(file: str) -> Iterator[None]:
 def from_system(error: OSError, file: str) -> TbsegError:
     """The project's error for an OSError with an errno."""
     found = error.strerror or str(error)
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        mend = "put it back, or correct the path; a run is planned again without it (tbseg plan)"
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        mend = "have the right to read it given to you (chmod, chgrp), or copy it"
+    else:
+        mend = "give the path of a file"
     if error.errno in _WRONG_INPUT:
-        return InputError("the file cannot be opened", file=file, found=found)
-    return ResourceError("the file cannot be read", file=file, found=found)
+        return InputError("the file cannot be opened", file=file, found=found, mend=mend)
+    again = "look after the disk or the mount, and give the same command again"
+    return ResourceError("the file cannot be read", file=file, found=found, mend=again)

@@ -2,6 +2,7 @@
 
 folder                 its TIFF slices (.tif, .tiff in any case)
 'folder/img_*.tif'     the TIFF slices that match (any glob pattern, also over several folders)
+'folder/img_{z}.tif'   the TIFF slices that match, in the order of the number in the place of {z}
 slices.txt             the TIFF slices whose paths it holds, one a line, in that order
 stack.tif              one multi-page TIFF file, whatever its extension
 file.h5:/path          a dataset of an HDF5 file (also file.h5/path, as ilastik writes it); without
@@ -26,6 +27,9 @@ TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 TIFF_SUFFIXES = (".tif", ".tiff")
 """How the names of slices end, in any case."""
 
+NUMBER = "{z}"
+"""Stands in a pattern where the names have the number of the slice."""
+
 CHUNKED_MARKS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", "attributes.json")
 """Files by which a folder is one of Zarr or N5."""
 
@@ -33,6 +37,16 @@ CHUNKED_MARKS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", "attributes.json"
 def is_chunked(folder: str | Path) -> bool:
     """Whether a folder is an array, or a group of them, of Zarr or N5."""
     return any(Path(folder, mark).is_file() for mark in CHUNKED_MARKS)
+
+
+def _deepest(text: str) -> Path:
+    """The folder that is there, of those above a path: it counts to the letter."""
+    return next((p for p in Path(text).parents if os.path.isdir(p)), Path())  # noqa: PTH112
+
+
+def is_pattern(text: str) -> bool:
+    """Whether a path that is not there stands for several."""
+    return NUMBER in text or glob.has_magic(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +86,7 @@ class Reference:
                     return cls(str(parent), text[len(str(parent)) :], "file")
                 if os.path.lexists(parent):
                     break
-        if glob.has_magic(text):
+        if is_pattern(str(Path(text).relative_to(_deepest(text)))):
             return cls(text, None, "pattern")
         file, colon, dataset = text.partition(":/")
         if colon:
@@ -92,7 +106,9 @@ class Reference:
         """The file or folder; of a pattern, the folder above all that is variable in it."""
         if self.kind != "pattern":
             return Path(self.file)
-        return next(path for path in Path(self.file).parents if not glob.has_magic(str(path)))
+        there = _deepest(self.file)
+        parents = Path(self.file).parents
+        return next(p for p in parents if p == there or not is_pattern(str(p.relative_to(there))))
 
     @property
     def folder(self) -> Path:

@@ -224,7 +224,7 @@ def registry_folder() -> Path:
             "the folder of the registry is not known",
             expected=f"{DATASETS.name}=/absolute/folder",
             found=str(folder),
-            mend="correct the setting",
+            mend=f"set {DATASETS.name} to the absolute path of a folder, or remove it",
         )
     return folder
 

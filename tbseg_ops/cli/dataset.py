@@ -17,7 +17,7 @@ from tbseg_ops.cli.options import Given, with_options
 from tbseg_ops.datasets import Dataset, Retention, Runs
 from tbseg_ops.errors import ConfigError, TbsegError, printable
 from tbseg_ops.reference import Reference
-from tbseg_ops.run import RunSpec
+from tbseg_ops.run import RunFolder, RunSpec
 from tbseg_ops.volume.opening import existing
 
 dataset = typer.Typer(no_args_is_help=True, help="Datasets that are segmented again and again.")
@@ -118,7 +118,8 @@ def release(name: Name) -> None:
             "the holder of the claim is alive",
             file=runs.claim_file,
             found=f"run {held.run}, held by {held.holder}",
-            mend=f"wait for its end, or end it: tbseg cancel {runs.path / held.run}",
+            mend="wait for its end, or end it: "
+            f"tbseg cancel {RunFolder(runs.path / held.run).quoted}",
         )
     datasets.release(runs, held.token)
     print(f"{name}: released; run {held.run} was held by {printable(held.holder)}")

@@ -1,8 +1,8 @@
 """The engine of a run. Importing this module does not load numba, nor looks for ilastik."""
 
 from tbseg_ops.classifier.passport import Passport, read_classifier
-from tbseg_ops.engines.contract import NATIVE_VERSION, Engine, check_unchanged
-from tbseg_ops.errors import InputError
+from tbseg_ops.engines.contract import NATIVE_TOO, NATIVE_VERSION, Engine, check_unchanged
+from tbseg_ops.errors import InputError, TbsegError
 from tbseg_ops.geometry import Index
 from tbseg_ops.options import EngineName
 
@@ -16,8 +16,13 @@ def check_engine(name: EngineName, passport: Passport) -> str:
         from tbseg_ops.engines.ilastik.engine import find_ilastik
         from tbseg_ops.engines.ilastik.safe_project import safe_project
 
-        safe_project(passport.path, passport.channels)  # what it refuses, it refuses now
-        return find_ilastik().version
+        try:
+            safe_project(passport.path, passport.channels)  # what it refuses, it refuses now
+            return find_ilastik().version
+        except TbsegError as error:
+            if passport.native_refusals and error.mend:
+                error.mend = error.mend.removesuffix(NATIVE_TOO)
+            raise
     if passport.native_refusals:
         raise InputError(
             "the engine native cannot run this classifier",

@@ -12,6 +12,12 @@ from tbseg_ops.geometry import Box
 from tbseg_ops.options import EngineName
 
 # Part of every key of a run: change it whenever a probability could change.
+NATIVE_TOO = ", or use --engine native"
+"""The end of a mend, where the other engine may do."""
+
+NATIVE_TOO = ", or use --engine native"
+"""The end of a mend, where the other engine may do."""
+
 NATIVE_VERSION = "2"
 
 _MOST_AT_ONCE, _VALUES_AT_ONCE = 16, 1 << 25

@@ -8,6 +8,8 @@ read by ``texts``.
 
 import errno
 import os
+import posixpath
+import shlex
 import stat
 import zlib
 from collections.abc import Iterator
@@ -167,7 +169,7 @@ def check_dataset(dataset: h5py.Dataset, where: str, *, inflate: bool = False) -
             file=where,
             expected="bytes in this file",
             found=f"data in another file: {elsewhere}",
-            mend="copy it into a file of its own, for example with h5repack",
+            mend="copy it with its bytes: h5repack -l CONTI IN OUT",
         )
     if dataset.shape is None:
         raise InputError(
@@ -194,7 +196,8 @@ def check_dataset(dataset: h5py.Dataset, where: str, *, inflate: bool = False) -
             file=where,
             expected=f"chunks of at most {most} bytes, filters: {allowed}",
             found=f"chunks of {dataset.chunks}: {size} bytes, filters: {names or 'none'}",
-            mend="repack the file with smaller chunks: h5repack -l CHUNK=... -f GZIP=1",
+            mend="repack the file with smaller chunks: h5repack -f GZIP=1 -l CHUNK="
+            f"{'x'.join(['64'] * dataset.ndim)} IN OUT",
         )
     if inflate and _DEFLATE in numbers:
         _check_inflated(dataset, size, 1 << numbers.index(_DEFLATE), where)
@@ -263,7 +266,9 @@ def _missing(file: h5py.File, where: str, found: object) -> InputError:
         file=where,
         expected=f"one of: {there or '(the file has none)'}",
         found=found,
-        mend="give the path as file.h5:/path",
+        mend=f"give one that is there, such as {shlex.quote(f'{file.filename}:{paths[0]}')}"
+        if paths
+        else "give another file",
     )
 
 
@@ -277,6 +282,7 @@ def _opened(group: h5py.Group, key: bytes) -> h5py.Group | h5py.Dataset | h5py.D
 
 
 def _refused_link(group: h5py.Group, key: bytes, kind: int, where: str) -> InputError:
+    path = shlex.quote(posixpath.join(str(group.name), key.decode("utf-8", "replace")))
     found = f"a user-defined link {key!r}"
     if kind == h5py.h5l.TYPE_SOFT:
         found = f"a soft link {key!r}"
@@ -288,7 +294,7 @@ def _refused_link(group: h5py.Group, key: bytes, kind: int, where: str) -> Input
         file=where,
         expected="data inside the file",
         found=f"a link elsewhere: {found}",
-        mend="copy the data into the file, for example with h5copy",
+        mend=f"copy the data into a file of its own: h5copy -i IN -o OUT -s {path} -d /data",
     )
 
 

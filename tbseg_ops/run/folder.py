@@ -1,7 +1,9 @@
 """The run folder: the only truth about a run. Everything else can be rebuilt from it."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +20,7 @@ from tbseg_ops.run.plan import Inputs, Plan, Slab
 from tbseg_ops.run.records import Record, Records, Step
 from tbseg_ops.settings import check_inside, here
 from tbseg_ops.storage.commit import commit_over, storage_errors, sweep
+from tbseg_ops.storage.stale import once_more
 from tbseg_ops.storage.visibility import looked_again
 from tbseg_ops.stored import Stored
 
@@ -60,7 +63,8 @@ class RunFolder:
     def sub_volume(self, tile: Tile) -> Piece:
         """The voxels of a tile, halo included, made by split."""
         key = keys.of_sub_volume(self.plan, self.inputs, tile)
-        return self._piece("split", tile.name, key, "tiles")
+        refers = self.plan.spec.split == "virtual"
+        return replace(self._piece("split", tile.name, key, "tiles"), refers=refers)
 
     def classes(self, tile: Tile, content: str) -> Piece:
         """The class file of a tile, made by classify; ``content``: that of its sub-volume."""
@@ -241,23 +245,36 @@ class RunFolder:
             sweep(folder)
 
     @property
+    def quoted(self) -> str:
+        """The path as a shell takes it, for commands in messages."""
+        return shlex.quote(str(self.path))
+
+    @property
+    def _plan_first(self) -> str:
+        with storage_errors(self.path):
+            is_new = not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir()))
+        place = self if is_new else RunFolder(self.path / "run")
+        first = "make a plan first" if is_new else "give the folder of a run, or make a plan first"
+        return f"{first}: tbseg plan VOLUME CLASSIFIER {place.quoted}"
+
+    @property
     def _plan_again(self) -> str:
         return (
-            f"make the plan again: tbseg plan --update VOLUME CLASSIFIER {self.path} "
+            f"make the plan again: tbseg plan --update VOLUME CLASSIFIER {self.quoted} "
             "(or the task plan); what is finished is recognised"
         )
 
     def _read(self, path: Path, model: type[StoredT]) -> StoredT:
         with storage_errors(path):
             there = self.path.is_dir() and looked_again(lambda: path.exists() or None, path)
-            data = path.read_bytes() if there else None
+            data = once_more(path.read_bytes) if there else None
         if data is None:
             raise ConfigError(
                 "this is not the folder of a planned run",
                 file=path,
                 expected="a file made by tbseg plan",
                 found="no such file",
-                mend=f"make a plan first: tbseg plan VOLUME CLASSIFIER {self.path}",
+                mend=self._plan_first,
             )
         try:
             return model.model_validate_json(data)

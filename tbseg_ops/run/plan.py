@@ -148,8 +148,12 @@ class Plan(Stored):
 
 
 def slab_chunk(shape: Index, slab: Slab) -> Index:
-    """Chunk of a slab's file: small enough that a tile's box reads little that it does not need."""
-    return (min(slab.z1 - slab.z0, 32), min(shape[1], 128), min(shape[2], 128))
+    """Chunk of a slab's file: small enough that a tile's box reads little that it does not need.
+
+    Tiles of 256³ with a halo of 15 read 1.4 times the volume, and three times with 32 x 128 x 128;
+    smaller chunks save little more and take longer.
+    """
+    return (min(slab.z1 - slab.z0, 32), min(shape[1], 32), min(shape[2], 64))
 
 
 def slabs_of(info: VolumeInfo, itemsize: int, first: int, end: int) -> tuple[Slab, ...]:

@@ -1,9 +1,12 @@
 """audit: is this volume whole, and does this classifier fit it? Writes nothing.
 
-Headers are read, and with a classifier a few slices.
+Headers are read, and a few slices.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from tbseg_ops.classifier import Passport, read_passport
 from tbseg_ops.run.fit import input_warnings
@@ -17,8 +20,8 @@ class Audit(Stored):
     """What was found; ``first`` and ``last`` name the slices at both ends in z order.
 
     ``second``: the slice after the first, if there is one. ``values``: the least and the greatest
-    of the sampled voxels, with a classifier. ``warnings``: of the volume; ``unfit``: why it may not
-    fit the classifier.
+    of the sampled voxels; None if all are NaN. ``warnings``: of the volume; ``unfit``: why it may
+    not fit the classifier.
     """
 
     volume: VolumeInfo
@@ -31,6 +34,12 @@ class Audit(Stored):
     unfit: tuple[str, ...] = ()
 
 
+def _range(voxels: NDArray[Any]) -> tuple[float, float] | None:
+    """The least and the greatest; infinite ones count, NaN does not."""
+    numbers = voxels[~np.isnan(voxels)] if voxels.dtype.kind == "f" else voxels
+    return (float(numbers.min()), float(numbers.max())) if numbers.size else None
+
+
 def audit(*, volume: str, classifier: str | None = None, selection: Selection = WHOLE) -> Audit:
     """Check headers, order and completeness of ``volume`` and its fit to ``classifier``.
 
@@ -39,18 +48,17 @@ def audit(*, volume: str, classifier: str | None = None, selection: Selection = 
     passport = read_passport(classifier) if classifier is not None else None
     with open_source(volume, selection) as source:
         unfit: tuple[str, ...] = ()
-        values: tuple[float, float] | None = None
         if passport is not None:
             passport.check_volume(source.info.shape, source.info.channels)
-            voxels = sample(source)
-            values = float(np.nanmin(voxels)), float(np.nanmax(voxels))
+        voxels = sample(source)
+        if passport is not None:
             unfit = input_warnings(passport, source.info, voxels)
         return Audit(
             volume=source.info,
             first=source.slices[0],
             last=source.slices[-1],
             second=source.slices[1] if len(source.slices) > 1 else None,
-            values=values,
+            values=_range(voxels),
             warnings=(
                 *source.warnings,
                 *(passport.notes_for(source.info.shape) if passport else ()),

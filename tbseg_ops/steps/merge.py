@@ -82,7 +82,7 @@ def class_records(folder: RunFolder) -> list[Record]:
             "or from other input or parameters",
             file=folder.path / "classes",
             tile=named(missing),
-            mend=f"tbseg classify --run {folder.path}",
+            mend=f"tbseg classify --run {folder.quoted}",
         )
     return [classes.record for classes in found.values() if classes is not None]
 
@@ -237,7 +237,7 @@ def _refuse(folder: RunFolder, damaged: list[str]) -> None:
         f"{len(damaged)} class files are missing or damaged; they were set aside",
         file=folder.path / "classes",
         tile=named(sorted(damaged)),
-        mend=f"tbseg classify --run {folder.path} makes exactly these tiles anew; then merge again",
+        mend=f"tbseg classify --run {folder.quoted} makes just these tiles anew; then merge again",
     )
 
 

@@ -11,6 +11,7 @@ from tbseg_ops.classifier import Passport, read_passport
 from tbseg_ops.engines import check_engine
 from tbseg_ops.errors import ConfigError, InputError, ResourceError
 from tbseg_ops.forecast.batches import batch_size
+from tbseg_ops.forecast.crowd import crowd_notes
 from tbseg_ops.forecast.disk import disk_missing
 from tbseg_ops.geometry import Box, Grid, Index
 from tbseg_ops.run import Inputs, Plan, RunFolder, RunSpec
@@ -23,6 +24,7 @@ from tbseg_ops.run.work_left import WorkLeft, work_left
 from tbseg_ops.storage.commit import free_bytes
 from tbseg_ops.storage.locks import locked
 from tbseg_ops.storage.place import check_place
+from tbseg_ops.storage.stale import once_more
 from tbseg_ops.volume import Source, open_source
 from tbseg_ops.volume.sample import sample
 
@@ -81,18 +83,24 @@ def draft(
 ) -> RunFolder:
     """The run folder with the plan that ``plan`` would make; nothing but a probe is written."""
     folder = RunFolder(run)
-    passport = read_passport(spec.classifier)
-    with open_source(spec.volume, spec) as source:
+    passport = once_more(read_passport, spec.classifier)
+    with once_more(open_source, spec.volume, spec) as source:
         passport.check_volume(source.info.shape, source.info.channels)
         engine_version = check_engine(spec.engine, passport)
         _check_classes(spec, passport)
         check_place(folder.path)
         part = read_slices(spec, passport, source.info)
-        with mask_of(spec, source.info.shape) as mask:
+        with once_more(mask_of, spec, source.info.shape) as mask:
             inputs = read_inputs(source, mask, progress, part)
             made = _plan(spec, source, passport, engine_version, inputs, folder, earlier)
             made = made.model_copy(
-                update={"notes": made.notes + tuple(mask.warnings if mask is not None else ())}
+                update={
+                    "notes": (
+                        *made.notes,
+                        *crowd_notes(made),
+                        *(mask.warnings if mask is not None else ()),
+                    )
+                }
             )
     return folder.under(made, inputs)
 
@@ -116,7 +124,7 @@ def _plan(
             "the tiles are too small for this volume",
             expected=f"at most {_MOST_TILES:,} tiles",
             found=f"{len(grid):,} tiles of {grid.core} over {grid.volume} (z, y, x)",
-            mend="choose larger tiles",
+            mend=f"choose larger tiles, such as --tile {_larger(grid)}",
         )
     return Plan(
         spec=spec,
@@ -137,6 +145,14 @@ def _plan(
         earlier=tuple(str(run.path) for run in runs),
         warnings=input_warnings(passport, info, sample(source)),
     ).in_batches(ceil(len(grid) / spec.max_batches))
+
+
+def _larger(grid: Grid) -> str:
+    """A tile of the same form, of which there are not too many."""
+    times = ceil((len(grid) / _MOST_TILES) ** (1 / 3)) + 1
+    return ",".join(
+        str(min(n * times, whole)) for n, whole in zip(grid.core, grid.volume, strict=True)
+    )
 
 
 def _earlier_run(path: Path) -> RunFolder:
@@ -215,7 +231,7 @@ def _refuse_other_folder(folder: RunFolder) -> None:
             file=folder.path,
             expected="a new folder, an empty one, or that of a run",
             found=", ".join(others[:5]) + (", ..." if len(others) > 5 else ""),
-            mend=f"choose another run folder, such as {folder.path / 'run'}",
+            mend=f"choose another run folder, such as {RunFolder(folder.path / 'run').quoted}",
         )
 
 
@@ -240,7 +256,7 @@ def _check_classes(spec: RunSpec, passport: Passport) -> None:
 
 
 def _check_room(folder: RunFolder, left: WorkLeft) -> None:
-    needed = disk_missing(folder.plan, left)
+    needed, spec = disk_missing(folder.plan, left), folder.plan.spec
     free = free_bytes(folder.path)
     if needed > free:
         raise ResourceError(
@@ -248,6 +264,6 @@ def _check_room(folder: RunFolder, left: WorkLeft) -> None:
             file=folder.path,
             expected=f"{needed / 1e9:.2f} GB free",
             found=f"{free / 1e9:.2f} GB free",
-            mend="free some space, choose another run folder, "
-            "or do without tile copies: --split virtual",
+            mend="free some space, or choose another run folder"
+            + ("" if spec.split == "virtual" else ", or do without tile copies: --split virtual"),
         )

@@ -155,14 +155,14 @@ def _merged(folder: RunFolder) -> tuple[Piece, list[Record]]:
         )
     records = class_records(folder)
     piece = folder.merged(records)
-    if own(folder, piece) is not None:
+    if own(folder, piece) is not None and piece.path.is_file():
         with opened(piece.path) as file:
             if stamped(file, "key") == piece.key:
                 return piece, records
     raise IntegrityError(
         "there is no merged file of the tiles as they are now",
         file=folder.segmentation_file,
-        mend=f"tbseg merge --run {folder.path}",
+        mend=f"tbseg merge --run {folder.quoted}",
     )
 
 
@@ -327,6 +327,6 @@ def _wrong(folder: RunFolder, proof: Proof) -> IntegrityError:
         tile=", ".join(tiles[:_NAMED]) + (" ..." if len(tiles) > _NAMED else ""),
         expected=f"what engine {plan.spec.engine} {plan.engine_version} gave when it was planned",
         found=proof.statement,
-        mend=f"tbseg verify --run {folder.path} tells whether the file was damaged; else classify"
+        mend=f"tbseg verify --run {folder.quoted} tells whether the file was damaged; else classify"
         " these tiles again (tbseg classify --tiles), merge, and report this",
     )

@@ -31,6 +31,8 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 NOT_OFFERED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _NO_LINKS = NOT_OFFERED | {errno.EPERM, errno.EACCES, errno.EMLINK, errno.EXDEV}
 _NO_SYNC = NOT_OFFERED | {errno.EBADF, errno.ENOTTY}
+# What a removed file is called as long as somebody has it open: NFS, FUSE, SMB. It is theirs.
+_LEFTOVERS = (".nfs", ".fuse_hidden", ".__smb")
 _FICLONE = 0x40049409  # linux/fs.h: the blocks of another file, shared until one is written to
 _NO_CLONES = NOT_OFFERED | {errno.ENOTTY}
 _no_clones: set[int] = set()  # devices whose file system has refused that
@@ -169,6 +171,11 @@ def set_aside(path: Path) -> Path | None:
     return aside
 
 
+def is_leftover(name: str) -> bool:
+    """Whether this is a removed file that somebody has still open; the file system removes it."""
+    return name.startswith(_LEFTOVERS)
+
+
 def sweep(folder: Path) -> int:
     """Remove temporary files of processes of this host that are no longer alive; their number."""
     ours, count = re.compile(rf"\..+\.{re.escape(socket.gethostname())}\.(\d+)\.\w+\.tmp"), 0
@@ -218,6 +225,9 @@ def storage_errors(path: Path) -> Iterator[None]:
         if code in _FULL:
             what, found = "the disk is full", f"{free_bytes(path):,} bytes free"
             mend = "free some space and give the same command again: finished work is kept"
+        elif code in (errno.ENOTDIR, errno.EEXIST):
+            kind, what = ConfigError, "a file stands where a folder should be"
+            mend = "choose another folder, or move that file away"
         elif code in _FORBIDDEN:
             kind, what = ConfigError, "the file or its folder cannot be used"
             mend = "have the rights changed, or choose another run folder"

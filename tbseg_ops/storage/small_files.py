@@ -19,7 +19,7 @@ def read_small(path: Path) -> bytes | None:
     with storage_errors(path):
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENXIO):

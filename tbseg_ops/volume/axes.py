@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tbseg_ops.errors import InputError
@@ -34,7 +35,6 @@ def axes_of(
     ``given`` by the user counts first, then ``tags`` (JSON, vigra's ``axistags``), then ``labels``
     (a name for each axis, if all are known), then what is likely.
     """
-    stored = find_axes(tags, ndim, where) if tags is not None else None
     if given is not None:
         if len(given) != ndim:
             raise InputError(
@@ -44,14 +44,16 @@ def axes_of(
                 found=f"--axes {given}",
                 mend="give a letter for each stored axis, the slowest first, such as --axes zyx",
             )
-        return Axes(given, stored.voxels if stored else UNKNOWN), ()
-    if stored is not None:
-        return stored, ()
+        with suppress(InputError):  # what is damaged need not be understood: the user has said it
+            return Axes(given, find_axes(tags, ndim, where).voxels), ()
+        return Axes(given), ()
+    if tags is not None:
+        return find_axes(tags, ndim, where), ()
     order = "".join(label.strip().lower()[:1] for label in labels)
     if len(order) == ndim and is_order(order):
         return Axes(order), ()
     likely = find_axes(None, ndim, where)
-    if ndim < 4:
+    if ndim < 3:
         return likely, ()
     note = f"the file does not name its axes: {likely.order} is assumed (another: --axes LETTERS)"
     return likely, (note,)
@@ -61,7 +63,13 @@ def find_axes(tags: str | None, ndim: int, where: str) -> Axes:
     """The axes of a dataset with ``ndim`` axes whose attribute ``axistags`` is ``tags`` (JSON)."""
     if tags is None:
         if ndim not in _DEFAULTS:
-            raise _wrong("the dataset is no volume", where, "2 to 5 axes", f"{ndim} axes")
+            raise InputError(
+                "the dataset is no volume",
+                file=where,
+                expected="2 to 5 axes",
+                found=f"{ndim} axes",
+                mend="give another one, or store it with t, z, y, x and c at most",
+            )
         return Axes(_DEFAULTS[ndim])
     try:
         entries = json.loads(tags)["axes"]
@@ -97,6 +105,7 @@ def time_point(chosen: int | None, there: int, where: str, more: str = "") -> in
             file=where,
             expected=f"--time 0 to --time {there - 1}",
             found=f"--time {chosen}",
+            mend="give one of these" if there > 1 else "leave --time out: there is one only",
         )
     return chosen or 0
 
@@ -109,6 +118,7 @@ def scale_of(chosen: int, there: int, where: str) -> int:
             file=where,
             expected=f"--scale 0 to --scale {there - 1}",
             found=f"--scale {chosen}",
+            mend="give one of these" if there > 1 else "leave --scale out: there is one only",
         )
     return chosen
 

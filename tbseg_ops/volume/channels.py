@@ -36,6 +36,7 @@ class OneChannel(Made):
                 file=where,
                 expected=f"--channel 0 to --channel {source.info.channels - 1}",
                 found=f"--channel {channel}",
+                mend="give one of these",
             )
         self.info = source.info.model_copy(update={"channels": 1})
 

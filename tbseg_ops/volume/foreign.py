@@ -5,6 +5,11 @@ from pathlib import Path
 from tbseg_ops.errors import InputError
 
 _BIOFORMATS = "bfconvert IN OUT.ome.tiff (Bio-Formats), or save it as TIFF in Fiji"
+_FIJI = "open it in Fiji and save it as TIFF"
+_NUMPY = "tifffile.imwrite(OUT, {}, photometric='minisblack')".format
+_NIFTI = "NIfTI", "nib = nibabel.load(IN); " + _NUMPY("nib.get_fdata(dtype='f4').T")
+_MRC = "MRC", _NUMPY("mrcfile.mmap(IN).data")
+_META = "MetaImage", _NUMPY("SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(IN))")
 _FORMATS = {
     ".czi": ("a file of Zeiss", _BIOFORMATS),
     ".nd2": ("a file of Nikon", _BIOFORMATS),
@@ -13,26 +18,17 @@ _FORMATS = {
     ".oir": ("a file of Olympus", _BIOFORMATS),
     ".oib": ("a file of Olympus", _BIOFORMATS),
     ".vsi": ("a file of Olympus", _BIOFORMATS),
-    ".nrrd": ("NRRD", "open it in Fiji and save it as TIFF"),
-    ".nhdr": ("NRRD", "open it in Fiji and save it as TIFF"),
-    ".nii": ("NIfTI", "nib = nibabel.load(IN); tifffile.imwrite(OUT, nib.get_fdata(dtype='f4').T)"),
-    ".nii.gz": (
-        "NIfTI",
-        "nib = nibabel.load(IN); tifffile.imwrite(OUT, nib.get_fdata(dtype='f4').T)",
-    ),
-    ".mrc": ("MRC", "tifffile.imwrite(OUT, mrcfile.mmap(IN).data)"),
-    ".rec": ("MRC", "tifffile.imwrite(OUT, mrcfile.mmap(IN).data)"),
-    ".mha": (
-        "MetaImage",
-        "tifffile.imwrite(OUT, SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(IN)))",
-    ),
-    ".mhd": (
-        "MetaImage",
-        "tifffile.imwrite(OUT, SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(IN)))",
-    ),
-    ".npy": ("an array of NumPy", "tifffile.imwrite(OUT, numpy.load(IN))"),
+    ".nrrd": ("NRRD", _FIJI),
+    ".nhdr": ("NRRD", _FIJI),
+    ".nii": _NIFTI,
+    ".nii.gz": _NIFTI,
+    ".mrc": _MRC,
+    ".rec": _MRC,
+    ".mha": _META,
+    ".mhd": _META,
+    ".npy": ("an array of NumPy", _NUMPY("numpy.load(IN)")),
     ".vtk": ("VTK", "open it in ParaView or Fiji and save it as TIFF"),
-    ".am": ("Amira", "open it in Fiji and save it as TIFF"),
+    ".am": ("Amira", _FIJI),
     ".jp2": ("JPEG 2000", "convert each slice: imagecodecs or opj_decompress -i IN -o OUT.tif"),
     ".png": ("PNG", "convert each slice: mogrify -format tif *.png (ImageMagick)"),
     ".jpg": ("JPEG", "convert each slice: mogrify -format tif *.jpg (ImageMagick)"),

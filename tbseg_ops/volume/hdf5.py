@@ -6,6 +6,7 @@ Refused by name: what leaves the file (external and virtual data), chunks that w
 (HDF5 would read them as zeros).
 """
 
+import shlex
 from math import ceil, prod
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ class Hdf5Source(ArraySource):
         layout = find_layout(found, where)
         self._is_unsigned = layout.unsigned
         axes, more = _axes(found, selection.axes, where)
+        if layout.kind != "hdf5":  # what its program writes has one order
+            more = ()
         self._describe(
             where,
             f"{Path(path).name}:{dataset}",
@@ -108,7 +111,9 @@ def _only_volume(file: h5py.File) -> str:
             file=file.filename,
             expected="exactly one dataset of 2 to 5 axes",
             found=", ".join(volumes[:20]) or "none",
-            mend="give its path: file.h5:/path",
+            mend=f"give its path, such as {shlex.quote(f'{file.filename}:{volumes[0]}')}"
+            if volumes
+            else "give another file, or write the volume as a dataset of z, y, x",
         )
     return volumes[0]
 

@@ -5,6 +5,7 @@ Imaris pads each dataset to whole chunks and keeps the size of the image beside 
 """
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -79,7 +80,9 @@ def datasets_of(file: h5py.File, selection: Selection) -> list[str] | None:
             file=name,
             expected="one of them",
             found=", ".join(views[:10]) + (", ..." if len(views) > 10 else "") or "none",
-            mend=f"choose one by its path: {name}:{time}/{(views or ['s00'])[0]}/0/cells",
+            mend=f"choose one by its path: {shlex.quote(f'{name}:{time}/{views[0]}/0/cells')}"
+            if views
+            else "give the path of the dataset that is wanted: file.h5:/path",
         )
     levels = _numbered(file, f"{time}/{views[0]}", "", name)
     return [f"{time}/{views[0]}/{levels[scale_of(selection.scale, len(levels), name)]}/cells"]

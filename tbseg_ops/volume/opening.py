@@ -4,22 +4,26 @@ import glob
 import os
 import re
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 
 from tbseg_ops.errors import InputError, system_errors
 from tbseg_ops.geometry import Index
-from tbseg_ops.reference import TIFF_MAGIC, Reference, is_chunked
+from tbseg_ops.reference import NUMBER, TIFF_MAGIC, Reference, is_chunked
 from tbseg_ops.selection import WHOLE, Selection
 from tbseg_ops.settings import check_inside
 from tbseg_ops.volume.channels import Joined, OneChannel, Reversed
 from tbseg_ops.volume.foreign import known_elsewhere
 from tbseg_ops.volume.lists import read_list
 from tbseg_ops.volume.mask import fitted
+from tbseg_ops.volume.order import shortened
 from tbseg_ops.volume.regular_files import open_regular
 from tbseg_ops.volume.source import Source, VolumeInfo
 
 _PAGE = re.compile(r" page \d+$")
+_LOOKED_AT = 10_000  # names of a folder, for a message
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -126,10 +130,11 @@ def _opened(
     if reference.kind != "file":
         from tbseg_ops.volume.stack import StackSource
 
-        _check_plain(volume, selection)
         folder, names = found_slices(reference)
-        if (parts := _parts(reference, folder, names, as_mask)) is not None:
+        _check_plain(volume, selection.model_copy(update={"time": None}))
+        if (parts := _parts(reference, folder, names, selection.time, as_mask)) is not None:
             return parts
+        _check_plain(volume, selection)
         in_order = reference.kind == "list"
         return StackSource(folder, names, volume, in_order=in_order, as_mask=as_mask)
     if reference.dataset is None:
@@ -141,13 +146,27 @@ def _opened(
 
 
 def _parts(
-    reference: Reference, folder: str, names: Sequence[str], as_mask: bool = False
+    reference: Reference,
+    folder: str,
+    names: Sequence[str],
+    time: int | None,
+    as_mask: bool = False,
 ) -> Source | None:
-    """The volume of several files of many pages, if they are that."""
+    """The volume of several files of many pages, if they are that; ``time``: of each of them."""
     from tbseg_ops.volume.parts import PartsSource, parts_of
+    from tbseg_ops.volume.stack import slice_names
 
-    found = parts_of(folder, names, str(reference), in_order=reference.kind == "list")
-    return None if found is None else PartsSource(folder, found, as_mask=as_mask)
+    notes: tuple[str, ...] = ()
+    is_placed = reference.kind == "pattern" and NUMBER in reference.file
+    if is_placed:
+        names, notes = slice_names(names, str(reference), folder)
+    in_order = is_placed or reference.kind == "list"
+    found = parts_of(folder, names, str(reference), in_order=in_order)
+    if found is None:
+        return None
+    source = PartsSource(folder, found, time=time, as_mask=as_mask)
+    source.warnings = (*notes, *source.warnings)
+    return source
 
 
 def _planned(
@@ -163,10 +182,10 @@ def _planned(
 
     if slices is None or _PAGE.search(slices[0]):  # pages: not files of their own
         folder, names = found_slices(reference)
-        if (parts := _parts(reference, folder, names)) is not None:
+        if (parts := _parts(reference, folder, names, selection.time)) is not None:
             return Reversed(parts) if backwards else parts
     if slices is None:
-        slices = names if reference.kind == "list" else slice_names(names, volume)
+        slices = names if reference.kind == "list" else slice_names(names, volume, folder)[0]
         return SliceFiles(folder, slices[::-1] if backwards else slices)
     return SliceFiles(_folder_of(reference), slices, info)
 
@@ -208,7 +227,7 @@ def _check_no_scale(volume: str, selection: Selection) -> None:
             file=volume,
             expected="a file of Imaris or BigDataViewer, without a path in it",
             found=f"--scale {selection.scale}",
-            mend="give the path of the dataset that is wanted: file.h5:/path",
+            mend="leave --scale out; of a dataset of another scale give the path: file.h5:/path",
         )
 
 
@@ -224,7 +243,7 @@ def existing(volume: str) -> Reference:
             "there is no such volume",
             file=volume,
             expected="a folder, a glob pattern, a file, or file.h5:/path",
-            found="nothing of that name",
+            found="nothing of that name" + _similar(reference.file),
             mend="check the path, on the machine on which this runs",
         )
     return reference
@@ -241,7 +260,9 @@ def found_slices(reference: Reference) -> tuple[str, list[str]]:
         if reference.kind == "folder":
             return reference.file, [entry.name for entry in Path(reference.file).iterdir()]
         # "[" may be a sign of the pattern, or stand in a name, as in UltraII[00 x 00]_C00_*.tif.
-        patterns = reference.file, reference.file.replace("[", "[[]")
+        above = reference.fixed
+        rest = os.path.relpath(reference.file, above).replace(NUMBER, "*")
+        patterns = (f"{glob.escape(str(above))}/{p}" for p in (rest, rest.replace("[", "[[]")))
         tried = (glob.glob(pattern, include_hidden=True) for pattern in patterns)  # noqa: PTH207
         found = next(filter(None, tried), [])
     if not found:
@@ -249,11 +270,32 @@ def found_slices(reference: Reference) -> tuple[str, list[str]]:
             "no file matches the pattern",
             file=reference.file,
             expected="TIFF slices",
-            found="nothing",
+            found="nothing" + _there(reference.fixed),
             mend="check the pattern; quote it, so that the shell leaves it alone",
         )
     folder = os.path.commonpath([Path(path).parent for path in found])
     return folder, [os.path.relpath(path, folder) for path in found]
+
+
+def _names_in(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in islice(folder.iterdir(), _LOOKED_AT))
+
+
+def _similar(path: str) -> str:
+    """What is there beside a path that is not, and has nearly its name."""
+    with suppress(OSError):
+        names = _names_in(Path(path).parent)
+        if close := get_close_matches(Path(path).name, names):
+            return f"; there is {shortened(close)}"
+    return ""
+
+
+def _there(folder: Path) -> str:
+    """What is in the folder of a pattern that nothing matches."""
+    with suppress(OSError):
+        if names := _names_in(folder):
+            return f"; in the folder there is {shortened(names)}"
+    return ""
 
 
 def _source_of_file(path: str, selection: Selection, as_mask: bool) -> Source:

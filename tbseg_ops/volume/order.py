@@ -10,10 +10,20 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
+from math import lcm
+from pathlib import Path
 from typing import Any
 
 from tbseg_ops.errors import InputError
+from tbseg_ops.reference import NUMBER
+from tbseg_ops.volume.patterns import (
+    LIST,
+    channels_by_pattern,
+    number_by_pattern,
+    slices_by_pattern,
+)
 
 _DIGITS = re.compile(r"([0-9]+)")
 _SHOWN = 20
@@ -39,13 +49,20 @@ class _Name:
         return [part for pair in pairs for part in pair], natural_key(self.name)[0]
 
 
-def order_slices(names: Iterable[str], where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names in natural order, and warnings.
+def order_slices(
+    names: Iterable[str], where: str, folder: str = ""
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names in natural order, and warnings; ``where``: the folder or pattern they are from.
+
+    With the place of the number in the pattern (``brain_{z}.tif``), in the order of that number;
+    the names are then relative to ``folder``, and those without it are left out, with a warning.
 
     A "-" that only some names have in front of a number is its sign; "1.5" is one number where all
     have as many decimals. InputError for a gap, a duplicate, names with and without numbers side by
     side, and a running number that contradicts the natural order.
     """
+    if NUMBER in where:
+        return _by_given_place(names, where, folder)
     given = tuple(sorted(names, key=natural_key))
     if len(given) < 2:
         return given, ()
@@ -81,6 +98,43 @@ def order_slices(names: Iterable[str], where: str) -> tuple[tuple[str, ...], tup
             f"{ordered[0]} to {ordered[-1]}"
         )
     return ordered, tuple(notes)
+
+
+def _by_given_place(
+    names: Iterable[str], pattern: str, folder: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names by the number that stands where the pattern has ``{z}``."""
+    before, _, after = (_regular(part) for part in pattern.partition(NUMBER))
+    place = re.compile(f"{before}(?<![0-9])([+-]?[0-9]+(?:[.][0-9]+)?)(?![0-9]){after}", re.DOTALL)
+    found = {name: place.fullmatch(str(Path(folder) / name)) for name in names}
+    numbers = {name: Fraction(match[1]) for name, match in found.items() if match}
+    ordered = tuple(sorted(numbers, key=lambda name: (numbers[name], natural_key(name))))
+    if not ordered:
+        raise InputError(
+            "no name has a number in the place of {z}",
+            file=pattern,
+            expected="names such as " + pattern.replace(NUMBER, "0012"),
+            found=shortened(sorted(found)),
+            mend="put {z} where the number of the slice stands in the names",
+        )
+    parts = lcm(*(number.denominator for number in numbers.values()))  # of decimals
+    running = [int(numbers[name] * parts) for name in ordered]
+    _check_unique(ordered, running, pattern)
+    notes = []
+    if left := sorted(set(found) - set(ordered), key=natural_key):
+        told = f"{len(left)} names have no number in the place of {{z}} and are ignored"
+        notes.append(f"{told}: {shortened(left)}")
+    if len(ordered) > 1:
+        step = _step(running)
+        _check_gaps(running, step, pattern)
+        if step > 1:
+            notes.append(f"the running number of the slices goes up in steps of {step / parts:g}")
+    return ordered, tuple(notes)
+
+
+def _regular(text: str) -> str:
+    """A part of a pattern as a regular expression; "[" has no meaning beside ``{z}``."""
+    return re.escape(text).replace(r"\*", ".*?").replace(r"\?", ".")
 
 
 def _taken_apart(names: Sequence[str], parts: list[list[str]]) -> list[_Name]:
@@ -133,7 +187,7 @@ def _check_one_pattern(names: Sequence[str], parts: Sequence[list[str]], where: 
                 file=where,
                 expected=f"{len(parts[0]) // 2} numbers in the name, as in {names[0]}",
                 found=f"{len(part) // 2} in {name}",
-                mend="choose the slices with a glob pattern, such as 'folder/img_*.tif'",
+                mend=slices_by_pattern(names, where),
             )
 
 
@@ -149,8 +203,7 @@ def _check_unique(names: Sequence[str], keys: Sequence[Any], where: str) -> None
                 file=where,
                 expected="one file for each running number (the last number that varies)",
                 found=f"{shortened(same)} ({doubles} numbers are used more than once)",
-                mend="are they channels? Choose one with a glob pattern, such as"
-                " 'folder/img_*_ch1.tif', and the others with --channels-from",
+                mend=channels_by_pattern(names, where),
             )
 
 
@@ -162,7 +215,7 @@ def _check_ascending(names: Sequence[str], running: Sequence[int], where: str) -
                 file=where,
                 expected=f"a number above {running[i - 1]} after {names[i - 1]}",
                 found=names[i],
-                mend="rename the slices, or link them under names that only differ in one number",
+                mend=number_by_pattern(names, where),
             )
 
 
@@ -176,5 +229,5 @@ def _check_gaps(running: Sequence[int], step: int, where: str) -> None:
             file=where,
             expected=f"the running numbers {running[0]} to {running[-1]}{steps}",
             found=f"{missing} missing: {ranges(gaps)}",
-            mend="restore them, or link the slices to be used under names numbered without a gap",
+            mend=f"restore them, or {LIST}",
         )

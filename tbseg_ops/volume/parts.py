@@ -26,11 +26,18 @@ _NUMBERED = re.compile(r"(.*?)[-_. ]?(\d*)")
 class PartsSource(Source):
     """The parts, audited; all of one shape and type, without the same page twice."""
 
-    def __init__(self, folder: str, names: Sequence[str], *, as_mask: bool = False) -> None:
-        """``names``: relative to ``folder``, in z order."""
+    def __init__(
+        self,
+        folder: str,
+        names: Sequence[str],
+        *,
+        time: int | None = None,
+        as_mask: bool = False,
+    ) -> None:
+        """``names``: relative to ``folder``, in z order; ``time``: of the time points of each."""
         with ExitStack() as stack:
             paths = [str(Path(folder) / name) for name in names]
-            self._parts = [PagesSource(path, as_mask=as_mask) for path in paths]
+            self._parts = [PagesSource(path, time=time, as_mask=as_mask) for path in paths]
             for part in self._parts:
                 stack.enter_context(part)
             first = self._parts[0].info

@@ -12,9 +12,12 @@ with a warning.
 
 import hashlib
 import io
+import os
+import shlex
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -44,6 +47,7 @@ from tbseg_ops.volume.tiff.thumbnails import is_thumbnail, thumbnail_notes
 from tbseg_ops.volume.voxel_size import UNKNOWN, VoxelSize
 
 _TILE_DIGITS = 6  # of the folders that TeraStitcher takes, by the place in 1/10 um
+_LOOKED_AT = 100  # folders, for a message
 _THREADS = 16  # header checks wait for the disk, or for a network
 
 
@@ -134,7 +138,7 @@ class StackSource(SliceFiles):
         ``shown``: the folder in messages.
         """
         tiffs, warnings = _choose(names, shown)
-        slices, more = (tuple(names), ()) if in_order else order_slices(tiffs, shown)
+        slices, more = (tuple(names), ()) if in_order else order_slices(tiffs, shown, folder)
         super().__init__(folder, slices)
         audited = self._audit()
         self._header = first = audited[0].header
@@ -177,9 +181,13 @@ def _another_order(slices: Sequence[str], planes: Mapping[str, int]) -> tuple[st
     )
 
 
-def slice_names(names: Sequence[str], shown: str) -> tuple[str, ...]:
-    """Of what is in a folder the slices, in their order; no file is opened."""
-    return order_slices(_choose(names, shown)[0], shown)[0]
+def slice_names(
+    names: Sequence[str], shown: str, folder: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of what is in a folder the slices, in their order, and notes; no file is opened."""
+    tiffs, notes = _choose(names, shown)
+    ordered, more = order_slices(tiffs, shown, folder)
+    return ordered, (*notes, *more)
 
 
 def _choose(names: Sequence[str], shown: str) -> tuple[list[str], tuple[str, ...]]:
@@ -204,7 +212,7 @@ def _choose(names: Sequence[str], shown: str) -> tuple[list[str], tuple[str, ...
             file=shown,
             expected="files named *.tif or *.tiff",
             found=shortened(others) or "nothing",
-            mend="give the folder that holds the slices",
+            mend="give the folder that holds the slices" + _with_slices(shown),
         )
     for name in tiffs:
         if not name.isprintable():  # control characters, and bytes that are no UTF-8
@@ -222,6 +230,14 @@ def _choose(names: Sequence[str], shown: str) -> tuple[list[str], tuple[str, ...
             f"{len(others)} entries are no TIFF files and are ignored: {shortened(others)}"
         )
     return tiffs, tuple(warnings)
+
+
+def _with_slices(folder: str) -> str:
+    """The first of the folders below that has slices, for a message; links are not followed."""
+    for path, _, names in islice(os.walk(folder), _LOOKED_AT):
+        if any(name.lower().endswith(TIFF_SUFFIXES) for name in names):
+            return f", such as {shlex.quote(path)}"
+    return ""
 
 
 def _audit_slice(path: str, is_first: bool) -> _Audited:

@@ -412,6 +412,19 @@ def test_plan_refuses_unknown_values(plan):
         plan(conf=["x", "volume", "tiel"])
 
 
+@pytest.mark.parametrize(
+    ("given", "title"),
+    [({"volume": "/mine"}, "Volume"), ({"mask": "/m.h5"}, "Mask"), ({"run": "/r"}, "Run folder")],
+)
+def test_plan_refuses_a_dataset_and_what_it_has_of_its_own(plan, given, title):
+    from tbseg_airflow.outcome import StepRefused
+
+    with pytest.raises(StepRefused, match=f"found: dataset brain, and {title}\n"):
+        plan(dataset="brain", **given)
+    _, (command,), _ = plan(dataset="brain", backend="local")  # by what means is no part of it
+    assert "--dataset=brain" in command
+
+
 def test_plan_refuses_more_tiles_than_the_scheduler_carries(plan):
     from airflow.configuration import conf
     from tbseg_airflow.operators.plan import MOST_INSTANCES

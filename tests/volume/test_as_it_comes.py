@@ -9,8 +9,9 @@ import pytest
 import tifffile
 
 from tbseg_ops.errors import InputError
+from tbseg_ops.steps import audit
 from tbseg_ops.volume import open_source
-from tests.synthetic import noise_volume, write_page, write_stack
+from tests.synthetic import noise_volume, write_hdf5, write_page, write_stack
 
 
 def found(path, expected, note=None):
@@ -298,3 +299,17 @@ def test_tiles_that_are_not_stitched_are_told(tmp_path):
     with pytest.raises(InputError, match="stitched") as caught:
         open_source(str(tmp_path))
     assert "TeraStitcher" in caught.value.mend
+
+
+@pytest.mark.parametrize("axes", [None, "zyx"])
+def test_what_is_assumed_of_three_axes_is_said(axes, tmp_path):
+    volume = noise_volume()
+    path = write_hdf5(tmp_path / "v.h5", volume, axes=axes)
+    found(path, volume, None if axes else "does not name its axes: zyx is assumed")
+
+
+def test_the_range_of_values_is_shown_without_a_classifier(tmp_path):
+    volume = noise_volume(dtype="float32")
+    volume[2, 3, 4] = np.nan
+    audited = audit(volume=str(write_stack(tmp_path, volume)))
+    assert audited.values == (np.nanmin(volume), np.nanmax(volume))

@@ -1,11 +1,15 @@
 """The order of slice names, and the gaps and duplicates among them."""
 
+import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tbseg_ops.errors import InputError
+from tbseg_ops.volume import open_source
 from tbseg_ops.volume.order import order_slices
+from tests.synthetic import noise_volume
 
 ACCEPTED = {
     "natural": (["a10.tif", "a9.tif", "a11.tif"], ["a9.tif", "a10.tif", "a11.tif"]),
@@ -103,3 +107,56 @@ def test_any_run_is_accepted_and_any_hole_is_found(start, length, data):
         with pytest.raises(InputError, match="missing") as caught:
             order_slices(left, "x")
         assert caught.value.found == f"1 missing: {hole}"
+
+
+def placed(names, pattern):
+    return order_slices(names, f"/d/{pattern}", "/d")
+
+
+def test_the_number_stands_where_the_pattern_says():
+    """Of three numbers in the names, the second is that of the slice."""
+    names = [f"t1_z{z:03}_{9 - z}um.tif" for z in range(9)]
+    assert placed(names[::-1], "t1_z{z}_*.tif") == (tuple(names), ())
+    backwards, notes = placed(names, "t1_*_{z}um.tif")
+    assert (backwards, notes) == (tuple(names[::-1]), ())
+
+
+def test_signs_and_decimals_in_the_given_place():
+    names = ["z-1.5.tif", "z-1.tif", "z-0.5.tif", "z0.tif", "z+0.5.tif"]
+    ordered, _ = placed(sorted(names), "z{z}.tif")
+    assert ordered == tuple(names)
+
+
+def test_names_without_the_number_are_named():
+    ordered, notes = placed(["a1.tif", "a2.tif", "a_sum.tif", "a3_b.tif"], "a{z}.tif")
+    assert ordered == ("a1.tif", "a2.tif")
+    assert "a3_b.tif, a_sum.tif" in notes[0]
+
+
+def test_a_number_of_a_folder():
+    names = [f"{z}/img.tif" for z in range(10, 60, 10)]
+    ordered, notes = placed(names[::-1], "{z}/img.tif")
+    assert ordered == tuple(names)
+    assert "steps of 10" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "what"),
+    [
+        (["a1.tif", "a2.tif", "a4.tif", "a5.tif"], "missing"),
+        (["a1.tif", "a01.tif", "a2.tif"], "duplicate"),
+        (["a.tif", "a_b.tif"], "no name has a number"),
+    ],
+)
+def test_the_given_place_is_checked_as_any_other(names, what):
+    with pytest.raises(InputError, match=what):
+        placed(names, "a{z}.tif")
+
+
+def test_parts_of_a_stack_in_the_order_of_the_given_place(tmp_path):
+    volume = noise_volume((6, 20, 23))
+    for part in range(2):
+        path = tmp_path / f"s{part}_of_{9 - part}.tif"
+        tifffile.imwrite(path, volume[3 * part : 3 * part + 3], photometric="minisblack")
+    with open_source(str(tmp_path / "s{z}_of_*.tif")) as source:
+        assert np.array_equal(source.read(0, 6).array[..., 0], volume)

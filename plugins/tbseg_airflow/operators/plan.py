@@ -1,7 +1,8 @@
 """The operator of the first step: checks the form and turns it into ``tbseg plan``."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ class TbsegPlan(TbsegStep):
             f"--task-seconds={params['task_seconds']}",
         ]
         if params["dataset"]:
+            self._refuse_both(params, context["dag"].params)
             return [*begin, *self._of_dataset(params["dataset"], context)]
         volume, classifier = params["volume"], params["classifier"]
         run = params["run"] or default_run(
@@ -106,6 +108,23 @@ class TbsegPlan(TbsegStep):
                 mend="name them in several runs, one after the other",
             )
         return names
+
+    @staticmethod
+    def _refuse_both(params: Mapping[str, Any], form: Mapping[str, Any]) -> None:
+        """A dataset has a volume and options of its own: what is given beside it has no effect."""
+        both = [
+            option.title
+            for option in chain(shown(RunSpec), shown(Target))
+            if option.name != "dataset"
+            and _values(params.get(option.name)) != _values(form.get(option.name))
+        ]
+        if both:
+            raise StepRefused(
+                "a dataset and what a dataset has of its own are given",
+                expected="a dataset alone, or a volume and a classifier",
+                found=f"dataset {params['dataset']}, and {', '.join(both)}",
+                mend="clear Dataset, or leave the others as the form proposes them",
+            )
 
     @staticmethod
     def _refuse_unknown(known: Iterable[str], conf: Iterable[str]) -> None:

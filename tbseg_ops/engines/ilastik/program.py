@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from tbseg_ops.engines.contract import NATIVE_TOO
 from tbseg_ops.errors import ConfigError
 from tbseg_ops.processes.bounded import bounded
 from tbseg_ops.settings import ILASTIK
@@ -90,8 +91,7 @@ def _missing(found: str) -> ConfigError:
         "the program ilastik was not found",
         expected=f"{ILASTIK.name}=/path/to/run_ilastik.sh, or {ILASTIK.unset}",
         found=found,
-        mend=f"install ilastik (https://www.ilastik.org) and set {ILASTIK.name}, "
-        "or use engine native",
+        mend=f"install ilastik (https://www.ilastik.org) and set {ILASTIK.name}{NATIVE_TOO}",
     )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbseg_ops.classifier.project import PIXELS, STAGES, TWO_STAGES
+from tbseg_ops.engines.contract import NATIVE_TOO
 from tbseg_ops.engines.ilastik.pickles import LIMIT_BYTES, check_pickle
 from tbseg_ops.errors import InputError
 from tbseg_ops.hdf5.image import image_of
@@ -246,5 +247,5 @@ class _Copy:
             file=self._file,
             expected=expected,
             found=found,
-            mend="save the project again in ilastik, or use engine native",
+            mend=f"save the project again in ilastik{NATIVE_TOO}",
         )
