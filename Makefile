@@ -57,6 +57,10 @@ test-slow: setup ## The slow tests: failures on purpose, large volumes
 bench: setup ## A table of speeds, against vigra's filters and forest where they are installed
 	$(PY) -m tests.bench
 
+.PHONY: bench-io
+bench-io: setup ## What each step costs, reads and writes, for slices of several kinds: a table
+	$(PY) -m tests.bench.disk
+
 .PHONY: bench-airflow
 bench-airflow: setup ## What Airflow costs beside the work, against tbseg run: a table
 	$(PY) -m tests.bench.airflow

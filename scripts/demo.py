@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 from urllib.parse import quote
@@ -78,17 +79,19 @@ def _report_failure(follower: Follower) -> None:
 
 def _closing(service: Service, run_id: str, run: Path, different: int, size: int) -> str:
     result = run / "segmentation.h5"
-    look = f"napari.imshow(h5py.File({str(result)!r})['labels'][:]); napari.run()"
+    view = f"{Path(sys.prefix) / 'bin' / 'tbseg'} view"
     return f"""
 result     {result}
 report     {run / "report.html"}
 score      {different:,} of {size:,} voxels differ from ilastik's own segmentation
            ({"none may: please report it" if different else "none: the same, bit for bit"})
 
-look       in Airflow   {service.url}/dags/{DAG}/runs/{quote(run_id)}
+look       in Airflow   {service.url}/dags/{DAG}/runs/{quote(run_id)}/plugin/tbseg-tiles
                         user admin, password {service.home.password()}
+           in 3D        {view} {shlex.quote(str(run))}
            in Fiji      Plugins > ilastik > Import HDF5 (update site "ilastik"), dataset /labels
-           in napari    python -c "import h5py, napari; {look}"
+           in napari    {view} --napari {shlex.quote(str(run))}
+                        (after {Path(sys.prefix) / "bin" / "pip"} install 'napari[all]')
 again      make demo    (finished tiles are recognised)
 to stop    make demo-stop"""
 

@@ -158,14 +158,14 @@ class RunSpec(Selection):
         },
         decides=True,
     )
-    split: Literal["copy", "virtual"] = option(
-        "copy",
+    split: Literal["virtual", "copy"] = option(
+        "virtual",
         "Tile files",
         "How the sub-volumes of the tiles are stored.",
         section="Tiles",
         choices={
-            "copy": "each tile is a file of its own, which ilastik can open",
             "virtual": "each tile refers to the volume, no disk space",
+            "copy": "each tile holds its voxels, and can be taken elsewhere",
         },
     )
     max_batches: Annotated[int, Field(ge=1, le=1000)] = option(

@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from tbseg_ops.run import RunFolder
+from tbseg_ops.view import napari as in_napari
 from tbseg_ops.view.server import ViewServer
 from tbseg_ops.view.site import Site
+from tbseg_ops.view.tiles import RunView
 
 
 def view(
@@ -20,11 +22,17 @@ def view(
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open it in your browser.")
     ] = True,
+    napari: Annotated[
+        bool, typer.Option("--napari", help="In a window of napari instead, if that is installed.")
+    ] = False,
 ) -> None:
     """Look at a run in the browser: its tiles on the volume, and in 3D, while it goes on.
 
     The address is for this machine only and holds a secret: do not hand it on. Ends with Ctrl+C.
     """
+    if napari:
+        in_napari.show(RunView(RunFolder(run_dir)))
+        return
     server = ViewServer(Site(RunFolder(run_dir)), port)
     print(server.url, flush=True)
     print("(Ctrl+C ends it)", file=sys.stderr, flush=True)

@@ -17,7 +17,7 @@ from tbseg_ops.datasets.retention import excess
 from tbseg_ops.datasets.runs import Runs
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.removed import Kind, mark_pruned
-from tbseg_ops.storage.commit import pause, storage_errors
+from tbseg_ops.storage.commit import is_leftover, pause, storage_errors
 from tbseg_ops.stored import Stored
 
 # Beside the folder of that name; volume.h5 reads as zeros where slabs are missing: it goes first.
@@ -96,7 +96,8 @@ def _remove(run: Path, kinds: tuple[Kind, ...]) -> None:
 def _regular_files(run: Path, kind: Kind) -> Iterator[tuple[int, str, os.stat_result]]:
     """The files of one kind: the descriptor of the folder, the name in it, and the file's status.
 
-    With those that were set aside, and what killed processes have left. A folder is held open by
+    With those that were set aside, and what killed processes have left; but not what somebody has
+    still open, which the file system removes itself. A folder is held open by
     ``os.fwalk``, so that nobody can exchange it for a link meanwhile.
     """
     file = _FILES.get(kind)
@@ -109,7 +110,7 @@ def _regular_files(run: Path, kind: Kind) -> Iterator[tuple[int, str, os.stat_re
                 wanted += [n for n in names if n == file]
             else:
                 folders.clear()
-            for name in sorted(wanted):
+            for name in sorted(name for name in wanted if not is_leftover(name)):
                 with suppress(FileNotFoundError):
                     status = os.stat(name, dir_fd=folder, follow_symlinks=False)
                     if stat.S_ISREG(status.st_mode):

@@ -17,6 +17,7 @@ from tbseg_ops.errors import ConfigError
 from tbseg_ops.fields import explained
 from tbseg_ops.settings import DATASET_NAME, check_inside, registry_folder
 from tbseg_ops.storage.commit import commit_new, commit_over, storage_errors
+from tbseg_ops.storage.locks import locked
 from tbseg_ops.storage.small_files import read_small
 
 
@@ -54,19 +55,20 @@ def add(name: str, dataset: Dataset, *, replace: bool = False) -> Path:
     """
     path = _file(name)
     _check_paths(dataset)
-    _check_runs(name, dataset)
     values = dataset.model_dump(mode="json", exclude_none=True)
     data = tomli_w.dumps(values).encode()
-    if replace:
-        _check_idle(name, dataset)
-        commit_over(path, data)
-    elif not commit_new(path, data):
-        raise ConfigError(
-            "there is a dataset of that name",
-            file=path,
-            found=name,
-            mend="choose another name, or give --replace to change that dataset",
-        )
+    with locked(path.parent, needed=False):  # of two that want one folder of runs, the second sees
+        _check_runs(name, dataset)
+        if replace:
+            _check_idle(name, dataset)
+            commit_over(path, data)
+        elif not commit_new(path, data):
+            raise ConfigError(
+                "there is a dataset of that name",
+                file=path,
+                found=name,
+                mend="choose another name, or give --replace to change that dataset",
+            )
     return path
 
 

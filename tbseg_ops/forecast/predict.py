@@ -32,6 +32,7 @@ NOTHING_LEFT = "nothing is left"
 _GUESS = 4.0  # times more or less
 # Of what a step writes or checks; ingest and split by each worker. And seconds for it to begin.
 _BYTES_A_SECOND: dict[Step, float] = {"ingest": 80e6, "split": 50e6, "merge": 40e6, "verify": 8e6}
+_REFERENCE = 100e3  # bytes that take as long as a sub-volume that holds none
 _BEGIN = 2.0
 _PAUSE = 3.0  # of a task of Airflow
 _LIKE_BEFORE = 1.5  # times more or less, for a step that was measured as a whole
@@ -125,7 +126,7 @@ class _Forecaster:
         seconds, basis = self._classify()
         steps = (
             self._whole("ingest", self.raw_bytes),
-            self._whole("split", self.raw_bytes),
+            self._whole("split", self._sub_volume_bytes()),
             _step("classify", len(self.wanted), seconds, basis),
             self._whole("merge", results.expected / 2),
             self._whole("verify", results.expected / 2),
@@ -142,6 +143,10 @@ class _Forecaster:
             memory=memory_needed(self.plan, self.workforce.threads),
             basis=basis,
         )
+
+    def _sub_volume_bytes(self) -> float:
+        """A file that only refers to the volume takes as long as these bytes."""
+        return disk_needed(self.plan)["tiles"] or _REFERENCE * len(self.plan.grid)
 
     def _share(self, step: Step) -> float:
         """What is left of a step, of all its pieces."""

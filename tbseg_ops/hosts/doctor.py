@@ -7,7 +7,9 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 from typing import Literal
 
@@ -19,18 +21,21 @@ from tbseg_ops.errors import TbsegError
 from tbseg_ops.forecast.disk import disk_missing
 from tbseg_ops.forecast.memory import memory_needed
 from tbseg_ops.hosts.cgroup import memory_left
+from tbseg_ops.hosts.meeting import meet
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.work_left import work_left
 from tbseg_ops.run.workplace import engine_of
-from tbseg_ops.settings import SETTINGS, here, registry_folder
+from tbseg_ops.settings import SEEN_WITHIN, SETTINGS, here, registry_folder
 from tbseg_ops.storage.commit import commit_over, free_bytes, temporary
-from tbseg_ops.storage.place import LOCKS_DO_NOT_HOLD, check_place
+from tbseg_ops.storage.trials import trials
+from tbseg_ops.storage.visibility import file_system, looked_again, seen_within
 from tbseg_ops.stored import Stored
 from tbseg_ops.volume import open_source
 
 State = Literal["good", "note", "bad"]
 Found = tuple[State, str, str | None]  # of a check: its state, what was found, how to mend it
 _MPI_SECONDS = 60
+_TOGETHER = 1.0  # seconds between two hosts that are no lateness of the file system
 _MPI = "from mpi4py import MPI; import sys; sys.exit(MPI.COMM_WORLD.size != 2)"
 _WIDTHS = {"avx512f": "512-bit", "avx2": "256-bit", "sve": "scalable"}
 
@@ -76,7 +81,6 @@ def doctor(*, run: Path, token: str | None = None, version: str = __version__) -
         "settings": lambda _: _settings(),
         "run folder": _run_folder,
         "same folder": lambda folder: _same_folder(folder, token),
-        "file system": _file_system,
         "disk": _disk,
         "memory": _memory,
         "classifier": _classifier,
@@ -84,16 +88,32 @@ def doctor(*, run: Path, token: str | None = None, version: str = __version__) -
         "processor": lambda _: _processor(),
         "MPI": lambda _: _mpi(),
     }
+    return _doctor(run, checks)
+
+
+def doctor_of_place(*, place: Path, hosts: int = 1) -> Doctor:
+    """Check whether a run could lie in the folder ``place``, which needs no plan.
+
+    ``hosts``: on how many this is called at once; each measures how late it sees the others' files.
+    """
+    checks: dict[str, Callable[[RunFolder], Found]] = {"settings": lambda _: _settings()}
+    if hosts > 1:
+        checks["other hosts"] = lambda folder: _other_hosts(folder, hosts)
+    return _doctor(place, checks)
+
+
+def _doctor(place: Path, checks: dict[str, Callable[[RunFolder], Found]]) -> Doctor:
     rows = []
     for name, check in checks.items():
         try:
-            state, found, mend = check(RunFolder(run))
+            state, found, mend = check(RunFolder(place))
         except TbsegError as error:
             found = error.what if error.found is None else f"{error.what}: {error.found}"
             state, mend = "bad", error.mend
         except Exception as error:
             state, found, mend = "bad", f"{type(error).__name__}: {error}", None
         rows.append(Row(check=name, state=state, found=found, mend=mend))
+    rows.extend(_file_system(place))
     return Doctor(host=socket.gethostname(), cores=_cores(), rows=tuple(rows))
 
 
@@ -137,19 +157,44 @@ def _run_folder(folder: RunFolder) -> Found:
 def _same_folder(folder: RunFolder, token: str | None) -> Found:
     if token is None:
         return _good("not asked from elsewhere")
-    with contextlib.suppress(OSError):
-        if _token_file(folder, token).read_bytes() == token.encode():
-            return _good("what was written elsewhere is read here")
+    file, start = _token_file(folder, token), time.monotonic()
+
+    def look() -> bool | None:
+        with contextlib.suppress(OSError):
+            return file.read_bytes() == token.encode() or None
+        return None
+
+    if looked_again(look, file):
+        seconds = time.monotonic() - start
+        return _good(f"what was written elsewhere is read here after {seconds:.1f} s")
     mend = f"mount the shared folder at {folder.path}, or correct the backend's paths"
     return "bad", "what was written elsewhere is not there", mend
 
 
-def _file_system(folder: RunFolder) -> Found:
-    """Renaming over a file, fsync, locks between descriptors; hard links if it has them."""
-    found = check_place(folder.path)
-    if LOCKS_DO_NOT_HOLD in found:
-        return "note", found, "do not plan one run from two machines at once"
-    return _good(found)
+def _other_hosts(folder: RunFolder, hosts: int) -> Found:
+    late, allowed = meet(folder.path, hosts), seen_within(folder.path / "file")
+    text = "; ".join(f"what {host} writes is seen here after {s:.1f} s" for host, s in late.items())
+    if (longest := max(late.values())) > max(allowed, _TOGETHER):
+        mend = (
+            "mount it with shorter caches (NFS, SMB: -o actimeo=1), or set on all hosts"
+            f" {SEEN_WITHIN.name}={ceil(2 * longest)}"
+        )
+        return "bad", text, mend
+    return _good(text)
+
+
+def _file_system(place: Path) -> list[Row]:
+    """What the file system of a place offers, each thing tried."""
+    if not place.is_dir():
+        lost = f"{place} is no folder"
+        return [Row(check="file system", state="bad", found=lost, mend="make it, or correct it")]
+    rows = [Row(check="file system", state="good", found=file_system(place))]
+    for trial in trials(place):
+        lacking: State = "bad" if trial.needed else "note"
+        mend = None if trial.works else trial.mend
+        state: State = "good" if trial.works else lacking
+        rows.append(Row(check=trial.name, state=state, found=trial.found, mend=mend))
+    return rows
 
 
 def _disk(folder: RunFolder) -> Found:

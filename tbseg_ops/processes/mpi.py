@@ -18,6 +18,7 @@ import mpi4py
 
 from tbseg_ops.errors import TbsegError
 from tbseg_ops.processes.launcher import OPEN_MPI, launched
+from tbseg_ops.storage.stale import once_more
 
 # Under the launcher of another library, MPI would end the process where it is started.
 mpi4py.rc.initialize, mpi4py.rc.finalize = False, True
@@ -94,7 +95,7 @@ class Ranks:
             index = self._comm.recv(source=0)
             if index is None:
                 return
-            result = (work(pieces[index]),)
+            result = (once_more(work, pieces[index]),)
 
     def _abort(self, kind: type[BaseException], error: BaseException, trace: object) -> None:
         """An exception in one rank ends the job: the others would wait for this one for ever."""

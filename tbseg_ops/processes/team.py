@@ -18,6 +18,7 @@ import psutil
 from tbseg_ops.errors import ConfigError, ResourceError
 from tbseg_ops.processes.launcher import launched
 from tbseg_ops.processes.lifetime import die_with_parent, end
+from tbseg_ops.storage.stale import once_more
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -27,7 +28,7 @@ _LEFT = 128 + signal.SIGTERM  # of a worker that SIGTERM ended
 
 
 class Team(Protocol):
-    """Something that can do pieces of work."""
+    """Something that can do pieces of work. A piece whose file had become stale is done again."""
 
     workers: int
     is_root: bool
@@ -47,7 +48,7 @@ class Alone:
     is_root = True
 
     def map(self, work: Callable[[P], R], pieces: Sequence[P]) -> Iterator[R]:
-        yield from map(work, pieces)
+        yield from (once_more(work, piece) for piece in pieces)
 
 
 class Pool:
@@ -60,7 +61,7 @@ class Pool:
 
     def map(self, work: Callable[[P], R], pieces: Sequence[P]) -> Iterator[R]:
         if len(pieces) <= 1:
-            yield from map(work, pieces)
+            yield from Alone().map(work, pieces)
             return
         waiting = deque(pieces)
         context = multiprocessing.get_context("spawn")
@@ -77,7 +78,7 @@ class Pool:
                 # A short queue: results of big pieces must not pile up at a slow root.
                 while waiting and len(running) < workers + 1:
                     piece = waiting.popleft()
-                    running[pool.submit(work, piece)] = piece
+                    running[pool.submit(once_more, work, piece)] = piece
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     result = future.result()
                     del running[future]

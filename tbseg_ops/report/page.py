@@ -1,6 +1,7 @@
 """The report of a run: one HTML page with all that it shows inside."""
 
 import base64
+import shlex
 from collections import Counter
 from math import prod
 
@@ -51,6 +52,7 @@ def _facts(folder: RunFolder, done: RecordsByStep, state: Status) -> dict[str, o
     return {
         "name": folder.path.name,
         "folder": folder.path,
+        "shell_folder": shlex.quote(str(folder.path)),
         "plan": plan,
         "spec": plan.spec,
         "passport": passport,

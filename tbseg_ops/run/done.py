@@ -14,7 +14,7 @@ from typing import Literal
 from tbseg_ops.geometry import Tile
 from tbseg_ops.run.folder import RunFolder
 from tbseg_ops.run.piece import Piece
-from tbseg_ops.run.records import Record, Step, sha256_of
+from tbseg_ops.run.records import NOT_READ, Record, Step, sha256_of
 from tbseg_ops.storage.visibility import looked_again, written
 
 # What becomes of a piece, or became of it: *derived* is written from what an engine had computed
@@ -109,9 +109,9 @@ def how(folder: RunFolder, piece: Piece) -> How:
 
 
 def own_content(folder: RunFolder, tile: Tile) -> str | None:
-    """The digest of a tile's raw voxels, by the record of its sub-volume here, if it has one."""
+    """The digest of a tile's raw voxels, by the record of its sub-volume here; None: not known."""
     cut = own(folder, folder.sub_volume(tile))
-    return None if cut is None else cut.record.content
+    return None if cut is None or cut.record.content == NOT_READ else cut.record.content
 
 
 def own_classes(folder: RunFolder, tile: Tile) -> Found | None:

@@ -16,7 +16,7 @@ from tbseg_ops.hdf5.image import content_of, opened, stamped
 from tbseg_ops.run.done import How, arrived, own
 from tbseg_ops.run.folder import RunFolder
 from tbseg_ops.run.piece import Piece
-from tbseg_ops.run.records import Record, sha256_of
+from tbseg_ops.run.records import NOT_READ, Record, sha256_of
 from tbseg_ops.run.takeover import take_over
 from tbseg_ops.storage.commit import commit_new, commit_over, pause, set_aside, storage_errors
 from tbseg_ops.storage.visibility import looked_again, seen_within, written
@@ -189,7 +189,10 @@ def _read_facts(piece: Piece) -> Facts | None:
                 int(file.attrs.get("not_finite", 0)),
                 stamped(file, "predicted"),
             )
-            true = stamped(file, "key") == piece.key and facts.content == content_of(file)
+            true = stamped(file, "key") == piece.key
+            if true and piece.refers:
+                return Facts(NOT_READ)
+            true = true and facts.content == content_of(file)
     except IntegrityError:
         return None
     texts = (facts.chunks, facts.predicted)

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +20,7 @@ from tbseg_ops.run.plan import Inputs, Plan, Slab
 from tbseg_ops.run.records import Record, Records, Step
 from tbseg_ops.settings import check_inside, here
 from tbseg_ops.storage.commit import commit_over, storage_errors, sweep
+from tbseg_ops.storage.stale import once_more
 from tbseg_ops.storage.visibility import looked_again
 from tbseg_ops.stored import Stored
 
@@ -61,7 +63,8 @@ class RunFolder:
     def sub_volume(self, tile: Tile) -> Piece:
         """The voxels of a tile, halo included, made by split."""
         key = keys.of_sub_volume(self.plan, self.inputs, tile)
-        return self._piece("split", tile.name, key, "tiles")
+        refers = self.plan.spec.split == "virtual"
+        return replace(self._piece("split", tile.name, key, "tiles"), refers=refers)
 
     def classes(self, tile: Tile, content: str) -> Piece:
         """The class file of a tile, made by classify; ``content``: that of its sub-volume."""
@@ -120,17 +123,40 @@ class RunFolder:
 
     @cached_property
     def plan(self) -> Plan:
-        return self._read(self.plan_file, Plan)
+        """IntegrityError if it was altered; ConfigError if it is none, or of another spec."""
+        plan = self._read(self.plan_file, Plan)
+        if plan.is_altered:
+            raise IntegrityError(
+                "the plan was altered after it was made",
+                file=self.plan_file,
+                expected=f"digest {plan.seal[:16]}",
+                found=f"digest {plan.true_seal[:16]}",
+                mend=self._plan_again,
+            )
+        if self.stored_spec() not in (None, plan.spec):
+            raise ConfigError(
+                "the plan does not belong to the spec of this run: one of them is another run's, or"
+                " planning was interrupted",
+                file=self.plan_file,
+                expected=f"the parameters of {self.spec_file.name}",
+                found="other ones",
+                mend=self._plan_again,
+            )
+        return plan
 
     @cached_property
     def inputs(self) -> Inputs:
-        inputs = self._read(self.inputs_file, Inputs)
-        if inputs.digest != self.plan.inputs_digest:
+        """IntegrityError if they are damaged; ConfigError if they are not those of the plan."""
+        inputs, plan = self._read(self.inputs_file, Inputs), self.plan
+        expected = plan.inputs_digest, plan.listing
+        found = inputs.digest, inputs.listing if plan.listing else ""
+        if found != expected:
             raise ConfigError(
-                "the list of inputs does not belong to the plan: planning was interrupted",
+                "the list of inputs does not belong to the plan: it was altered, or is another"
+                " run's, or planning was interrupted",
                 file=self.inputs_file,
-                expected=f"digest {self.plan.inputs_digest[:16]}",
-                found=f"digest {inputs.digest[:16]}",
+                expected=f"digest {(plan.listing or plan.inputs_digest)[:16]}",
+                found=f"digest {(inputs.listing if plan.listing else inputs.digest)[:16]}",
                 mend=self._plan_again,
             )
         return inputs
@@ -144,8 +170,9 @@ class RunFolder:
         return [RunFolder(Path(here(path))) for path in self.plan.earlier]
 
     def stored_plan(self) -> Plan | None:
-        """The plan that this folder has now, if it can be read."""
-        return _readable(self.plan_file, Plan)
+        """The plan that this folder has now, if it can be read and was not altered."""
+        plan = _readable(self.plan_file, Plan)
+        return None if plan is None or plan.is_altered else plan
 
     def stored_inputs(self) -> Inputs | None:
         """The inputs that this folder has now, if they can be read."""
@@ -154,7 +181,7 @@ class RunFolder:
     def under(self, plan: Plan, inputs: Inputs) -> "RunFolder":
         """This folder as it will be with a plan that is not stored yet."""
         folder = RunFolder(self.path)
-        folder.plan, folder.inputs = plan, inputs
+        folder.plan, folder.inputs = plan.sealed(inputs), inputs
         return folder
 
     def stored_spec(self) -> RunSpec | None:
@@ -166,7 +193,7 @@ class RunFolder:
         for path, model in (
             (self.spec_file, plan.spec),
             (self.inputs_file, inputs),
-            (self.plan_file, plan),
+            (self.plan_file, plan.sealed(inputs)),
         ):
             data = model.to_bytes()
             if not path.exists() or path.read_bytes() != data:
@@ -240,7 +267,7 @@ class RunFolder:
     def _read(self, path: Path, model: type[StoredT]) -> StoredT:
         with storage_errors(path):
             there = self.path.is_dir() and looked_again(lambda: path.exists() or None, path)
-            data = path.read_bytes() if there else None
+            data = once_more(path.read_bytes) if there else None
         if data is None:
             raise ConfigError(
                 "this is not the folder of a planned run",

@@ -9,6 +9,7 @@ from tbseg_ops.classifier import Passport
 from tbseg_ops.geometry import Index
 from tbseg_ops.run import Inputs, RunSpec
 from tbseg_ops.run.result import Progress
+from tbseg_ops.storage.stale import once_more
 from tbseg_ops.volume import Source, VolumeInfo, open_mask
 
 
@@ -54,9 +55,13 @@ def _fingerprints(source: Source, progress: Progress, part: tuple[int, int]) -> 
     step = max(1, min(16, ceil(n / 64)))
     step = ceil(step / source.layers) * source.layers  # else a chunk is decoded several times
     found: list[str] = []
+
+    def read(z: int) -> tuple[str, ...]:
+        return once_more(source.fingerprints, z, min(z + step, end))
+
     with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:
         starts = range(first, end, step)
-        for some in pool.map(lambda z: source.fingerprints(z, min(z + step, end)), starts):
+        for some in pool.map(read, starts):
             found.extend(some)
             progress("slices", "read", len(found), n)
     return ("",) * first + tuple(found) + ("",) * (len(source.slices) - end)

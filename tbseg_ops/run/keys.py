@@ -33,9 +33,8 @@ def of_slab(plan: Plan, inputs: Inputs, slab: Slab) -> str:
 
 def of_sub_volume(plan: Plan, inputs: Inputs, tile: Tile) -> str:
     box, core = (each.shifted(plan.part.lo) for each in (tile.box, tile.core))
-    virtual = plan.spec.split == "virtual"  # then the file says how large the volume is
-    read = plan.read
-    part = {"part": [read.lo, read.hi]} if virtual and plan.spec.box is not None else {}
+    virtual = plan.spec.split == "virtual"  # then the file says where in volume.h5 the tile is
+    part = {"part": plan.read.lo} if virtual and plan.spec.box is not None else {}
     return digest_of(
         {
             **part,
@@ -45,7 +44,7 @@ def of_sub_volume(plan: Plan, inputs: Inputs, tile: Tile) -> str:
             "mask": inputs.mask_fingerprints[core.lo[0] : core.hi[0]],
             "box": [box.lo, box.hi],
             "core": [core.lo, core.hi],
-            "shape": plan.volume.shape if virtual else None,
+            "shape": None,
             "channels": plan.volume.channels,
             "dtype": plan.volume.dtype,
         }

@@ -12,6 +12,7 @@ from tbseg_ops.errors import IntegrityError
 from tbseg_ops.geometry import Box, Index
 from tbseg_ops.hdf5.image import axistags
 from tbseg_ops.run.plan import Plan
+from tbseg_ops.storage.stale import is_stale
 
 RAW = "volume"  # the dataset of slabs, tiles and volume.h5
 MASK = "mask"  # beside it, if the run has one: uint8, 0 where nothing is to be computed
@@ -131,6 +132,8 @@ def raw_chunks(
             try:
                 mask, data = dataset.id.read_direct_chunk(at + (0,) * (dataset.ndim - 3))
             except (OSError, RuntimeError, ValueError) as error:
+                if is_stale(error):
+                    raise
                 raise IntegrityError(
                     f"a chunk of {name} is missing or cannot be read",
                     file=file.filename,

@@ -13,7 +13,8 @@ class Piece:
     """What one step makes under one name: a slab, a tile's file, or what is made of the whole.
 
     ``file``: relative to the folder ``run``. ``predicted``, of class files: identity of what the
-    engine computes for the tile, whatever is written of it.
+    engine computes for the tile, whatever is written of it. ``refers``, of sub-volumes: the file
+    holds no voxels, but says where in the volume they are.
     """
 
     run: Path
@@ -22,6 +23,7 @@ class Piece:
     key: str
     file: str
     predicted: str = ""
+    refers: bool = False
 
     @property
     def path(self) -> Path:

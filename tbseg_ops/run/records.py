@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from tbseg_ops.pipeline import RecordedStep
 from tbseg_ops.storage.commit import commit_over, storage_errors
+from tbseg_ops.storage.stale import once_more
 from tbseg_ops.stored import Stored
 
 Step = RecordedStep
@@ -22,13 +23,17 @@ RunFile = Annotated[
 ]
 
 
+NOT_READ = ""  # the content of a sub-volume that refers to the volume, until somebody reads it
+
+
 class Record(Stored):
     """What one step did for one piece: a slab, a tile, or the whole volume.
 
     ``content`` is the digest of the decoded arrays: equal for equal results, whatever compressed
-    them. ``sha256`` is that of a class file's bytes. Of other files it is None, and not looked at
-    where an earlier tbseg wrote it: whoever reads them sees damage by what is stored inside
-    (checksums of chunks, ``content``). ``problems`` is always empty; it is in all stored records.
+    them; or ``NOT_READ``. ``sha256`` is that of a class file's bytes. Of other files it is None,
+    and not looked at where an earlier tbseg wrote it: whoever reads them sees damage by what is
+    stored inside (checksums of chunks, ``content``). ``problems`` is always empty; it is in all
+    stored records.
 
     ``kept`` is False for a sub-volume that was not cut, or was removed, because nothing needs it;
     its content is known. ``predicted``: identity of what the engine computed (``Piece.predicted``);
@@ -71,7 +76,7 @@ class Records:
     def get(self, name: str) -> Record | None:
         """The record of that name; a damaged one, or one of another place, counts as none."""
         try:
-            found = Record.model_validate_json(self.path(name).read_bytes())
+            found = Record.model_validate_json(once_more(self.path(name).read_bytes))
         except (FileNotFoundError, ValidationError):
             return None
         return found if (found.name, found.step) == (name, self.folder.name) else None

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from typing import TypeVar
@@ -11,6 +11,7 @@ from tbseg_ops.processes.team import Alone, Team
 from tbseg_ops.run.done import How
 from tbseg_ops.run.finish import Finished
 from tbseg_ops.run.folder import RunFolder
+from tbseg_ops.storage.stale import is_stale
 from tbseg_ops.stored import Stored
 
 P = TypeVar("P")
@@ -68,8 +69,22 @@ def _each(
     team: Team, work: Callable[[P], Iterable[Finished]], shares: Sequence[P]
 ) -> Generator[Finished, None, None]:
     """One by one: from this process as they come, from another one all of a share at its end."""
-    for share in team.map(work if isinstance(team, Alone) else partial(_all, work), shares):
+    doing = _one_by_one if isinstance(team, Alone) else _all
+    for share in team.map(partial(doing, work), shares):
         yield from share
+
+
+def _one_by_one(work: Callable[[P], Iterable[Finished]], share: P) -> Iterator[Finished]:
+    """Those of a share as they come; it goes on with the others if a file had become stale."""
+    done = set()
+    try:
+        for finished in work(share):
+            done.add(finished.record.name)
+            yield finished
+    except (OSError, RuntimeError) as error:
+        if not is_stale(error):
+            raise
+        yield from (f for f in work(share) if f.record.name not in done)
 
 
 def _all(work: Callable[[P], Iterable[Finished]], share: P) -> list[Finished]:

@@ -12,7 +12,7 @@ from tbseg_ops.run import Plan, RunFolder
 from tbseg_ops.run.differences import Basis, why_classes, why_raw
 from tbseg_ops.run.done import How, how, merged_file, own_classes, recorded
 from tbseg_ops.run.prediction import is_derivable
-from tbseg_ops.run.records import Step
+from tbseg_ops.run.records import NOT_READ, Step
 from tbseg_ops.stored import Stored
 
 
@@ -117,8 +117,8 @@ def _fate(folder: RunFolder, tile: Tile) -> Fate:
     """A sub-volume is not cut where the classes are there."""
     sub_volume = folder.sub_volume(tile)
     known = next(recorded(folder, sub_volume), None)
-    if known is None:
-        return Fate(tile, "computed", "computed", False)
+    if known is None or known.record.content == NOT_READ:
+        return Fate(tile, how(folder, sub_volume), "computed", False)
     piece = folder.classes(tile, known.record.content)
     cut, classes = how(folder, sub_volume), how(folder, piece)
     if classes == "computed":

@@ -28,6 +28,7 @@ from tbseg_ops.run.records import Record, Step
 from tbseg_ops.run.result import Progress, StepResult, silent
 from tbseg_ops.run.workplace import Workplace
 from tbseg_ops.storage.commit import free_bytes, publish_file, set_aside, temporary
+from tbseg_ops.storage.locks import locked
 from tbseg_ops.storage.visibility import looked_again, written
 from tbseg_ops.stored import digest_of
 
@@ -48,9 +49,8 @@ def merge(*, run: Path, team: Team | None = None, progress: Progress = silent) -
         records = class_records(folder)
         piece = folder.merged(records)
         if not _is_current(folder, piece):
-            computed = 1
             with folder.swept(is_root=True):
-                _write(folder, piece, records, read, team, progress)
+                computed = int(_write(folder, piece, records, read, team, progress))
                 _prune(folder)
         else:
             deque(team.map(read, []), maxlen=0)  # lets the other ranks go
@@ -168,7 +168,8 @@ def _write(
     read: Callable[[int], _Chunks],
     team: Team,
     progress: Progress,
-) -> None:
+) -> bool:
+    """False if somebody else has written the same meanwhile: then that stays, and so its record."""
     start = time.perf_counter()
     plan, grid, final = folder.plan, folder.plan.grid, piece.path
     _check_room(folder, records)
@@ -191,19 +192,23 @@ def _write(
             stamp(file, key=piece.key, tbseg_version=__version__)
         if damaged:
             _refuse(folder, damaged)
-        for step in ("verify", "merge"):  # they speak of the earlier file
-            folder.records(step).drop(WHOLE)
-        folder.proof_file.unlink(missing_ok=True)  # of the file that goes
-        publish_file(tmp, final)
-    folder.records("merge").put(
-        new_record(
-            piece,
-            seconds=time.perf_counter() - start,
-            content=digest_of([r.content for r in records]),
-            counts=total_counts(records),
-            not_finite=sum(r.not_finite for r in records),
-        )
-    )
+        with locked(folder.path, needed=False):
+            if _is_current(folder, piece):
+                return False
+            for step in ("verify", "merge"):  # they speak of the earlier file
+                folder.records(step).drop(WHOLE)
+            folder.proof_file.unlink(missing_ok=True)  # of the file that goes
+            publish_file(tmp, final)
+            folder.records("merge").put(
+                new_record(
+                    piece,
+                    seconds=time.perf_counter() - start,
+                    content=digest_of([r.content for r in records]),
+                    counts=total_counts(records),
+                    not_finite=sum(r.not_finite for r in records),
+                )
+            )
+    return True
 
 
 def _prune(folder: RunFolder) -> None:

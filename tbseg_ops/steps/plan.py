@@ -24,6 +24,7 @@ from tbseg_ops.run.work_left import WorkLeft, work_left
 from tbseg_ops.storage.commit import free_bytes
 from tbseg_ops.storage.locks import locked
 from tbseg_ops.storage.place import check_place
+from tbseg_ops.storage.stale import once_more
 from tbseg_ops.volume import Source, open_source
 from tbseg_ops.volume.sample import sample
 
@@ -82,14 +83,14 @@ def draft(
 ) -> RunFolder:
     """The run folder with the plan that ``plan`` would make; nothing but a probe is written."""
     folder = RunFolder(run)
-    passport = read_passport(spec.classifier)
-    with open_source(spec.volume, spec) as source:
+    passport = once_more(read_passport, spec.classifier)
+    with once_more(open_source, spec.volume, spec) as source:
         passport.check_volume(source.info.shape, source.info.channels)
         engine_version = check_engine(spec.engine, passport)
         _check_classes(spec, passport)
         check_place(folder.path)
         part = read_slices(spec, passport, source.info)
-        with mask_of(spec, source.info.shape) as mask:
+        with once_more(mask_of, spec, source.info.shape) as mask:
             inputs = read_inputs(source, mask, progress, part)
             made = _plan(spec, source, passport, engine_version, inputs, folder, earlier)
             made = made.model_copy(

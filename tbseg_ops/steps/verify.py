@@ -31,6 +31,7 @@ from tbseg_ops.run.removed import pruned
 from tbseg_ops.run.result import Progress, StepResult, silent
 from tbseg_ops.run.workplace import Workplace
 from tbseg_ops.steps.merge import class_records, named, total_counts
+from tbseg_ops.storage.stale import once_more
 from tbseg_ops.storage.visibility import looked_again, written
 
 SEAM_BOXES, SEAM_SIDE = 8, 24
@@ -135,12 +136,7 @@ def check_identity(folder: RunFolder) -> tuple[Piece, list[Record]]:
     piece = folder.merged(records)
     found: str | None = "no whole file of these tiles"
     if arrived(folder, piece, expected=True) is not None:
-        try:
-            with opened(piece.path) as file:
-                right = stamped(file, "key") == piece.key
-                found = _wrong_form(file, folder.plan) if right else "a file of other tiles"
-        except IntegrityError as error:
-            found = f"a damaged file: {error.found}"
+        found = once_more(_unlike, folder, piece)
     if found is None:
         return piece, records
     folder.records("merge").drop(WHOLE)
@@ -153,21 +149,23 @@ def check_identity(folder: RunFolder) -> tuple[Piece, list[Record]]:
     )
 
 
+def _unlike(folder: RunFolder, piece: Piece) -> str | None:
+    """What of the merged file is not as planned, if anything; its voxels are not looked at."""
+    try:
+        with opened(piece.path) as file:
+            right = stamped(file, "key") == piece.key
+            return _wrong_form(file, folder.plan) if right else "a file of other tiles"
+    except IntegrityError as error:
+        return f"a damaged file: {error.found}"
+
+
 def check_bytes(folder: RunFolder, records: Sequence[Record]) -> None:
     """IntegrityError unless the merged file has the very chunks that are recorded of its tiles.
 
     ``records``: of all class files, in grid order. Nothing is decoded. A file that is not so loses
     its records, so that merge writes it anew and verify looks at it again.
     """
-    plan, wrong = folder.plan, []
-    with opened(folder.segmentation_file) as file:
-        for tile, record in zip(plan.grid, records, strict=True):
-            try:
-                chunks = chunks_digest(raw_chunks(file, plan, tile.core, tile.core.lo))
-            except IntegrityError:
-                chunks = ""
-            if chunks != record.chunks:
-                wrong.append(tile.name)
+    wrong = once_more(_other_chunks, folder, records)
     if wrong:
         for step in ("verify", "merge"):
             folder.records(step).drop(WHOLE)
@@ -177,6 +175,20 @@ def check_bytes(folder: RunFolder, records: Sequence[Record]) -> None:
             tile=named(wrong),
             mend=f"tbseg merge --run {folder.quoted}, then verify and publish (or tbseg run again)",
         )
+
+
+def _other_chunks(folder: RunFolder, records: Sequence[Record]) -> list[str]:
+    """The tiles of which the merged file has other chunks than are recorded."""
+    plan, wrong = folder.plan, []
+    with opened(folder.segmentation_file) as file:
+        for tile, record in zip(plan.grid, records, strict=True):
+            try:
+                chunks = chunks_digest(raw_chunks(file, plan, tile.core, tile.core.lo))
+            except IntegrityError:
+                chunks = ""
+            if chunks != record.chunks:
+                wrong.append(tile.name)
+    return wrong
 
 
 def _wrong_form(file: h5py.File, plan: Plan) -> str | None:

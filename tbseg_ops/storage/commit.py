@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 
@@ -30,7 +31,11 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 NOT_OFFERED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _NO_LINKS = NOT_OFFERED | {errno.EPERM, errno.EACCES, errno.EMLINK, errno.EXDEV}
 _NO_SYNC = NOT_OFFERED | {errno.EBADF, errno.ENOTTY}
+# What a removed file is called as long as somebody has it open: NFS, FUSE, SMB. It is theirs.
+_LEFTOVERS = (".nfs", ".fuse_hidden", ".__smb")
 _FICLONE = 0x40049409  # linux/fs.h: the blocks of another file, shared until one is written to
+_NO_CLONES = NOT_OFFERED | {errno.ENOTTY}
+_no_clones: set[int] = set()  # devices whose file system has refused that
 
 
 def commit_new(final: Path, data: bytes) -> bool:
@@ -61,39 +66,63 @@ def _first(tmp: Path, final: Path) -> bool:
 def commit_link(source: Path, final: Path) -> bool:
     """Put the finished file ``source`` under ``final``, too, unless something is there.
 
-    By a hard link; where that cannot be, as a copy that shares its blocks, or a plain one. True if
-    this call did it; False also if ``source`` is gone.
+    As a file of its own that shares the blocks, so that damage to one of them spares the other;
+    where that cannot be by a hard link, or as a copy. True if this call did it; False also if
+    ``source`` is gone.
     """
     with storage_errors(final):
         make_folder(final.parent)
         pause("taking", final)
         try:
-            os.link(source, final, follow_symlinks=False)
+            done = _commit_clone(source, final)
+            if done is None:
+                os.link(source, final, follow_symlinks=False)
+                _sync(final.parent)
+                done = True
         except (FileExistsError, FileNotFoundError):
             return False
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            return _commit_copy(source, final)
-        _sync(final.parent)
-    pause("taken", final)
-    return True
+            done = _commit_copy(source, final)
+    if done:
+        pause("taken", final)
+    return done
+
+
+def _commit_clone(source: Path, final: Path) -> bool | None:
+    """None if the file system shares no blocks."""
+    device = final.parent.stat().st_dev
+    if device in _no_clones:
+        return None
+    with _existing(source) as there, temporary(final) as tmp:
+        with tmp.open("xb") as here:
+            try:
+                fcntl.ioctl(here.fileno(), _FICLONE, there.fileno())
+            except OSError as error:
+                if error.errno in _NO_CLONES:
+                    _no_clones.add(device)
+                return None
+            _fsync(here.fileno())
+        return _first(tmp, final)
 
 
 def _commit_copy(source: Path, final: Path) -> bool:
     try:
-        there = source.open("rb")
+        there = _existing(source)
     except FileNotFoundError:
         return False
     with there, temporary(final) as tmp:
         with tmp.open("xb") as here:
-            try:
-                fcntl.ioctl(here.fileno(), _FICLONE, there.fileno())
-            except OSError:
-                shutil.copyfileobj(there, here, 1 << 22)
+            shutil.copyfileobj(there, here, 1 << 22)
             here.flush()
             _fsync(here.fileno())
         return _first(tmp, final)
+
+
+def _existing(path: Path) -> BinaryIO:
+    """A file for reading; a link is not followed."""
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
 
 
 def commit_over(final: Path, data: bytes) -> None:
@@ -140,6 +169,11 @@ def set_aside(path: Path) -> Path | None:
     except FileNotFoundError:
         return None
     return aside
+
+
+def is_leftover(name: str) -> bool:
+    """Whether this is a removed file that somebody has still open; the file system removes it."""
+    return name.startswith(_LEFTOVERS)
 
 
 def sweep(folder: Path) -> int:

@@ -15,21 +15,28 @@ NO_LOCKS = NOT_OFFERED | {errno.ENOLCK, errno.ENOTTY}
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, needed: bool = True) -> Iterator[None]:
     """Hold off whoever else wants the lock of ``folder``, which is made if it is not there.
 
     Waits for as long as it takes. Not to be taken twice by one thread: it would wait for itself.
+    ConfigError where there is no lock to be had; if it is not ``needed``, the work goes on without.
     """
     with storage_errors(folder):
         make_folder(folder)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        fd = os.open(folder / ".lock", flags, 0o666)
+    fd = None
     try:
-        with storage_errors(folder), lock_errors(folder):
-            fcntl.flock(fd, fcntl.LOCK_EX)
+        try:
+            with storage_errors(folder), lock_errors(folder):
+                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+                fd = os.open(folder / ".lock", flags, 0o666)
+                fcntl.flock(fd, fcntl.LOCK_EX)
+        except ConfigError:
+            if needed:
+                raise
         yield
     finally:
-        os.close(fd)
+        if fd is not None:
+            os.close(fd)
 
 
 @contextmanager

@@ -7,10 +7,13 @@ All of it is read only. Paths name things of the run, never files of the machine
 import json
 import mimetypes
 import re
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from time import monotonic
 from typing import Any
 
 from tbseg_ops.errors import ConfigError, TbsegError, system_errors
@@ -36,6 +39,9 @@ HEADERS = {
 }
 _PAGE = {"": "index.html", "volume": "volume.html"}
 _CLIENT = "v/3d/"
+_MOST = 64  # answers that are kept
+_OLDEST = 1.5  # seconds, since a file can be lost without a commit; tiles are seen within 3
+_SHARE = 20
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,14 @@ class Answer:
         return {**HEADERS, "Content-Type": self.kind, "Cache-Control": age}
 
 
+@dataclass(frozen=True)
+class _Kept:
+    answer: Answer
+    revision: str
+    time: float
+    cost: float  # seconds
+
+
 class Site:
     """The pages and data of one run. ConfigError if it has no plan."""
 
@@ -61,6 +75,8 @@ class Site:
         self.view = RunView(run)
         self._pictures = Pictures(self.view)
         self._zarr = RunZarr(self.view)
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._lock = threading.Lock()
 
     def get(self, path: str, query: Mapping[str, str]) -> Answer:
         """The answer to GET ``path``, relative to where the run is served, without a first "/"."""
@@ -75,7 +91,7 @@ class Site:
         if path.startswith("data/"):
             return self._data(path.removeprefix("data/"))
         if path.startswith("api/"):
-            return self._api(path.removeprefix("api/"), query)
+            return self._remembered(path.removeprefix("api/"), query)
         if path.startswith(_CLIENT):
             return _client(path.removeprefix(_CLIENT) or "index.html")
         return self._report() if path == "report" else page(path)
@@ -90,6 +106,32 @@ class Site:
             return _json(scene.names(self.view))
         found = self._zarr.get(path)
         return None if found is None else Answer(200, *found)
+
+    def _remembered(self, what: str, query: Mapping[str, str]) -> Answer | None:
+        """What was answered lately, to several viewers once.
+
+        As long as nothing was committed; and ``_SHARE`` times as long as it took to find out, so
+        that looking at a large run costs a known part of a processor.
+        """
+        key, now, revision = json.dumps([what, sorted(query.items())]), monotonic(), ""
+        if what != "revision":
+            revision = self.view.revision
+            with self._lock:
+                kept = self._kept.get(key)
+            if kept is not None:
+                age = now - kept.time
+                if age < min(_SHARE * kept.cost, _OLDEST) or (
+                    kept.revision == revision and age < _OLDEST
+                ):
+                    return kept.answer
+        answer = self._api(what, query)
+        if what != "revision" and answer is not None and answer.status == 200:
+            with self._lock:
+                self._kept[key] = _Kept(answer, revision, monotonic(), monotonic() - now)
+                self._kept.move_to_end(key)
+                while len(self._kept) > _MOST:
+                    self._kept.popitem(last=False)
+        return answer
 
     def _api(self, what: str, query: Mapping[str, str]) -> Answer | None:
         view = self.view

@@ -54,8 +54,8 @@ class TileState:
                 "attempts": record.attempts,
                 "taken": bool(record.origin) or record.derived,
                 "committed": self.committed,
-                "shares": [n / voxels if voxels else 0.0 for n in record.counts[:labels]],
-                "outside": 1 - voxels / prod(core.shape),
+                "shares": [round(n / max(voxels, 1), 6) for n in record.counts[:labels]],
+                "outside": round(1 - voxels / prod(core.shape), 6),
             }
         return row
 
@@ -79,6 +79,7 @@ class RunView:
         self._lock = threading.Lock()
         self._plan_stamp: _Stamp | None = None
         self._known: dict[str, tuple[tuple[_Stamp | None, ...], TileState]] = {}
+        self._layers: dict[int, list[tuple[int, str]]] = {}
         self._whole: tuple[tuple[object, ...], Whole] = ((), Whole(False, False))
         self.folder  # noqa: B018 - a folder without a plan is told at once
 
@@ -92,6 +93,7 @@ class RunView:
                 _ = run.plan, run.inputs  # ConfigError, IntegrityError: the old one stays
                 self._run, self._plan_stamp = run, stamp
                 self._known.clear()
+                self._layers.clear()
             return self._run
 
     def _tile(self, folder: RunFolder, tile: Tile, verified: bool) -> TileState:
@@ -117,21 +119,37 @@ class RunView:
     def progress(self, seconds: float = 0.3) -> list[dict[str, int | None]]:
         """Tiles done in each z layer; ``done`` is None of a layer that was not reached in time.
 
-        The next call goes on from there.
+        The next call goes on from there. That a file is gone is seen by ``layer`` only: of tens of
+        thousands of tiles no more is asked here than which records there are.
         """
         folder, end = self.folder, monotonic() + seconds
         grid, verified = folder.plan.grid, self.whole.verified
+        records = _inodes(folder.records("classify").folder)
         found: list[dict[str, int | None]] = []
-        _, ny, nx = grid.counts
         for z in range(grid.counts[0]):
-            done, all_seen = 0, True
-            for tile in layer_of(grid, z):
-                all_seen = monotonic() < end or tile.name in self._known
-                if not all_seen:
-                    break
-                done += self._tile(folder, tile, verified).state == "done"
-            found.append({"z": z, "done": done if all_seen else None, "total": ny * nx})
+            done: int | None = 0
+            for index, name in self._names(grid, z):
+                inode, known = records.get(f"{name}.json"), self._known.get(name)
+                if inode is None:
+                    continue
+                if known is None or known[0][1] is None or known[0][1][1] != inode:
+                    if monotonic() > end:
+                        done = None
+                        break
+                    state = self._tile(folder, grid[index], verified)
+                else:
+                    state = known[1]
+                assert done is not None
+                done += state.state == "done"
+            _, ny, nx = grid.counts
+            found.append({"z": z, "done": done, "total": ny * nx})
         return found
+
+    def _names(self, grid: Grid, z: int) -> list[tuple[int, str]]:
+        """Index and name of the tiles of a layer, made once."""
+        if z not in self._layers:
+            self._layers[z] = [(tile.index, tile.name) for tile in layer_of(grid, z)]
+        return self._layers[z]
 
     @property
     def revision(self) -> str:
@@ -203,6 +221,15 @@ def _error_of(folder: RunFolder, found: TileState) -> dict[str, str] | None:
         mend=f"tbseg classify --run {folder.path} makes it anew",
     )
     return {"text": str(error), "what": error.what, "mend": error.mend or ""}
+
+
+def _inodes(folder: "os.PathLike[str]") -> dict[str, int]:
+    """The files of a folder. A record that is replaced is another file."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name: entry.inode() for entry in entries}
+    except OSError:
+        return {}
 
 
 def _stamp(path: "os.PathLike[str]") -> _Stamp | None:

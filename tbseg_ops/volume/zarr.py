@@ -23,6 +23,7 @@ from tbseg_ops.errors import InputError, ResourceError, system_errors
 from tbseg_ops.reference import CHUNKED_MARKS, is_chunked
 from tbseg_ops.selection import WHOLE, Selection, is_order
 from tbseg_ops.settings import ROOTS, check_inside
+from tbseg_ops.storage.commit import is_leftover
 from tbseg_ops.volume.array import ArraySource
 from tbseg_ops.volume.axes import Axes, axes_of, scale_of
 from tbseg_ops.volume.regular_files import open_regular
@@ -265,7 +266,8 @@ def _folders(folder: Path) -> list[Path]:
 
 def _count(folder: Path) -> int:
     """Chunk files below a folder. InputError for links, which could lead out of ``TBSEG_ROOTS``."""
-    return sum(1 for entry in _files(str(folder)) if entry.name not in CHUNKED_MARKS)
+    names = (entry.name for entry in _files(str(folder)))
+    return sum(1 for name in names if name not in CHUNKED_MARKS and not is_leftover(name))
 
 
 def _files(folder: str) -> Iterator["os.DirEntry[str]"]:

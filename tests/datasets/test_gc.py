@@ -69,6 +69,15 @@ def test_the_policy(runs):
     assert records == {n for n in files_below(runs / "0001") if n.startswith("records/")}
 
 
+def test_what_somebody_has_open_is_left_to_the_file_system(runs):
+    linked(runs / "0001", runs / "0002")
+    held = runs / "0001" / "classes" / ".nfs000000000000a1b200000001"
+    held.write_bytes(b"removed, and open on another host")
+    gc()
+    assert [path.name for path in (runs / "0001" / "classes").iterdir()] == [held.name]
+    assert gc() == ()
+
+
 def test_sub_volumes_are_kept_where_that_is_wanted(runs, finished):
     add(runs.parent, finished / "slices", keep_runs=2, keep_sub_volumes=True)
     linked(runs / "0001", runs / "0002")

@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import sys
+import threading
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -32,7 +34,7 @@ def test_what_is_added_is_read_again(dataset, tmp_path, registry):
     assert datasets.names() == ("Brain_2", "brain.1")
     assert datasets.get("brain.1") == dataset
     assert datasets.get("Brain_2") == full
-    assert sorted(os.listdir(registry)) == ["Brain_2.toml", "brain.1.toml"]
+    assert sorted(os.listdir(registry)) == [".lock", "Brain_2.toml", "brain.1.toml"]
 
 
 def test_a_name_is_taken_until_it_is_replaced_or_removed(dataset):
@@ -203,3 +205,30 @@ def test_the_registry_is_below_home_by_default(monkeypatch, tmp_path):
     monkeypatch.delenv("TBSEG_DATASETS")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert datasets.registry_folder() == tmp_path / ".tbseg" / "datasets"
+
+
+def test_of_two_who_want_one_folder_of_runs_at_once_one_gets_it(dataset, monkeypatch):
+    """D14: both looked, and then both wrote."""
+    module = sys.modules["tbseg_ops.datasets.registry"]
+    check, barrier, found = module._check_runs, threading.Barrier(2), []
+
+    def slowly(*of):
+        check(*of)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            barrier.wait(0.5)
+
+    monkeypatch.setattr(module, "_check_runs", slowly)
+
+    def attempt(name):
+        try:
+            found.append(datasets.add(name, dataset).stem)
+        except ConfigError as error:
+            found.append(error.what)
+
+    both = [threading.Thread(target=attempt, args=(name,)) for name in ("one", "two")]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert len(datasets.names()) == 1
+    assert "the folder of runs belongs to another dataset" in found

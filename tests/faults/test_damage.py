@@ -1,6 +1,8 @@
 """Files of a run that were damaged or exchanged: noticed where they are used, and mended."""
 
+import json
 import shutil
+import subprocess
 import sys
 
 import h5py
@@ -10,11 +12,22 @@ from tbseg_ops import steps
 from tbseg_ops.errors import ConfigError, IntegrityError
 from tbseg_ops.hdf5 import arms_length
 from tbseg_ops.run import RunFolder
-from tbseg_ops.run.plan import Slab
+from tbseg_ops.run.plan import Plan, Slab
 from tbseg_ops.run.status import status
 from tests.faults.test_records import alter
 from tests.hdf5.test_arms_length import endless
-from tests.runs import copied, datasets, planned, same, spec_of, stack, through
+from tests.runs import (
+    VESSELS,
+    command,
+    copied,
+    datasets,
+    planned,
+    same,
+    spec_of,
+    stack,
+    temporary_files,
+    through,
+)
 
 TILE = "z001_y000_x001"
 
@@ -61,7 +74,7 @@ def test_a_slab_on_which_hdf5_hangs_is_made_anew(run, finished):
     for folder in ("tiles", "classes", "records/split", "records/classify"):
         shutil.rmtree(run / folder)
     with pytest.raises(IntegrityError, match=r"slab_00000(.|\n)*does not get over it"):
-        steps.split(run=run)
+        through(run, until="classify")
     through(run)
     assert is_right(run, finished)
 
@@ -124,7 +137,7 @@ def test_d8_a_slab_of_something_else_is_not_read(of, mode, finished, tmp_path, m
         assert theirs.stat().st_size == slabs[0].stat().st_size
         shutil.copy(theirs, slabs[0])
     with pytest.raises(IntegrityError, match="holds something else"):
-        steps.split(run=run)
+        through(run, until="classify")
     if of == "another place":  # each try finds one of them
         with pytest.raises(IntegrityError, match="holds something else"):
             through(run)
@@ -132,16 +145,54 @@ def test_d8_a_slab_of_something_else_is_not_read(of, mode, finished, tmp_path, m
     assert is_right(run, finished)
 
 
-@pytest.mark.parametrize("name", ["plan.json", "inputs.json"])
-def test_d9_the_plan_of_another_run_is_mended_by_planning_again(name, run, finished, tmp_path):
+def edited(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize("name", ["plan.json", "inputs.json", "spec.json"])
+@pytest.mark.parametrize("of", ["other slices", "other parameters"])
+def test_d9_the_plan_of_another_run_is_mended_by_planning_again(name, of, run, finished, tmp_path):
     other = tmp_path / "other"
-    raw = datasets(finished / "run/volume.h5")["volume"]
-    planned(other, stack(tmp_path / "reversed", raw[::-1]))
+    if of == "other slices":
+        raw = datasets(finished / "run/volume.h5")["volume"]
+        planned(other, stack(tmp_path / "reversed", raw[::-1]))
+    else:
+        planned(other, tmp_path / "slices", output="intensity")
+    if (other / name).read_bytes() == (run / name).read_bytes():
+        pytest.skip("the same slices: the same list")
     shutil.copy(other / name, run / name)
     with pytest.raises((ConfigError, IntegrityError), match="does not belong") as caught:
         steps.ingest(run=run)
     assert "tbseg plan --update" in caught.value.mend
     steps.plan(spec=spec_of(tmp_path / "slices"), run=run, update=True)
+    assert through(run)["classify"].computed == 0
+    assert is_right(run, finished)
+
+
+@pytest.mark.parametrize("field", ["batch_size", "warnings", "engine_version"])
+def test_d9_a_plan_that_was_edited_by_hand_is_refused(field, run, finished, tmp_path):
+    value = {"batch_size": 3, "warnings": ["it fits"], "engine_version": "native-0"}[field]
+    edited(run / "plan.json", **{field: value})
+    with pytest.raises(IntegrityError, match="the plan was altered") as caught:
+        steps.classify(run=run)
+    assert "tbseg plan --update" in caught.value.mend
+    steps.plan(spec=spec_of(tmp_path / "slices"), run=run)
+    assert through(run)["classify"].computed == 0
+    assert is_right(run, finished)
+
+
+def test_d9_two_names_exchanged_in_the_list_of_slices_are_noticed(run, tmp_path):
+    slices = json.loads((run / "inputs.json").read_text())["slices"]
+    edited(run / "inputs.json", slices=[slices[1], slices[0], *slices[2:]])
+    with pytest.raises(ConfigError, match="does not belong to the plan"):
+        steps.ingest(run=run)
+
+
+def test_a_plan_of_an_earlier_tbseg_has_no_seal_and_is_believed(run, finished):
+    whole = json.loads((run / "plan.json").read_text())
+    before = {name: value for name, value in whole.items() if name not in ("seal", "listing")}
+    assert len(before) == len(whole) - 2
+    (run / "plan.json").write_text(json.dumps(before))
     assert through(run)["classify"].computed == 0
     assert is_right(run, finished)
 
@@ -168,3 +219,46 @@ def test_d5_counts_that_were_altered_after_it_was_verified_are_not_published(run
     through(run)
     assert RunFolder(run).records("classify").get(TILE).counts == right
     assert is_right(run, finished)
+
+
+def test_d17_who_merges_beside_another_leaves_the_same_file_that_is_there(
+    run, finished, monkeypatch
+):
+    """Between two steps of one who has merged, another one who began earlier took his file away."""
+    module = sys.modules["tbseg_ops.steps.merge"]
+    folder, create = RunFolder(run), module.create_merged
+    for step in ("merge", "verify"):
+        folder.records(step).drop("volume")
+    there = []
+
+    def meanwhile(file, plan):
+        monkeypatch.undo()
+        steps.merge(run=run)
+        there.append(folder.segmentation_file.stat().st_ino)
+        create(file, plan)
+
+    monkeypatch.setattr(module, "create_merged", meanwhile)
+    assert steps.merge(run=run).computed == 0
+    assert there == [folder.segmentation_file.stat().st_ino]
+    steps.verify(run=run)
+    assert is_right(run, finished)
+
+
+def test_d17_six_runs_of_one_folder_at_once_are_all_right(finished, tmp_path):
+    run = tmp_path / "run"
+    words = command("run", finished / "slices", VESSELS.classifier, run, "--tile", "20,24,30")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    started = [subprocess.Popen([*words, "--workers", "1"], **quiet) for _ in range(6)]
+    told = [process.communicate(timeout=300)[1] for process in started]
+    assert [process.returncode for process in started] == [0] * 6, told
+    assert is_right(run, finished)
+    assert temporary_files(run) == []
+
+
+def test_the_seal_holds_when_a_later_version_has_more_fields(run):
+    class Later(Plan):
+        colour: str = "as today"
+
+    stored = (run / "plan.json").read_bytes()
+    assert not Later.model_validate_json(stored).is_altered
+    assert json.loads(stored)["seal"] == Later.model_validate_json(stored).true_seal

@@ -47,7 +47,7 @@ def test_tiles_of_another_size_count_as_nothing_and_go_after_the_merge(
     run = copied(finished, tmp_path)
     other = spec_of(tmp_path / "slices", tile=(37, 45, 53))
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["tbseg_ops.steps.plan"], "free_bytes", lambda path: 100_000)
+        patch.setattr(sys.modules["tbseg_ops.steps.plan"], "free_bytes", lambda path: 10_000)
         with pytest.raises(ResourceError, match="disk is too small"):
             steps.plan(spec=other, run=run, update=True)
     steps.plan(spec=other, run=run, update=True)

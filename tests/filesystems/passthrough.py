@@ -3,10 +3,11 @@
     python -m tests.filesystems.passthrough FOLDER MOUNT '{"always": {"link": 95}, "late": 5}'
 
 ``always``: operation -> number of the error that it gives. ``nth``: operation -> [n, error]: only
-its n-th call. ``late``: seconds for which it goes on to give the names and attributes (also that
-there are none) that it has given once, as caches of network file systems do; what is written by
-this mount it knows, and a file that is opened has its attributes asked for anew. It runs until it
-is unmounted.
+its n-th call. ``caseless``: names that differ by case only are one. ``late``: seconds for which it
+goes on to give the names and attributes (also that there are none) that it has given once, as
+caches of network file systems do; what is written by this mount it knows, and a file that is
+opened has its attributes asked for anew. ``restart``: at that read, all that is open becomes stale.
+``calls``: a file that gets the number of reads. It runs until it is unmounted.
 """
 
 import errno
@@ -14,9 +15,11 @@ import fcntl
 import json
 import os
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import mfusepy
@@ -68,6 +71,10 @@ class Passthrough(mfusepy.Operations):  # type: ignore[misc]
         self._root, self._always = root, behaviour.get("always", {})
         self._nth, self._calls = behaviour.get("nth", {}), Counter[str]()
         self._cache = _Cache(behaviour.get("late", 0))
+        self._restart, self._stale, self._open = behaviour.get("restart"), set[int](), set[int]()
+        self._lock = threading.Lock()
+        self._counts = behaviour.get("calls")
+        self._caseless = behaviour.get("caseless", False)
 
     def _check(self, operation: str) -> None:
         self._calls[operation] += 1
@@ -78,7 +85,13 @@ class Passthrough(mfusepy.Operations):  # type: ignore[misc]
             raise mfusepy.FuseOSError(number)
 
     def _there(self, path: str) -> str:
-        return self._root + path
+        found = self._root
+        if not self._caseless:
+            return found + path
+        for part in path.strip("/").split("/"):
+            names = os.listdir(found) if os.path.isdir(found) else []
+            found += "/" + next((n for n in names if n.casefold() == part.casefold()), part)
+        return found
 
     def access(self, path: str, amode: int) -> int:
         if not os.access(self._there(path), amode):
@@ -133,11 +146,19 @@ class Passthrough(mfusepy.Operations):  # type: ignore[misc]
     def open(self, path: str, flags: int) -> int:
         self._check("open")
         found = os.open(self._there(path), flags)
+        self._open.add(found)
         self._cache.forget_attributes(path)
         return found
 
     def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
         self._check("read")
+        if self._counts:
+            Path(self._counts).write_text(str(self._calls["read"]))
+        if self._calls["read"] == self._restart:
+            with self._lock:
+                self._stale = set(self._open)
+        if fh in self._stale:
+            raise mfusepy.FuseOSError(errno.ESTALE)
         return os.pread(fh, size, offset)
 
     def readdir(self, path: str, fh: int) -> list[str]:
@@ -148,6 +169,9 @@ class Passthrough(mfusepy.Operations):  # type: ignore[misc]
         return os.readlink(self._there(path))
 
     def release(self, path: str, fh: int) -> int:
+        with self._lock:
+            self._open.discard(fh)
+            self._stale.discard(fh)
         os.close(fh)
         return 0
 

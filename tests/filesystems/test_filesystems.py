@@ -6,6 +6,7 @@ Real ones, mounted here (FUSE): they hand on to a folder, but for what they refu
 import errno
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,7 +15,9 @@ import h5py
 import pytest
 
 from tbseg_ops.errors import ConfigError, ResourceError
-from tbseg_ops.settings import PAUSE, PAUSE_FLAG
+from tbseg_ops.run import RunFolder
+from tbseg_ops.run.status import status
+from tbseg_ops.settings import PAUSE, PAUSE_FLAG, SEEN_WITHIN
 from tests.filesystems.mounts import NEEDED, mounted
 from tests.runs import VESSELS, command, datasets, planned, same, through
 
@@ -29,6 +32,7 @@ WORKS = {
     "fsync: EOPNOTSUPP": {"always": {"fsync": errno.EOPNOTSUPP, "fsyncdir": errno.EOPNOTSUPP}},
     "no hard links: EPERM (SMB, exFAT)": {"always": {"link": errno.EPERM}},
     "no hard links: EOPNOTSUPP": {"always": {"link": errno.EOPNOTSUPP}},
+    "names without case (SMB)": {"caseless": True, "always": {"link": errno.EPERM}},
     "no hard links: ENOSYS (FUSE)": {"always": {"link": errno.ENOSYS}},
 }
 REFUSED = {
@@ -68,7 +72,13 @@ def _up_to_a_tile(run, slices, flag):
     through(run)
 
 
-@pytest.mark.parametrize("name", WORKS)
+QUICK = ("fsync of folders: EINVAL (SMB)", "names without case (SMB)")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in WORKS],
+)
 def test_what_can_work_works_also_after_a_kill(name, slices, expected, place, tmp_path):
     with place(WORKS[name]) as mount:
         run, flag = mount / "run", tmp_path / "flag"
@@ -136,6 +146,54 @@ def test_a_failing_disk_is_a_failure_and_is_tried_again(operation, slices, expec
             whole_run(mount / "run", slices)
         whole_run(mount / "run", slices)
         assert same(datasets(mount / "run" / "segmentation.h5"), expected)
+
+
+# In the order of a run: the classifier, slices for plan and ingest, slabs, tiles, the result.
+@pytest.mark.parametrize(
+    "call", [1, 60, *(pytest.param(n, marks=pytest.mark.slow) for n in range(20, 300, 40)), 300]
+)
+def test_after_a_server_was_started_again_files_are_opened_once_more(
+    call, finished, expected, place, tmp_path
+):
+    shutil.copytree(finished / "slices", tmp_path / "backing" / "slices")
+    calls = tmp_path / "calls"
+    with place({"restart": call, "calls": str(calls)}) as mount:
+        whole_run(mount / "run", mount / "slices")
+        assert same(datasets(tmp_path / "backing" / "run" / "segmentation.h5"), expected)
+        assert int(calls.read_text()) > call
+        run = RunFolder(mount / "run")
+        records = [run.records("classify").get(tile.name) for tile in run.plan.grid]
+        assert {record.attempts for record in records} == {1}
+    assert not list((tmp_path / "backing").rglob("*.set-aside-*"))
+
+
+def test_a_server_that_stays_so_is_a_failure(slices, place, tmp_path):
+    planned(tmp_path / "backing" / "run", slices)
+    with place({"always": {"read": errno.ESTALE}}) as mount:
+        with pytest.raises(ResourceError, match="failed") as error:
+            through(mount / "run")
+        assert error.value.found == os.strerror(errno.ESTALE)
+        assert error.value.retried
+
+
+def test_a_file_that_is_open_elsewhere_is_left_to_the_file_system(
+    finished, place, tmp_path, monkeypatch
+):
+    """Removed while it is open, it has another name until it is closed."""
+    shutil.copytree(finished / "run", tmp_path / "backing" / "run")
+    monkeypatch.setenv(SEEN_WITHIN.name, "0.1")
+    with place({}) as mount:
+        run = RunFolder(mount / "run")
+        tile = run.records("classify").get(run.plan.grid[0].name)
+        with (mount / "run" / tile.file).open("rb") as held:
+            (mount / "run" / tile.file).unlink()
+            left = list((tmp_path / "backing" / "run" / "classes").glob(".fuse_hidden*"))
+            assert left
+            through(run.path)
+            assert status(run=run.path).verified
+            assert all(path.exists() for path in left)
+            held.read()
+        wait_for(lambda: not any(path.exists() for path in left), lambda: True)
 
 
 def test_input_of_a_file_system_without_locks_is_read(expected, place, tmp_path):

@@ -65,7 +65,7 @@ def test_what_is_wrong_is_a_bad_row(damage, check, run, monkeypatch):
     found = doctor(run=run, **(more if isinstance(more, dict) else {}))
     assert not found.fit
     assert rows(found)[check].state == "bad"
-    assert len(found.rows) == 11
+    assert len(found.rows) == 17
 
 
 def _no_room(patch):
@@ -116,6 +116,7 @@ def test_the_command_prints_a_table_and_one_object(run):
     done = tbseg("doctor", "--run", run, "--json")
     assert last_json(done)["fit"] is True
     assert "ok    disk" in done.stderr
+    assert "ok    fsync of a folder" in done.stderr
     os.remove(run / "inputs.json")
     done = tbseg("doctor", "--run", run, "--json")
     assert done.returncode == 78

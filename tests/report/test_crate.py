@@ -64,7 +64,7 @@ def test_inputs_parameters_and_results(finished):
         "output": "mask",
         "probabilities": "none",
         "probability_dtype": "float32",
-        "split": "copy",
+        "split": "virtual",
         "max_batches": 500,
     }
     assert ids(action["result"]) == ["segmentation.h5", "report.html"]

@@ -9,21 +9,21 @@ from tests.runs import VESSELS, planned, stack
 CONTENT, CHUNKS = "c" * 64, "d" * 64
 PREDICTED = "eb8ba392ee3340f8c733e24d92d02f96ae18232112a754bdcddf5a1a46d520c0"
 PLAIN = {
-    "ingest": "6ca704bb223a0f8fd0c14e81f6bb46142b9c325fce38ea914aa0140a84819f4b",
-    "split": "f1c5bfc7cae85f1d6640a16f4bb6f7d3b0fec959359437a221ee484acddc7854",
+    "ingest": "da176be30a3c65adad1f6199e6be923e313b8bafd591b2ae19bf377fa74eafa1",
+    "split": "303e0e62b58cf4aa7a4450c9eb84e9a61a470c8af05a7bc4638eba033fc9746f",
     "classify": "2e994a1ddf4c37ebb2518df3616dcaa562961962c6afc91f72b5c48062bc6e2a",
     "merge": "db0eae763005e5a271dd074a71e5424b45ede269bc2d42b7be9a6a61a9809675",
     "verify": "98f9af9941dadbf1a46dafac169a7053f4900dee585077ae763b477cb4371207",
 }
 RICH = {
-    "ingest": "e95815c3831794abe202985b98896de0db866e852084cac9c449a5320a476a53",
-    "split": "becc5be5d27aca818b93cd4d2b5372e5bd25791fd34b8c78ce47ed4763145085",
+    "ingest": "3ed29a1ec8d5115d937a6f28021bc56dcaa387a1c9d68d5bb65e7cfe64d6ad49",
+    "split": "8fd493dd1875ad9732d55f64045febfd4a0d4ac25a20d0b2e4c9d633e5d48f22",
     "classify": "d8c069cb8b05b2b75d43da55637a24256c4a7362688ecaa101c12679baf47acb",
     "merge": "f39d48a20b651d818c68a649835b990ea1d5c063ae8d90dff94129664e7d27d7",
     "verify": "20d6a434a5a2b220ea5603373c5363651cc62248ba236f3a5bc6ad12a8134240",
 }
 OTHER = {
-    "split": "virtual",
+    "split": "copy",
     "output": "intensity",
     "probabilities": "all",
     "probability_dtype": "float32",

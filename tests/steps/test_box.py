@@ -64,7 +64,7 @@ def test_the_result_of_a_part_is_that_part_of_the_result(name, brain, tmp_path):
 
 @pytest.mark.parametrize(
     "more",
-    [{"split": "virtual"}, {"output": "intensity"}, {"engine": "native", "order": "reversed"}],
+    [{"split": "copy"}, {"output": "intensity"}, {"engine": "native", "order": "reversed"}],
     ids=str,
 )
 def test_other_choices_go_with_a_part(more, brain, tmp_path):

@@ -1,5 +1,6 @@
 """Read once, trust the digest: what is opened on finished work, and by a worker for each piece."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -59,6 +60,19 @@ def test_ingest_on_finished_work_reads_no_slab(run, opened):
     assert below(run, "volume", opened) != []
 
 
+def test_a_tile_that_refers_to_the_volume_is_read_once(run, opened):
+    """By classify, which records what it holds; finished, nothing is read to know that."""
+    for part in ("tiles", "classes", "records/split", "records/classify"):
+        shutil.rmtree(run / part)
+    assert steps.split(run=run).computed == 8
+    assert below(run, "volume", opened) == []
+    assert steps.classify(run=run).computed == 8
+    assert len(below(run, "volume", opened)) == 8
+    assert below(run, "tiles", opened) == []
+    assert steps.classify(run=run).reused == 8
+    assert len(below(run, "volume", opened)) == 8
+
+
 def test_records_of_before_that_carry_a_digest_of_a_slab_count(run, opened):
     ledger = RunFolder(run).records("ingest")
     record = ledger.get("slab_00000")
@@ -89,7 +103,7 @@ def test_a_damaged_slab_is_seen_when_it_is_used_and_mended_then(damage, run):
             path.unlink()
     assert steps.ingest(run=run).reused == 1
     with pytest.raises(IntegrityError, match="tbseg ingest again"):
-        steps.split(run=run)
+        through(run, until="classify")
     assert steps.ingest(run=run).computed == 1
     through(run)
     assert same(datasets(run / "segmentation.h5"), good)

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import shutil
+import subprocess
 import threading
 from pathlib import Path
 
@@ -100,3 +102,38 @@ def test_sweep_removes_only_what_dead_processes_of_this_host_left(tmp_path):
 def test_storage_errors_keep_other_errors():
     with pytest.raises(KeyError), commit.storage_errors(Path("/x")):
         raise KeyError("x")
+
+
+@pytest.fixture(params=["this file system", "XFS"])
+def place(request, tmp_path):
+    """A folder, and whether its file system shares blocks between files."""
+    if request.param != "XFS":
+        yield tmp_path, False
+        return
+    if os.geteuid() != 0 or shutil.which("mkfs.xfs") is None:
+        pytest.skip("takes root and mkfs.xfs")
+    image, mount = tmp_path / "image", tmp_path / "mount"
+    with image.open("wb") as file:
+        file.truncate(400 << 20)
+    mount.mkdir()
+    subprocess.run(["mkfs.xfs", "-q", "-m", "reflink=1", image], check=True)
+    done = subprocess.run(["mount", "-o", "loop", image, mount], capture_output=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"cannot be mounted: {done.stderr.decode()}")
+    try:
+        yield mount, True
+    finally:
+        subprocess.run(["umount", mount], check=True)
+
+
+def test_d12_a_piece_that_is_taken_over_is_a_file_of_its_own_where_that_costs_nothing(place):
+    folder, shares = place
+    source, final = folder / "source", folder / "new" / "final"
+    source.write_bytes(b"x" * 100_000)
+    assert commit.commit_link(source, final)
+    assert not commit.commit_link(source, final)
+    assert (source.stat().st_ino != final.stat().st_ino) is shares
+    with source.open("r+b") as file:
+        file.write(b"y")
+    assert final.read_bytes()[:2] == (b"xx" if shares else b"yx")
+    assert sorted(os.listdir(final.parent)) == ["final"]

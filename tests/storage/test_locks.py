@@ -34,3 +34,12 @@ def test_another_error_is_the_disks(flock, tmp_path):
     flock(errno.EIO)
     with pytest.raises(ResourceError), locked(tmp_path):
         pass
+
+
+def test_where_a_lock_is_not_needed_the_work_goes_on_without(flock, tmp_path):
+    flock(errno.ENOLCK)
+    with locked(tmp_path, needed=False):
+        pass
+    flock(errno.EIO)
+    with pytest.raises(ResourceError), locked(tmp_path, needed=False):
+        pass

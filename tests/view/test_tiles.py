@@ -57,7 +57,7 @@ def test_a_row_says_what_the_record_says(finished):
     record = RunFolder(finished / "run").records("classify").get(row["name"])
     assert row["position"] == (1, 1, 1)
     assert (row["seconds"], row["host"]) == (record.seconds, record.host)
-    assert row["shares"] == [n / sum(record.counts) for n in record.counts]
+    assert row["shares"] == pytest.approx([n / sum(record.counts) for n in record.counts], abs=1e-6)
     assert row["outside"] == 0
     one = json.loads(json.dumps(view.one(row["name"])))
     assert one["record"]["content"] == record.content
@@ -96,9 +96,12 @@ def test_nothing_is_asked_twice_of_records_that_did_not_change(finished, monkeyp
     assert all(layer["done"] == layer["total"] for layer in view.progress(seconds=0))
 
 
-def test_what_was_not_reached_in_time_is_not_counted(finished):
-    view = RunView(RunFolder(finished / "run"))
+def test_what_was_not_reached_in_time_is_counted_by_the_next_call(finished, monkeypatch):
+    view, clock = RunView(RunFolder(finished / "run")), [0.0]
     assert [layer["done"] for layer in view.progress(seconds=-1)] == [None, None]
+    monkeypatch.setattr(module, "monotonic", lambda: clock.__setitem__(0, clock[0] + 1) or clock[0])
+    counted = [[layer["done"] for layer in view.progress(seconds=3.5)] for _ in range(4)]
+    assert counted == [[None, None], [4, None], [4, 4], [4, 4]]
 
 
 def test_a_folder_without_a_plan_and_a_tile_that_is_not_there(finished, tmp_path):
