@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 COMMANDS = {
     "All in one": {
         "run.run": "Do everything: plan, ingest, split, classify, merge, verify, publish",
+        "sbatch.sbatch": "Queue a planned run in SLURM: jobs that wait for each other",
         "cancel.cancel": "End all work on a run within seconds, wherever it is done",
     },
     "Look": {
