@@ -235,7 +235,7 @@ def a_disk_that_is_too_small(place):
     free = [1000, 1000, 10**9]
     step = sys.modules["tbseg_ops.steps.plan"]
     place.patch.setattr(step, "free_bytes", lambda path: free.pop(0))
-    error = refusal(plan)
+    error = refusal((*plan, "--split", "copy"))
     assert "--split virtual" in error.mend
     error = yield *plan, *more
     assert "--split" not in error.mend
