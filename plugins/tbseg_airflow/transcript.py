@@ -54,10 +54,7 @@ class Transcript:
         if code != 0:
             raise self.failure(code)
         if self.report is None:
-            raise StepFailed(
-                f"{self.command} ended well but printed no result: somebody else ended it, as"
-                " SLURM does for want of memory (sacct: OUT_OF_MEMORY); then give it more"
-            )
+            raise StepFailed(f"{self.command} ended well but printed no result")
         for note in self.report.get("notes", []):
             self.log.warning("note: %s", note)
         counts = {k: v for k, v in scalars(self.report).items() if v not in (None, "")}
