@@ -109,8 +109,16 @@ class CalledOffError(TbsegError):
 
 def class_of(exit_code: int) -> type[TbsegError] | None:
     """The class of the error with which a command ended, where nothing but its code is known."""
-    kinds: list[type[TbsegError]] = [TbsegError, *TbsegError.__subclasses__()]
-    return next((kind for kind in kinds if kind.exit_code == exit_code), None)
+    return next((kind for kind in _kinds() if kind.exit_code == exit_code), None)
+
+
+def retried_codes() -> list[int]:
+    """The exit codes of commands that may succeed when given once more."""
+    return sorted(kind.exit_code for kind in _kinds() if kind.retried)
+
+
+def _kinds() -> list[type[TbsegError]]:
+    return [TbsegError, *TbsegError.__subclasses__()]
 
 
 def message(what: str, keywords: Mapping[str, object]) -> str:

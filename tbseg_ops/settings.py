@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Generic, Literal, TypeVar, get_args
@@ -55,16 +56,9 @@ class Setting(Generic[T]):
             ) from None
 
 
-def _number(text: str) -> float:
+def _number(text: str, least: float = 1) -> float:
     value = float(text)
-    if not (isfinite(value) and value >= 1):
-        raise ValueError
-    return value
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not (isfinite(value) and value >= 0):
+    if not (isfinite(value) and value >= least):
         raise ValueError
     return value
 
@@ -122,7 +116,7 @@ SEEN_WITHIN = Setting(
     "seconds within which this host sees what another one wrote to a network file system",
     "a number >= 0",
     "10",
-    _seconds,
+    partial(_number, least=0),
 )
 ILASTIK = Setting(
     "TBSEG_ILASTIK",

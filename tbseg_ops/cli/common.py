@@ -16,11 +16,16 @@ from tbseg_ops.run.result import Progress, StepResult
 from tbseg_ops.settings import here
 
 Json = Annotated[bool, typer.Option("--json", help="Last line of output: one JSON object.")]
+
+
+def path_here(text: str) -> Path:
+    """A path as this machine has it, of one that may have been written for another."""
+    return Path(here(str(text)))
+
+
 RunOption = Annotated[
     Path,
-    typer.Option(
-        "--run", metavar="DIR", help="The run folder.", parser=lambda path: Path(here(str(path)))
-    ),
+    typer.Option("--run", metavar="DIR", help="The run folder.", parser=path_here),
 ]
 Workers = Annotated[int, declared(Effort, "workers")]
 Threads = Annotated[int, declared(Effort, "threads")]

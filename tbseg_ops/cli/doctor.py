@@ -7,27 +7,22 @@ from typing import Annotated
 import typer
 
 from tbseg_ops import __version__
-from tbseg_ops.cli.common import Json, emit
+from tbseg_ops.cli.common import Json, emit, path_here
 from tbseg_ops.errors import ConfigError, printable
 from tbseg_ops.hosts.doctor import doctor as doctor_here
 from tbseg_ops.hosts.doctor import doctor_of_place
-from tbseg_ops.settings import here
 
 _MARKS = {"good": "ok  ", "note": "note", "bad": "BAD "}
 
 
-def _here(path: str) -> Path:
-    return Path(here(str(path)))
-
-
 def doctor(
     run: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The run folder.", parser=_here)
+        Path | None, typer.Option(metavar="DIR", help="The run folder.", parser=path_here)
     ] = None,
     place: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", help="Instead: a folder in which runs are to lie.", parser=_here
+            metavar="FOLDER", help="Instead: a folder in which runs are to lie.", parser=path_here
         ),
     ] = None,
     hosts: Annotated[

@@ -17,13 +17,13 @@ from tbseg_ops.cli.common import (
     emit,
     lines,
     names,
+    path_here,
 )
 from tbseg_ops.forecast import Workforce
 from tbseg_ops.forecast import forecast as forecast_left
 from tbseg_ops.forecast.words import between, duration, size, summary
 from tbseg_ops.run import team
 from tbseg_ops.run.cancellation import watch
-from tbseg_ops.settings import here
 from tbseg_ops.steps.calibrate import COUNT
 
 
@@ -83,7 +83,7 @@ def forecast(
         typer.Option(
             metavar="DIR",
             help="A run whose records count, too, if this one has too few; may be repeated.",
-            parser=lambda path: Path(here(str(path))),
+            parser=path_here,
         ),
     ] = None,
     threads: Threads = 1,

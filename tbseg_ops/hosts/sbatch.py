@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from tbseg_ops.errors import ConfigError, ResourceError
+from tbseg_ops.errors import ConfigError, ResourceError, retried_codes
 from tbseg_ops.pipeline import RecordedStep
 from tbseg_ops.run import RunFolder
 from tbseg_ops.storage.visibility import make_folder
@@ -22,14 +22,15 @@ from tbseg_ops.storage.visibility import make_folder
 _MOST_TASKS = 1001  # of an array, where SLURM does not say it: its own default
 _PROGRAM = Path(sys.executable).with_name("tbseg")
 
-# What may go by itself is tried again, as Airflow does; 74 and 75 are the codes of its classes.
+# What may go by itself is tried again, as Airflow does.
 _SCRIPT = """\
 #!/bin/sh
 again() {{
     for pause in 30 120 end; do
         "$@" && return 0
         code=$?
-        case "$code,$pause" in 7[45],[0-9]*) sleep "$pause" ;; *) return "$code" ;; esac
+        [ "$pause" = end ] && return "$code"
+        case "$code" in {retried}) sleep "$pause" ;; *) return "$code" ;; esac
     done
 }}
 {work}
@@ -91,7 +92,10 @@ def _script(folder: RunFolder, step: str, tasks: int) -> str:
         command += ' --workers "${SLURM_CPUS_PER_TASK:-1}"'
     work = _ARRAY if step == "classify" else _ONE
     batches = folder.plan.batches
-    return _SCRIPT.format(work=work.format(command=command, batches=batches, tasks=tasks))
+    return _SCRIPT.format(
+        work=work.format(command=command, batches=batches, tasks=tasks),
+        retried="|".join(str(code) for code in retried_codes()),
+    )
 
 
 def _largest_array() -> int:

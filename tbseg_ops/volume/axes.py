@@ -99,26 +99,22 @@ def time_point(chosen: int | None, there: int, where: str, more: str = "") -> in
             found=there,
             mend=f"choose one of them: --time 0 to --time {there - 1}, a run for each{more}",
         )
-    if (chosen or 0) >= there:
-        raise InputError(
-            "the volume has no such time point",
-            file=where,
-            expected=f"--time 0 to --time {there - 1}",
-            found=f"--time {chosen}",
-            mend="give one of these" if there > 1 else "leave --time out: there is one only",
-        )
-    return chosen or 0
+    return _one_of("time point", "--time", chosen or 0, there, where)
 
 
 def scale_of(chosen: int, there: int, where: str) -> int:
     """The scale to take; InputError if there are not so many."""
+    return _one_of("scale", "--scale", chosen, there, where)
+
+
+def _one_of(what: str, option: str, chosen: int, there: int, where: str) -> int:
     if chosen >= there:
         raise InputError(
-            "the volume has no such scale",
+            f"the volume has no such {what}",
             file=where,
-            expected=f"--scale 0 to --scale {there - 1}",
-            found=f"--scale {chosen}",
-            mend="give one of these" if there > 1 else "leave --scale out: there is one only",
+            expected=f"{option} 0 to {option} {there - 1}",
+            found=f"{option} {chosen}",
+            mend="give one of these" if there > 1 else f"leave {option} out: there is one only",
         )
     return chosen
 
