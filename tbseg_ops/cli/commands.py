@@ -14,6 +14,7 @@ COMMANDS = {
     "All in one": {
         "run.run": "Do everything: plan, ingest, split, classify, merge, verify, publish",
         "sbatch.sbatch": "Queue a planned run in SLURM: jobs that wait for each other",
+        "repair.repair": "Make exactly what is damaged of a run anew",
         "cancel.cancel": "End all work on a run within seconds, wherever it is done",
     },
     "Look": {

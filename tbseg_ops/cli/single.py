@@ -20,6 +20,9 @@ Batch = Annotated[
     typer.Option(min=0, help="Only this batch of the plan, and of it only what is missing."),
 ]
 Again = Annotated[bool, typer.Option("--again", help="All of it anew, even if it is done.")]
+Deep = Annotated[
+    bool, typer.Option("--deep", help="Read all bytes of slabs, sub-volumes and class files, too.")
+]
 Tiles = Annotated[
     str | None,
     typer.Option(metavar="NAME,...", help="Only these tiles, computed anew even if done."),
@@ -70,9 +73,11 @@ def merge(run: RunOption, effort: Workers, as_json: Json = False) -> None:
 
 
 @with_options
-def verify(run: RunOption, effort: WorkersAndThreads, as_json: Json = False) -> None:
+def verify(
+    run: RunOption, effort: WorkersAndThreads, deep: Deep = False, as_json: Json = False
+) -> None:
     """Check that the result is complete, undamaged, current and without seams."""
-    _do(steps.verify, run, effort, as_json, threads=effort.threads)
+    _do(steps.verify, run, effort, as_json, threads=effort.threads, deep=deep)
 
 
 def publish(run: RunOption, as_json: Json = False) -> None:

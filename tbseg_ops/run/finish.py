@@ -110,7 +110,7 @@ def _recognised(folder: RunFolder, piece: Piece) -> Finished | None:
         return Finished(record, "taken")
     if not piece.path.exists():
         return None
-    facts = _facts_of(piece)
+    facts = facts_of(piece)
     if facts is None:
         set_aside(piece.path)
         return None
@@ -140,7 +140,7 @@ def _settle(piece: Piece, made: Made, exact: bool, times: int = 1) -> Facts:
     Two good results of an engine that is not ``exact`` may differ in their last bits: the first
     one counts. The facts of the file that is there in the end.
     """
-    path, there = piece.path, _facts_of(piece)
+    path, there = piece.path, facts_of(piece)
     if there is not None and (there.content == made.facts.content or not exact):
         return there
     if there is not None:
@@ -170,7 +170,7 @@ def _settle(piece: Piece, made: Made, exact: bool, times: int = 1) -> Facts:
     return _settle(piece, made, exact, times + 1)
 
 
-def _facts_of(piece: Piece) -> Facts | None:
+def facts_of(piece: Piece) -> Facts | None:
     """What a file says of itself; None if it is damaged, of another key, or says what is untrue.
 
     One that is new, or not seen though it is there, is looked at again: another host may have

@@ -148,9 +148,7 @@ class RunFolder:
     def inputs(self) -> Inputs:
         """IntegrityError if they are damaged; ConfigError if they are not those of the plan."""
         inputs, plan = self._read(self.inputs_file, Inputs), self.plan
-        expected = plan.inputs_digest, plan.listing
-        found = inputs.digest, inputs.listing if plan.listing else ""
-        if found != expected:
+        if not plan.is_of(inputs):
             raise ConfigError(
                 "the list of inputs does not belong to the plan: it was altered, or is another"
                 " run's, or planning was interrupted",
@@ -260,8 +258,9 @@ class RunFolder:
     @property
     def _plan_again(self) -> str:
         return (
-            f"make the plan again: tbseg plan --update VOLUME CLASSIFIER {self.quoted} "
-            "(or the task plan); what is finished is recognised"
+            f"tbseg repair {self.quoted} writes it again if the slices are the same; or plan again:"
+            f" tbseg plan --update VOLUME CLASSIFIER {self.quoted} (or the task plan); what is"
+            " finished is recognised"
         )
 
     def _read(self, path: Path, model: type[StoredT]) -> StoredT:

@@ -128,6 +128,11 @@ class Plan(Stored):
         (_, y0, x0), (_, y1, x1) = self.read.lo, self.read.hi
         return Box((slab.z0, y0, x0), (slab.z1, y1, x1)).relative_to(self.part.lo)
 
+    def is_of(self, inputs: Inputs) -> bool:
+        """Whether this plan was made of these inputs."""
+        listing = inputs.listing if self.listing else ""
+        return (inputs.digest, listing) == (self.inputs_digest, self.listing)
+
     def in_batches(self, size: int) -> "Plan":
         """The same plan with so many tiles in a batch."""
         batches = ceil(len(self.grid) / size)

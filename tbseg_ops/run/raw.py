@@ -84,7 +84,10 @@ def _opened_slab(folder: RunFolder, slab: Slab) -> Iterator[h5py.File]:
     except IntegrityError as error:
         if found is not None and size == found.record.size:  # else it is seen without looking into
             folder.records("ingest").drop(slab.name)
-        error.mend = "run tbseg ingest again: it makes anew what is missing or damaged"
+        error.mend = (
+            f"tbseg ingest --run {folder.quoted} makes anew what is missing or damaged;"
+            f" tbseg repair {folder.quoted} mends a run that had its result"
+        )
         raise
 
 

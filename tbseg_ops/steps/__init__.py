@@ -8,6 +8,7 @@ from tbseg_ops.steps.merge import merge
 from tbseg_ops.steps.plan import draft, plan
 from tbseg_ops.steps.prove import prove
 from tbseg_ops.steps.publish import publish
+from tbseg_ops.steps.repair import repair
 from tbseg_ops.steps.split import split
 from tbseg_ops.steps.verify import verify
 
@@ -21,6 +22,7 @@ __all__ = [
     "plan",
     "prove",
     "publish",
+    "repair",
     "split",
     "verify",
 ]

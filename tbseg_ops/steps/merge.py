@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import h5py
 
@@ -90,6 +91,20 @@ def class_records(folder: RunFolder) -> list[Record]:
 def total_counts(records: Sequence[Record]) -> tuple[int, ...]:
     """The voxels of each class in all tiles."""
     return tuple(sum(n) for n in zip(*(r.counts for r in records), strict=True))
+
+
+def _sums(records: Sequence[Record]) -> dict[str, Any]:
+    """What the record of the merged file says of the tiles together."""
+    return {
+        "content": digest_of([r.content for r in records]),
+        "counts": total_counts(records),
+        "not_finite": sum(r.not_finite for r in records),
+    }
+
+
+def is_summed(merged: Record, records: Sequence[Record]) -> bool:
+    """Whether the record of the merged file says what those of its tiles do."""
+    return all(getattr(merged, name) == value for name, value in _sums(records).items())
 
 
 def named(tiles: list[str]) -> str:
@@ -203,9 +218,7 @@ def _write(
                 new_record(
                     piece,
                     seconds=time.perf_counter() - start,
-                    content=digest_of([r.content for r in records]),
-                    counts=total_counts(records),
-                    not_finite=sum(r.not_finite for r in records),
+                    **_sums(records),
                 )
             )
     return True

@@ -73,7 +73,7 @@ def _check_counts(folder: RunFolder, records: list[Record]) -> None:
         file=folder.path / "records",
         expected=f"voxels of the classes: {verified.counts}",
         found=counted,
-        mend=f"tbseg verify --run {folder.quoted} names the tiles and says what mends them",
+        mend=f"tbseg repair {folder.quoted} makes them anew",
     )
 
 

@@ -4,6 +4,8 @@
 is read to be classified. ``copy`` writes the voxels, and the file can be shipped to a node.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +14,14 @@ import numpy as np
 
 from tbseg_ops.errors import IntegrityError
 from tbseg_ops.geometry import Tile
-from tbseg_ops.hdf5.image import content_of_arrays, count_not_finite, image_of, opened, stamp
+from tbseg_ops.hdf5.image import (
+    LIBVER,
+    content_of_arrays,
+    count_not_finite,
+    image_of,
+    opened,
+    stamp,
+)
 from tbseg_ops.run import RunFolder, Team
 from tbseg_ops.run.done import how, recorded
 from tbseg_ops.run.finish import Facts, Finished, Made, finish
@@ -158,3 +167,11 @@ def _refer(folder: RunFolder, tile: Tile, file: h5py.File) -> None:
         )
         layout[...] = source[box.shifted(plan.part.lo).relative_to(plan.read.lo).slices]
         file.create_virtual_dataset(name, layout)
+
+
+@contextmanager
+def referring(folder: RunFolder, tile: Tile) -> Iterator[h5py.File]:
+    """What the datasets of a tile that refers to the volume must show, as a file in memory."""
+    with h5py.File("refers", "w", driver="core", backing_store=False, libver=LIBVER) as file:
+        _refer(folder, tile, file)
+        yield file

@@ -30,7 +30,8 @@ from tbseg_ops.run.records import Record
 from tbseg_ops.run.removed import pruned
 from tbseg_ops.run.result import Progress, StepResult, silent
 from tbseg_ops.run.workplace import Workplace
-from tbseg_ops.steps.merge import class_records, named, total_counts
+from tbseg_ops.steps.merge import class_records, is_summed, named, total_counts
+from tbseg_ops.steps.soundness import STEPS, unsound
 from tbseg_ops.storage.stale import once_more
 from tbseg_ops.storage.visibility import looked_again, written
 
@@ -44,6 +45,7 @@ def verify(
     run: Path,
     threads: int = 1,
     boxes: int = SEAM_BOXES,
+    deep: bool = False,
     team: Team | None = None,
     progress: Progress = silent,
 ) -> StepResult:
@@ -51,7 +53,9 @@ def verify(
 
     ``boxes`` of about 24 voxels a side are predicted in one piece and compared: 0 voxels may
     differ (1 % with the engine ilastik, which is not bit-stable). IntegrityError names the tiles
-    or boxes; a damaged merged file loses its record, so that merge writes it anew.
+    or boxes; a damaged merged file loses its record, so that merge writes it anew. It also names
+    the slabs, sub-volumes and class files that are not there as recorded, if ``deep`` by all their
+    bytes; the result is verified then all the same.
     """
     start, team = time.perf_counter(), team or Alone()
     folder = RunFolder(run)
@@ -71,8 +75,7 @@ def verify(
             + "\n    ".join(f"{name}: {problem}" for name, problem in wrong[:12]),
             file=folder.segmentation_file,
             tile=named([name for name, _ in wrong]),
-            mend=f"tbseg classify --run {folder.quoted}, then merge and verify (or tbseg run"
-            " again): only what is damaged is made anew",
+            mend=f"tbseg repair {folder.quoted} makes anew what is damaged, and only that",
         )
     chosen = seam_boxes(folder.plan.grid, SEAM_SIDE, boxes)
     some = box_shares(folder.plan, folder.plan.spec.engine, chosen, team.workers)
@@ -92,6 +95,14 @@ def verify(
             folder.verified(piece), seconds=seconds, content=piece.key, counts=total_counts(records)
         )
         folder.records("verify").put(record)
+    damaged = [one for each in STEPS for one in unsound(folder, each, team, progress, deep=deep)]
+    if damaged:
+        raise IntegrityError(
+            f"the result is right, but of what it was made from {len(damaged)} pieces are damaged:"
+            "\n    " + "\n    ".join(map(str, damaged[:12])),
+            file=folder.path,
+            mend=f"tbseg repair {folder.quoted} makes them anew",
+        )
     return StepResult(
         step="verify",
         computed=len(tiles),
@@ -135,8 +146,10 @@ def check_identity(folder: RunFolder) -> tuple[Piece, list[Record]]:
     records = class_records(folder)
     piece = folder.merged(records)
     found: str | None = "no whole file of these tiles"
-    if arrived(folder, piece, expected=True) is not None:
+    if (there := arrived(folder, piece, expected=True)) is not None:
         found = once_more(_unlike, folder, piece)
+        if found is None and not is_summed(there.record, records):
+            found = "a record that is not the sum of those of the tiles"
     if found is None:
         return piece, records
     folder.records("merge").drop(WHOLE)
@@ -173,7 +186,7 @@ def check_bytes(folder: RunFolder, records: Sequence[Record]) -> None:
             f"the merged file is damaged in {len(wrong)} tiles",
             file=folder.segmentation_file,
             tile=named(wrong),
-            mend=f"tbseg merge --run {folder.quoted}, then verify and publish (or tbseg run again)",
+            mend=f"tbseg repair {folder.quoted} writes it anew from the tiles",
         )
 
 

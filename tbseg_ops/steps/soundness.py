@@ -1,0 +1,153 @@
+"""Are the pieces of a run still what was recorded of them? Told piece by piece, nothing changed."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import h5py
+
+from tbseg_ops.hdf5.image import content_of_arrays, opened
+from tbseg_ops.run import RunFolder, Team
+from tbseg_ops.run.done import Found, own_content
+from tbseg_ops.run.finish import facts_of
+from tbseg_ops.run.piece import Piece
+from tbseg_ops.run.raw import read_volume
+from tbseg_ops.run.records import NOT_READ
+from tbseg_ops.run.removed import pruned
+from tbseg_ops.run.result import Progress
+from tbseg_ops.run.workplace import Workplace
+from tbseg_ops.steps.split import referring
+
+PieceStep = Literal["ingest", "split", "classify"]
+STEPS: tuple[PieceStep, ...] = ("ingest", "split", "classify")
+_KINDS = {"ingest": "volume", "split": "tiles", "classify": "classes"}  # as tbseg gc calls them
+
+
+@dataclass(frozen=True)
+class Unsound:
+    """A recorded piece that is not what was recorded; ``of_file``: not its record alone is bad."""
+
+    step: PieceStep
+    name: str
+    path: Path
+    problem: str
+    of_file: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.step} {self.name}: {self.problem} ({self.path})"
+
+
+def unsound(
+    folder: RunFolder, step: PieceStep, team: Team, progress: Progress, *, deep: bool
+) -> list[Unsound]:
+    """The damaged pieces of a step, in the plan's order; what was never made is none of them.
+
+    Records and sizes of files are compared; if ``deep`` all bytes of the files are read, too, and
+    of tiles that refer to the volume the voxels they refer to. What ``tbseg gc`` has removed is
+    not missed. At the root alone, or at all ranks of ``team``.
+    """
+    if _KINDS[step] in pruned(folder):
+        return []
+    plan = folder.plan
+    count = len(plan.slabs) if step == "ingest" else len(plan.grid)
+    found: dict[int, Unsound] = {}
+    work = partial(_look, Workplace(folder), step, deep)
+    for number, (index, name, one) in enumerate(team.map(work, range(count)), start=1):
+        if one is not None:
+            found[index] = one
+        progress(f"{step} {name}", "sound" if one is None else one.problem, number, count)
+    return [found[index] for index in sorted(found)]
+
+
+def _look(
+    place: Workplace, step: PieceStep, deep: bool, index: int
+) -> tuple[int, str, Unsound | None]:
+    folder = place.folder
+    name = (folder.plan.slabs if step == "ingest" else folder.plan.grid)[index].name
+    return index, name, _unsound(folder, step, deep, index, name)
+
+
+def _unsound(
+    folder: RunFolder, step: PieceStep, deep: bool, index: int, name: str
+) -> Unsound | None:
+    records = folder.records(step)
+    record = records.get(name)
+    if record is None:
+        path = records.path(name)
+        if not path.exists():
+            return None
+        return Unsound(step, name, path, "its record is damaged, or another's", of_file=False)
+    piece = _piece(folder, step, index)
+    if piece is None or record.key != piece.key:
+        return None  # of an earlier plan: not done, and so not damaged
+    found = Found(folder, record)
+    problem = _problem_of_size(found)
+    if problem is None and deep:
+        problem = _problem_of_bytes(folder, piece, found, index)
+    return None if problem is None else Unsound(step, name, piece.path, problem)
+
+
+def _piece(folder: RunFolder, step: PieceStep, index: int) -> Piece | None:
+    if step == "ingest":
+        return folder.slab(folder.plan.slabs[index])
+    tile = folder.plan.grid[index]
+    if step == "split":
+        return folder.sub_volume(tile)
+    content = own_content(folder, tile)
+    return None if content is None else folder.classes(tile, content)
+
+
+def _problem_of_size(found: Found) -> str | None:
+    record, path = found.record, found.path
+    if not record.kept or found.is_there:
+        return None
+    if not path.exists():
+        # A sub-volume may go when the tile is classified.
+        return None if record.step == "split" else "its file is gone"
+    return f"its file has not the {record.size} bytes that were written"
+
+
+def _problem_of_bytes(folder: RunFolder, piece: Piece, found: Found, index: int) -> str | None:
+    record = found.record
+    if found.is_there:
+        facts = facts_of(piece)
+        if facts is None or not found.is_intact:
+            return "its file is damaged, or another's"
+        said = (facts.chunks, facts.counts, facts.not_finite, facts.predicted)
+        noted = (record.chunks, record.counts, record.not_finite, record.predicted)
+        if said != noted or (not piece.refers and facts.content != record.content):
+            return "its record says something else than its file"
+        if piece.refers and not _refers_as_planned(folder, piece, index):
+            return "its file refers to another part of the volume"
+    if piece.refers and record.content != NOT_READ and "volume" not in pruned(folder):
+        tile = folder.plan.grid[index]
+        part = read_volume(folder, tile.box, tile.core)
+        if content_of_arrays(part.arrays) != record.content:
+            return "its record says that it holds something else than the volume"
+    return None
+
+
+def _refers_as_planned(folder: RunFolder, piece: Piece, index: int) -> bool:
+    with opened(piece.path) as file, referring(folder, folder.plan.grid[index]) as expected:
+        return _references(file) == _references(expected)
+
+
+def _references(file: h5py.File) -> list[object]:
+    """Of each virtual dataset, which box of which dataset of which file it shows where."""
+    return [
+        (
+            name,
+            dataset.shape,
+            dataset.dtype.str,
+            [
+                (m.file_name, m.dset_name, *map(_bounds, (m.vspace, m.src_space)))
+                for m in (dataset.virtual_sources() if dataset.is_virtual else ())
+            ],
+        )
+        for name, dataset in sorted(file.items())
+    ]
+
+
+def _bounds(space: h5py.h5s.SpaceID) -> object:
+    return space.get_select_bounds()

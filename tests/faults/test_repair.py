@@ -1,0 +1,251 @@
+"""One command makes a damaged run right: ``tbseg repair``; ``tbseg verify --deep`` sees it all."""
+
+import json
+import shutil
+
+import h5py
+import pytest
+
+from tbseg_ops import steps
+from tbseg_ops.errors import ConfigError, IntegrityError, TbsegError
+from tbseg_ops.run import RunFolder
+from tests.faults.test_damage import chunk_of, flip, is_right
+from tests.runs import copied, last_json, planned, spec_of, stack, tbseg, through
+
+TILE, OTHER = "z001_y000_x001", "z000_y000_x001"
+KINDS = ("slab", "tile", "classes", "merged")
+
+
+def slow(*cases):
+    """More of a kind of which some are tried in each run of the tests."""
+    return [pytest.param(case, marks=pytest.mark.slow) for case in cases]
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    return copied(finished, tmp_path)
+
+
+@pytest.fixture
+def copies(finished, tmp_path):
+    """A run whose sub-volumes hold the voxels."""
+    run = copied(finished, tmp_path)
+    steps.plan(spec=spec_of(tmp_path / "slices", split="copy"), run=run, update=True)
+    through(run)
+    return run
+
+
+def file_of(run, kind, tile=TILE):
+    folder = RunFolder(run)
+    if kind == "slab":
+        return folder.slab(folder.plan.slabs[0]).path
+    if kind == "merged":
+        return folder.segmentation_file
+    step = {"tile": "split", "classes": "classify"}[kind]
+    return run / folder.records(step).get(tile).file
+
+
+def flip_a_voxel(path):
+    with h5py.File(path) as file:
+        name = "labels" if "labels" in file else "volume"
+        dataset = file[name]
+        contiguous = None if dataset.chunks else dataset.id.get_offset() + 100
+    flip(path, contiguous or chunk_of(path, name))
+
+
+def mended(run, finished):
+    """Everything is right after one command, and the next one finds nothing."""
+    found = steps.repair(run=run)
+    assert found.damaged
+    assert steps.repair(run=run).damaged == ()
+    steps.verify(run=run, deep=True)
+    assert is_right(run, finished)
+    return found
+
+
+def test_nothing_is_done_to_a_sound_run(run, finished):
+    before = {p: p.stat().st_mtime_ns for p in run.rglob("*.h5") if p.name != "volume.h5"}
+    assert steps.repair(run=run).damaged == ()
+    assert before == {p: p.stat().st_mtime_ns for p in before}
+    steps.verify(run=run, deep=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_flipped_voxel(kind, copies, finished):
+    path = file_of(copies, kind)
+    flip_a_voxel(path)
+    with pytest.raises(IntegrityError) as caught:
+        steps.verify(run=copies, deep=True)
+    assert f"tbseg repair {copies}" in caught.value.mend
+    assert kind == "merged" or str(path) in str(caught.value)
+    mended(copies, finished)
+    assert kind == "merged" or list(path.parent.glob(f"{path.name}.set-aside-*"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("how", ["cut off", *slow("empty", "gone", "a text")])
+def test_a_file_that_is_none(how, kind, run, finished):
+    path = file_of(run, kind)
+    if how == "gone":
+        path.unlink()
+    elif how == "cut off":
+        path.write_bytes(path.read_bytes()[:-100])
+    else:
+        path.write_bytes(b"" if how == "empty" else b"a text\n")
+    if (how, kind) == ("gone", "tile"):  # a tile that is classified needs none
+        steps.verify(run=run, deep=True)
+        return
+    with pytest.raises(IntegrityError):
+        steps.verify(run=run)
+    mended(run, finished)
+
+
+@pytest.mark.parametrize("kind", ["tile", *slow("classes")])
+def test_exchanged_tiles(kind, copies, finished):
+    one, two = file_of(copies, kind), file_of(copies, kind, OTHER)
+    spare = one.read_bytes()
+    one.write_bytes(two.read_bytes())
+    two.write_bytes(spare)
+    with pytest.raises(IntegrityError):
+        steps.verify(run=copies, deep=True)
+    mended(copies, finished)
+
+
+@pytest.mark.parametrize("kind", ["slab", *slow("tile", "classes", "merged")])
+def test_a_file_of_another_run(kind, copies, finished, tmp_path):
+    other = tmp_path / "other"
+    planned(other, stack(tmp_path / "reversed", raw_of(copies)[::-1]), split="copy")
+    through(other)
+    shutil.copy(file_of(other, kind), file_of(copies, kind))
+    with pytest.raises(IntegrityError):
+        steps.verify(run=copies, deep=True)
+    mended(copies, finished)
+
+
+def raw_of(run):
+    with h5py.File(run / "volume.h5") as file:
+        return file["volume"][...]
+
+
+def test_a_tile_that_refers_to_another_part_of_the_volume(run, finished):
+    path, other = file_of(run, "tile"), file_of(run, "tile", OTHER)
+    key = h5py.File(path).attrs["key"]
+    size = path.stat().st_size
+    shutil.copy(other, path)
+    with h5py.File(path, "r+") as file:
+        file.attrs.modify("key", key)
+    with path.open("ab") as file:
+        file.truncate(size)
+    with pytest.raises(IntegrityError, match=TILE):
+        steps.verify(run=run, deep=True)
+    mended(run, finished)
+
+
+LIES = ["split content", "classify counts", "classify chunks", "merge content"]
+MORE = [
+    *("classify content", "classify sha256", "classify predicted", "classify key", "verify key"),
+    *("ingest content", "ingest key", "ingest size", "split key", "merge counts", "merge key"),
+    "verify counts",
+]
+
+
+@pytest.mark.parametrize("what", [*LIES, *slow(*MORE)])
+def test_a_record_that_lies(what, run, finished):
+    step, field = what.split()
+    path = next(
+        p
+        for p in (run / "records" / step).glob("*.json")
+        if p.stem in (TILE, "volume") or step == "ingest"
+    )
+    values = json.loads(path.read_text())
+    value = values[field]
+    if isinstance(value, list):
+        value = [value[0] + 1, value[1] - 1, *value[2:]]
+    else:
+        value = value + 1 if isinstance(value, int) else "f" + value[1:-1] + "0"
+    path.write_text(json.dumps(values | {field: value}))
+    steps.repair(run=run)
+    assert json.loads(path.read_text())[field] == values[field]
+    steps.verify(run=run, deep=True)
+    assert is_right(run, finished)
+
+
+@pytest.mark.parametrize("step", ["split", *slow("ingest", "classify", "merge", "verify")])
+def test_a_record_that_cannot_be_read(step, run, finished):
+    path = sorted((run / "records" / step).glob("*.json"))[-1]
+    flip(path, 3)
+    steps.repair(run=run)
+    steps.verify(run=run, deep=True)
+    assert is_right(run, finished)
+
+
+@pytest.mark.parametrize("name", ["plan.json", "inputs.json", "spec.json"])
+@pytest.mark.parametrize("how", ["flipped", *slow("another run's", "gone")])
+def test_a_plan_is_written_again(how, name, run, finished, tmp_path):
+    before = {n: (run / n).read_bytes() for n in ("plan.json", "inputs.json", "spec.json")}
+    if how == "flipped":
+        flip(run / name, (run / name).read_bytes().index(b'"', 40) + 1)
+    elif how == "gone":
+        (run / name).unlink()
+    else:
+        planned(tmp_path / "other", stack(tmp_path / "r", raw_of(run)[::-1]), output="intensity")
+        shutil.copy(tmp_path / "other" / name, run / name)
+    steps.repair(run=run)
+    assert before == {n: (run / n).read_bytes() for n in before}
+    steps.verify(run=run, deep=True)
+    assert is_right(run, finished)
+
+
+def test_slices_that_are_others_now_are_for_a_person(run, tmp_path):
+    data = (run / "plan.json").read_bytes()
+    flip(run / "plan.json", data.index(b'"batch_size"') + 2)
+    shutil.rmtree(tmp_path / "slices")
+    stack(tmp_path / "slices", raw_of(run)[::-1])
+    with pytest.raises(ConfigError, match="not the one that the run was made of") as caught:
+        steps.repair(run=run)
+    assert "tbseg plan --update" in caught.value.mend
+
+
+def test_what_gc_removed_is_not_missed_and_not_invented(run):
+    from tbseg_ops.run.removed import mark_pruned
+
+    mark_pruned(RunFolder(run), ("volume", "tiles"))
+    shutil.rmtree(run / "volume")
+    shutil.rmtree(run / "tiles")
+    assert steps.repair(run=run).damaged == ()
+    flip_a_voxel(file_of(run, "classes"))
+    with pytest.raises(ConfigError, match="has removed what it could be mended from"):
+        steps.repair(run=run)
+
+
+def test_of_a_run_that_goes_on_only_what_is_damaged_is_forgotten(finished, tmp_path):
+    run = tmp_path / "run"
+    planned(run, finished / "slices")
+    through(run, until="ingest")
+    steps.split(run=run)
+    steps.classify(run=run, tiles=(TILE, OTHER))
+    path = file_of(run, "classes")
+    flip_a_voxel(path)
+    found = steps.repair(run=run)
+    assert found.result is None
+    assert [line.split(":")[0] for line in found.damaged] == [f"classify {TILE}"]
+    assert {p.stem for p in (run / "records/classify").glob("*.json")} == {OTHER}
+    assert through(run)["classify"].reused == 1
+    assert is_right(run, finished)
+
+
+def test_a_folder_without_a_plan_is_refused(tmp_path):
+    with pytest.raises(TbsegError, match="not the folder of a planned run"):
+        steps.repair(run=tmp_path)
+
+
+def test_the_command(run, finished):
+    assert "nothing was damaged" in tbseg("repair", run, "--workers", 1).stdout
+    flip_a_voxel(file_of(run, "classes"))
+    done = tbseg("verify", "--run", run, "--deep", "--workers", 1)
+    assert done.returncode == 74, done.stderr
+    assert TILE in done.stderr
+    assert f"tbseg repair {run}" in done.stderr
+    done = last_json(tbseg("repair", run, "--workers", 2, "--json"))
+    assert len(done["damaged"]) == 1
+    assert is_right(run, finished)
