@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from tests.kubernetes.conftest import first
+from tests.kubernetes.conftest import APPLIED, first
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Airflow's own imports
 
@@ -370,6 +370,25 @@ def test_a_next_try_does_not_warn_of_the_pod_that_was_removed(task, programs, cl
     assert [text for text in warned if "Task Runner" not in text] == []  # of this test's way
 
 
+@pytest.mark.parametrize(
+    ("kind", "verb", "what"),
+    [("pods", "create", "to make the pod"), ("pods", "get", "to read the pod")],
+)
+def test_a_right_that_is_missing(task, programs, cluster, kind, verb, what):
+    programs(SLEEPS)
+    cluster.rules = [
+        {
+            **rule,
+            "verbs": [one for one in rule["verbs"] if (kind, one) != (rule["resources"][0], verb)],
+        }
+        for rule in APPLIED["Role"]["rules"]
+    ]
+    with pytest.raises(
+        Exception, match=rf"{what}(.|\n)*{verb}(.|\n)*the role of docs/kubernetes.md"
+    ):
+        task().run()
+
+
 def test_an_image_without_tbseg(task, cluster):
     text, again = failed(task())
     assert not again
@@ -522,6 +541,55 @@ def test_the_log_comes_while_the_command_runs(task, programs, cluster, capsys, t
     assert "tile two" in end
     assert "tile one" not in end
     assert "'computed'" not in end
+
+
+def test_what_is_printed_while_the_kubelet_is_away(task, programs, cluster, capsys, tmp_path):
+    """It is read later, once, and the log says so."""
+    files = [tmp_path / name for name in ("first", "second")]
+    programs(
+        "import os, time\nprint('tile zero', flush=True)\n"
+        f"for number, file in enumerate({[str(file) for file in files]}):\n"
+        "    while not os.path.exists(file): time.sleep(0.01)\n"
+        "    print('tile', number, flush=True)\n" + REPORT
+    )
+    made = task()
+    trigger = made.start()
+    texts = []
+
+    async def until_logged(text):
+        while text not in "".join(texts):
+            await asyncio.sleep(0.1)
+            texts.append(capsys.readouterr().out)
+
+    async def wait():
+        async def see():
+            await until_logged("tile zero")
+            cluster.log_fault = (500, "InternalError", "dial tcp 10.0.0.2:10250: refused")
+            files[0].touch()
+            await until_logged("the pod's log cannot be read now, but will be later")
+            await asyncio.sleep(3)
+            cluster.log_fault = None
+            files[1].touch()
+
+        event, _ = await asyncio.gather(first(trigger), see())
+        return event
+
+    event = asyncio.run(asyncio.wait_for(wait(), 30))
+    assert made.new().resume(made.context(), event)["computed"] == 2
+    said = "".join(texts) + capsys.readouterr().out
+    assert [said.count(f"tile {number}") for number in ("zero", 0, 1)] == [1, 1, 1]
+    assert said.count("cannot be read now") == 1
+
+
+def test_a_log_that_is_too_long_is_told(task, programs, cluster, monkeypatch, capsys):
+    from tbseg_airflow.backends.kubernetes import backend
+
+    monkeypatch.setattr(backend, "TAIL_LINES", 3)
+    programs("print('one\\ntwo\\nthree')\n" + REPORT)
+    assert task().run()["computed"] == 2
+    said = capsys.readouterr().out
+    assert "of what the pod printed here are the last 3 lines" in said
+    assert "three" in said
 
 
 def test_fifty_pods_at_once(task, programs, cluster, tmp_path):

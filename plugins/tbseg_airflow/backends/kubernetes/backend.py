@@ -56,6 +56,7 @@ class KubernetesBackend:
             resources_of(step.step),
             arguments,
             str(too_little) if too_little else None,
+            str(context["ti"].id),
         )
         container = pod["spec"]["containers"][0]
         step.log.info("image %s, %s", container["image"], container["resources"])
@@ -178,6 +179,8 @@ class StepPod(KubernetesPodOperator):
             if error.status in (400, 404):  # a container that never ran has no log
                 return
             raise
+        if new >= TAIL_LINES:
+            self.log.warning("of what the pod printed here are the last %d lines", TAIL_LINES)
         for index, text in enumerate(lines):
             self.transcript.log = self.log if index >= len(lines) - new else QUIET
             self.transcript.add(_line(text))
