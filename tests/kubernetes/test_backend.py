@@ -318,15 +318,44 @@ def test_a_container_beside_ours_that_never_ends(task, programs, cluster):
     until(lambda: cluster.pods == {})
 
 
-def test_a_log_that_cannot_be_had_is_no_success_and_no_endless_wait(task, programs, cluster):
-    """The report is in the log: without it the task fails, is tried again, and says why."""
-    programs(REPORT)
-    cluster.log_fault = (500, "InternalError", "the kubelet does not answer")
+@pytest.mark.parametrize(("program", "code"), [("", 500), ("sys.exit(75)", 403)])
+def test_a_log_that_cannot_be_had_does_not_fail_what_ended_well(
+    task, programs, cluster, capsys, program, code
+):
+    """The exit code tells, and the run folder has the result."""
+    programs(f"import sys\n{program}\n" + REPORT)
+    cluster.log_fault = (code, "Reason", "the kubelet does not answer")
+    if program:
+        text, again = failed(task())
+        assert (text, again) == ("tbseg classify ended with exit code 75 without saying why", True)
+    else:
+        assert task().run() == {"instance": "classify", "clear_number": 0}
+        warned = [text for level, text in logged(capsys) if level == "warning"]
+        assert any("its log cannot be read" in text for text in warned)
+    until(lambda: cluster.pods == {})
+
+
+@pytest.mark.parametrize("status", ["success", "error", "timeout"])
+def test_a_pod_that_failed_is_no_success_whatever_the_trigger_says(task, programs, cluster, status):
+    programs("import sys\nprint('error: no', file=sys.stderr)\nsys.exit(65)")
     made = task()
-    text, again = failed(made)
-    assert (text, again) == ("tbseg classify ended well but printed no result", True)
-    cluster.log_fault = None
-    assert made.run()["computed"] == 2
+    trigger = made.start()
+    until(lambda: cluster.made[0].over)
+    event = {"status": status, "message": "m", "name": trigger.pod_name, "namespace": "tbseg"}
+    with pytest.raises(Exception, match=r"^no$") as caught:
+        made.new().resume(made.context(), event)
+    assert type(caught.value).__name__ == "StepRefused"
+
+
+def test_a_pod_that_is_gone_is_no_success_whatever_the_trigger_says(task, programs, cluster):
+    programs(REPORT)
+    made = task()
+    trigger = made.start()
+    until(lambda: cluster.made[0].over)
+    cluster.made[0].delete(0)
+    event = {"status": "success", "name": trigger.pod_name, "namespace": "tbseg"}
+    with pytest.raises(Exception, match=r"the pod tbseg-classify-\w+ is gone"):
+        made.new().resume(made.context(), event)
 
 
 def test_an_unknown_phase_for_a_while(task, programs, cluster, tmp_path):

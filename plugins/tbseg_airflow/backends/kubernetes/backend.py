@@ -24,6 +24,7 @@ from airflow.sdk.exceptions import AirflowException
 from kubernetes.client import V1Pod
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
+from urllib3.exceptions import HTTPError
 
 from tbseg_airflow.backends.contract import Line
 from tbseg_airflow.backends.kubernetes.outcome import MEMORY_KEY, outcome, server_asked
@@ -91,9 +92,8 @@ class KubernetesBackend:
                 raise StepFailed(str(error)) from None
         store = context.get("task_state_store")
         most = most_memory(chosen, resources_of(step.step))
-        return outcome(
-            made.pod or made.seen, made.base_container_name, event, made.transcript, store, most
-        )
+        pod, container = made.pod or made.seen, made.base_container_name
+        return outcome(pod, container, event, made.transcript, store, most, made.unread)
 
 
 def operator(
@@ -130,6 +130,7 @@ class StepPod(KubernetesPodOperator):
 
     transcript: Transcript
     seen: V1Pod | None = None
+    unread: bool = False  # the end of the log, although there is one
 
     def defer(  # type: ignore[override]
         self,
@@ -175,10 +176,11 @@ class StepPod(KubernetesPodOperator):
         try:
             lines = list(self._tail(pod))
             new = len(lines) if since_time is None else len(list(self._tail(pod, since_time)))
-        except ApiException as error:
-            if error.status in (400, 404):  # a container that never ran has no log
-                return
-            raise
+        except (ApiException, HTTPError) as error:
+            if isinstance(error, ApiException) and error.status in (400, 404):
+                return  # a container that never ran has no log
+            self.unread = True
+            raise  # which Airflow logs
         if new >= TAIL_LINES:
             self.log.warning("of what the pod printed here are the last %d lines", TAIL_LINES)
         for index, text in enumerate(lines):
