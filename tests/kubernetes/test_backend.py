@@ -527,6 +527,29 @@ def test_cancel_ends_the_process(task, programs, cluster):
     until(lambda: not any(map(_runs, pids)))
 
 
+@pytest.mark.parametrize("resumes", [False, True])
+def test_a_task_that_is_ended_while_no_trigger_waits(task, programs, cluster, monkeypatch, resumes):
+    """Before it is deferred, and after its trigger has ended: its pod does not stay."""
+    from tbseg_airflow.backends.kubernetes.backend import StepPod
+
+    programs(REPORT if resumes else SLEEPS)
+    made, step = task(), task().new()
+
+    def killed(self, *_, **__):
+        step.on_kill()
+        raise SystemExit
+
+    if resumes:
+        event = asyncio.run(first(made.start()))
+        monkeypatch.setattr(StepPod, "_write_logs", killed)
+        monkeypatch.setattr(StepPod, "_clean", lambda *_, **__: None)
+    else:
+        monkeypatch.setattr(StepPod, "defer", killed)
+    with pytest.raises(SystemExit):
+        step.resume(made.context(), event) if resumes else step.execute(made.context())
+    until(lambda: cluster.pods == {})
+
+
 def _runs(pid):
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE

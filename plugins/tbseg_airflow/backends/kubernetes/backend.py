@@ -62,9 +62,11 @@ class KubernetesBackend:
         container = pod["spec"]["containers"][0]
         step.log.info("image %s, %s", container["image"], container["resources"])
         step.log.info("$ %s", shlex.join(arguments))
+        made = operator(step, chosen, pod)
+        step.end_elsewhere = made.on_kill  # until there is a trigger
         try:
             with server_asked("to make the pod"):
-                operator(step, chosen, pod).execute_async(context)  # defers
+                made.execute_async(context)  # defers
         except (ConfigException, OSError) as error:
             raise StepRefused(
                 "the connection to Kubernetes cannot be used",
@@ -80,6 +82,7 @@ class KubernetesBackend:
         """The report of the command; StepFailed or StepRefused. Removes the pod."""
         chosen = settings()
         made = operator(step, chosen)
+        step.end_elsewhere = made.on_kill  # there is none any more
         try:
             with server_asked("to read the pod"):
                 made.trigger_reentry(context, event)  # may defer again
