@@ -18,7 +18,6 @@ from airflow.providers.cncf.kubernetes.utils.pod_manager import (
     detect_pod_terminate_early_issues,
     parse_log_line,
 )
-from kubernetes_asyncio.client.exceptions import ApiException
 
 from tbseg_airflow.backends.kubernetes.outcome import registry_away
 
@@ -87,11 +86,7 @@ class NoLogError(Exception):
     """An answer to the question for a log that is none."""
 
 
-_UNREADABLE: tuple[type[BaseException], ...] = (
-    NoLogError,
-    ApiException,
-    *TRANSIENT_CONNECTION_ERRORS,
-)
+_UNREADABLE: tuple[type[BaseException], ...] = (NoLogError, *TRANSIENT_CONNECTION_ERRORS)
 
 
 class LogReader(AsyncPodManager):
