@@ -1,5 +1,6 @@
 """Pods whose task was ended while nobody could tell their trigger are removed by who comes back."""
 
+import importlib
 import os
 import sys
 from types import SimpleNamespace
@@ -109,7 +110,7 @@ def test_airflow_starts_without_the_cluster(cluster, variable, monkeypatch, capl
 
 
 def test_the_plugin_registers_it():
-    import tbseg_pods
     from tbseg_airflow.comeback import PodKeeper
 
-    assert [type(one) for one in tbseg_pods.TbsegPods.listeners] == [PodKeeper]
+    plugin = importlib.import_module("tbseg_pods").TbsegPods  # of the folder that Airflow reads
+    assert [type(one) for one in plugin.listeners] == [PodKeeper]
