@@ -21,9 +21,11 @@ RUN python -m venv /opt/tbseg \
 
 COPY --chown=50000:0 pyproject.toml README.md LICENSE /opt/tbseg/source/
 COPY --chown=50000:0 tbseg_ops /opt/tbseg/source/tbseg_ops
+# The kernels of the engine: each container would compile them anew.
 RUN pip install --no-deps --no-build-isolation --compile /opt/tbseg/source \
     && rm -rf /opt/tbseg/source \
-    && pip check
+    && pip check \
+    && python -m tbseg_ops.engines.native.ahead
 
 COPY --chown=50000:0 airflow.cfg docker/health.py ./
 COPY --chown=50000:0 config config

@@ -26,7 +26,9 @@ RUN awk '/^[^ ]/ { found = /^h5py==/ } found' mpi.lock > h5py.lock \
 COPY pyproject.toml README.md LICENSE ./
 COPY tbseg_ops tbseg_ops
 # The tools go again; tests of packages are a tenth of the image and never run here.
+# The kernels of the engine: each container would compile them anew.
 RUN /opt/tbseg/bin/pip install --no-deps --no-build-isolation . \
+    && cd / && /opt/tbseg/bin/python -m tbseg_ops.engines.native.ahead \
     && /opt/tbseg/bin/pip uninstall -y cython packaging pkgconfig setuptools wheel pip \
     && find /opt/tbseg/lib /opt/h5py-mpi -type d -name tests -prune -exec rm -rf {} +
 

@@ -102,6 +102,19 @@ def test_what_is_installed_is_hashed_or_ours(path):
     assert seen >= 2
 
 
+@pytest.mark.parametrize("name", ["airflow", "mpi"])
+def test_the_kernels_are_compiled_in_the_image(name):
+    """By the installed package, not by its sources where they lie: there they would stay."""
+    (compiles,) = [
+        run
+        for instruction in instructions(DOCKER / f"{name}.Dockerfile")
+        if instruction.name == "RUN" and "engines.native.ahead" in (run := instruction.value)
+    ]
+    before, _, _ = compiles.partition("engines.native.ahead")
+    assert "pip install --no-deps --no-build-isolation" in before
+    assert "cd /" in before or "source" in before
+
+
 @each_dockerfile
 def test_nothing_is_downloaded_by_address(path):
     for instruction in instructions(path):

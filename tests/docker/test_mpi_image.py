@@ -91,6 +91,19 @@ def test_ranks_are_not_bound_and_may_be_more_than_cores(run_in):
     assert run_in("mpiexec", "-n", str(ranks), "sh", "-c", cores) == allowed * ranks
 
 
+FIRST = """
+from tbseg_ops.engines.native import ahead, jit
+ahead.exercise()
+print(sum(sum(kernel.stats.cache_misses.values()) for kernel in jit.KERNELS), jit.highest_level())
+"""
+
+
+def test_the_kernels_are_in_the_image(run_in):
+    """As in a pod: nothing may be written but a folder that is empty at first."""
+    misses, level = run_in("env", "NUMBA_CACHE_DIR=/tmp/numba", "python", "-c", FIRST).split()
+    assert level == "None" or misses == "0"
+
+
 PARALLEL = """
 import h5py
 from mpi4py import MPI

@@ -4,32 +4,67 @@ numba's disk cache looks at the file of the compiled function only: after a chan
 helper it would go on with the old code. So the cache lies in a folder named by the digest of all
 sources of this package. Where no folder can be written (a read-only container) kernels are
 compiled anew in each process.
+
+Images bring kernels along (``ahead.py``), for levels of processors instead of one processor: what
+starts there on an empty disk takes a copy of those of the highest level that its processor has.
 """
 
+import contextlib
 import hashlib
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from llvmlite.binding import get_host_cpu_features
 from numba import config, njit
 from numba.extending import intrinsic
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+SHIPPED = "kernels"  # the folder, beside this module, of kernels that came with an image
+# As the compiler names them, and what a processor of the level has; the highest one first. Below
+# them there is no fused multiply-add: so slow that nobody brings kernels along for it.
+_HASWELL = frozenset({"avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"})
+LEVELS = {
+    "x86-64-v4": _HASWELL | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
+    "x86-64-v3": _HASWELL,
+}
+KERNELS: list[Any] = []  # all that ``compiled`` made
+_CONFIG: Any = config  # its names are unknown to numba's own type stubs
 
 
-def _cache_folder() -> Path | None:
-    """The first folder that this user can write; its name changes with the sources."""
-    here = Path(__file__).parent
+def _name() -> str:
+    """Of a folder of kernels; it changes with the sources."""
     digest = hashlib.sha256()
-    for source in sorted(here.rglob("*.py")):
+    for source in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(source.read_bytes())
-    name = f"tbseg-kernels-{digest.hexdigest()[:16]}"
+    return f"tbseg-kernels-{digest.hexdigest()[:16]}"
+
+
+def _shipped(name: str) -> tuple[Path, str] | None:
+    """The kernels that came along, if they are of these sources, and the level to use."""
+    folder = Path(__file__).parent / SHIPPED / name
+    level = highest_level() if _CONFIG.CPU_NAME is None and folder.is_dir() else None
+    return None if level is None else (folder, level)
+
+
+def highest_level() -> str | None:
+    """Of those that this processor has."""
+    has = {feature for feature, there in get_host_cpu_features().items() if there}
+    return next((level for level, needed in LEVELS.items() if needed <= has), None)
+
+
+def _cache_folder(name: str, shipped: Path | None) -> Path | None:
+    """The first folder that this user can write; a new one begins as a copy of ``shipped``."""
     own = os.environ.get("NUMBA_CACHE_DIR")
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    for parent in [Path(own)] if own else [here / "__pycache__", home]:
+    for parent in [Path(own)] if own else [Path(__file__).parent / "__pycache__", home]:
         folder = parent / name
         try:
+            if shipped is not None and not folder.exists():
+                _copy(shipped, folder)
             folder.mkdir(parents=True, exist_ok=True)
         except OSError:
             continue
@@ -38,15 +73,29 @@ def _cache_folder() -> Path | None:
     return None
 
 
-_FOLDER = _cache_folder()
+def _copy(shipped: Path, folder: Path) -> None:
+    """All of it or nothing; of several processes that start at once the first one's stays."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.") as made:
+        copied = shutil.copytree(shipped, Path(made) / "all", copy_function=shutil.copyfile)
+        with contextlib.suppress(OSError):
+            copied.rename(folder)
+
+
+_NAME = _name()
+_SHIPPED = _shipped(_NAME)
+_FOLDER = _cache_folder(_NAME, _SHIPPED[0] if _SHIPPED else None)
 if _FOLDER is not None:
-    setattr(config, "CACHE_DIR", str(_FOLDER))  # noqa: B010 - unknown to numba's own type stubs
+    _CONFIG.CACHE_DIR = str(_FOLDER)
+    if _SHIPPED is not None:
+        _CONFIG.CPU_NAME, _CONFIG.CPU_FEATURES = _SHIPPED[1], ""  # the features are the level's
 
 
 def compiled(function: _F) -> _F:
     """``function`` as machine code that runs without the GIL; no fastmath, no bounds checks."""
     cache = _FOLDER is not None
-    return cast(_F, njit(cache=cache, nogil=True, error_model="numpy")(function))
+    KERNELS.append(njit(cache=cache, nogil=True, error_model="numpy")(function))
+    return cast(_F, KERNELS[-1])
 
 
 def inlined(function: _F) -> _F:
