@@ -11,7 +11,7 @@ import zlib
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import h5py
 import numpy as np
@@ -26,7 +26,9 @@ from tbseg_ops.run.plan import Plan, Slab, slab_chunk
 from tbseg_ops.storage.stale import once_more
 from tbseg_ops.volume import Slices
 from tbseg_ops.volume.source import Pixels
-from tbseg_ops.volume.stack import SliceFiles
+
+if TYPE_CHECKING:
+    from tbseg_ops.volume.stack import SliceFiles
 
 _CHECKS, _OFFSETS = "checks", "offsets"
 
@@ -63,7 +65,7 @@ def seen_in(slices: Slices, read: Box, slab: Slab) -> Seen:
 
 def refer(file: h5py.File, folder: RunFolder, slab: Slab, seen: Seen) -> None:
     """Write into the file of a slab where its voxels are, and what they must be."""
-    plan, source = folder.plan, cast(SliceFiles, folder.source)
+    plan, source = folder.plan, cast("SliceFiles", folder.source)
     shape = whole_shape(plan, slab)
     size = plan.volume.slice_bytes
     there = [
@@ -133,7 +135,7 @@ def _picked(
     """Planes, rows, and a range of columns of a slab, (z, y, x, c), out of the slices."""
     from tbseg_ops.run.rows import read_rows  # numba is loaded by whoever reads voxels
 
-    plan, source, (zs, ys, xs) = folder.plan, cast(SliceFiles, folder.source), axes
+    plan, source, (zs, ys, xs) = folder.plan, cast("SliceFiles", folder.source), axes
     (_, y0, x0), (_, _, width) = plan.read.lo, plan.volume.shape
     dtype = np.dtype(pixels.dtype)
     voxel = dtype.itemsize * plan.volume.channels
