@@ -168,6 +168,17 @@ class RunSpec(Selection):
             "copy": "each tile holds its voxels, and can be taken elsewhere",
         },
     )
+    ingest: Literal["auto", "refer", "copy"] = option(
+        "auto",
+        "Slices",
+        "How the voxels of the volume come into the run.",
+        section="Volume",
+        choices={
+            "auto": "by reference where the slices allow it",
+            "refer": "by reference, no disk space; the slices must stay where they are",
+            "copy": "the run holds them, and stands alone",
+        },
+    )
     max_batches: Annotated[int, Field(ge=1, le=1000)] = option(
         500, "Batches", "Most batches that the tiles are put into.", in_form=False
     )

@@ -27,7 +27,9 @@ def stack(folder: Path, volume: NDArray[Any] | None = None) -> Path:
 
 
 def spec_of(volume: Path | str, **changes: Any) -> RunSpec:
+    """Of a run with a copy of the volume; by reference: ``tests.steps.test_refer``."""
     values = {"volume": str(volume), "classifier": str(VESSELS.classifier), "tile": TILE}
+    values["ingest"] = "copy"
     return RunSpec.of(**{**values, **changes})
 
 

@@ -26,7 +26,7 @@ def disk_needed(made: Plan) -> dict[str, int]:
     maps = len(made.probability_labels) * np.dtype(made.spec.probability_dtype).itemsize
     outputs = int(classes + voxels * maps * _PROBABILITY_SHARE)
     return {
-        "volume": made.read.size * itemsize,
+        "volume": 0 if made.refers else made.read.size * itemsize,
         "tiles": int(voxels * itemsize * halo) if made.spec.split == "copy" else 0,
         "classes": outputs,
         "segmentation": outputs,

@@ -41,7 +41,10 @@ def image_of(fill: Callable[[h5py.File], None], libver: tuple[str, str] = LIBVER
 
 
 def content_of(file: h5py.File) -> str:
-    """SHA-256 (hex) over the decoded datasets of a file: names, dtypes, shapes and voxels."""
+    """SHA-256 (hex) over the decoded datasets of a file: names, dtypes, shapes and voxels.
+
+    Without those whose voxels are in other files (``run.referred``): none of these is opened.
+    """
     datasets: list[tuple[str, h5py.Dataset]] = []
     file.visititems(lambda name, item: _collect(datasets, name, item))
     digest = hashlib.sha256()
@@ -84,7 +87,7 @@ def _update(digest: "hashlib._Hash", name: str, array: NDArray[np.generic]) -> N
 
 
 def _collect(found: list[tuple[str, h5py.Dataset]], name: str, item: object) -> None:
-    if isinstance(item, h5py.Dataset):
+    if isinstance(item, h5py.Dataset) and not item.external:
         found.append((name, item))
 
 

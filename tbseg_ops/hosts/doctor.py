@@ -221,7 +221,7 @@ def _classifier(folder: RunFolder) -> Found:
 
 
 def _volume(folder: RunFolder) -> Found:
-    if (folder.path / "volume").is_dir():
+    if (folder.path / "volume").is_dir() and not folder.plan.refers:
         return _good("ingested")
     spec = folder.plan.spec
     with open_source(here(spec.volume), spec.placed(here)) as source:

@@ -35,12 +35,14 @@ class Basis:
     engine_version: str
     inputs: Inputs
     grid: GridModel | None = None
+    refers: bool = False
 
     @classmethod
     def of(cls, plan: Plan, inputs: Inputs | None) -> Self:
         inputs = inputs or Inputs(slices=(), fingerprints=())
         spec, passport, grid = plan.spec, plan.classifier, plan.grid_model
-        return cls(spec, plan.volume, passport, plan.engine_version, inputs, grid)
+        version, refers = plan.engine_version, plan.refers
+        return cls(spec, plan.volume, passport, version, inputs, grid, refers)
 
     @property
     def classes(self) -> object:
@@ -142,7 +144,8 @@ def why_raw(old: Basis | None, new: Basis, box: Box, is_tile: bool) -> str:
         "slices were replaced, added or removed": lambda b: b.inputs.fingerprints[z0:z1],
         "the volume ends elsewhere": lambda b: b.volume.shape[0],
         "the mask was changed": lambda b: b.inputs.mask_fingerprints[z0:z1],
-        "sub-volumes are stored in another way": lambda b: b.spec.split,
+        "the volume is stored in another way": lambda b: not is_tile and b.refers,
+        "sub-volumes are stored in another way": lambda b: is_tile and b.spec.split,
     }
     return _first_difference(old, new, parts)
 

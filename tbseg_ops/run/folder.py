@@ -23,6 +23,7 @@ from tbseg_ops.storage.commit import commit_over, storage_errors, sweep
 from tbseg_ops.storage.stale import once_more
 from tbseg_ops.storage.visibility import looked_again
 from tbseg_ops.stored import Stored
+from tbseg_ops.volume import Source, open_planned
 
 StoredT = TypeVar("StoredT", bound=Stored)
 _PARTS = ("volume", "tiles", "classes")
@@ -143,6 +144,13 @@ class RunFolder:
                 mend=self._plan_again,
             )
         return plan
+
+    @cached_property
+    def source(self) -> Source:
+        """The volume of the plan; it is not audited again."""
+        plan = self.plan
+        spec = plan.spec.placed(here)
+        return open_planned(here(spec.volume), self.inputs.slices, plan.volume, spec)
 
     @cached_property
     def inputs(self) -> Inputs:

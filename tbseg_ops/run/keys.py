@@ -16,7 +16,11 @@ from tbseg_ops.stored import digest_of
 
 def of_slab(plan: Plan, inputs: Inputs, slab: Slab) -> str:
     read = plan.read
-    part = {} if plan.spec.box is None else {"part": [read.lo[1:], read.hi[1:]]}
+    part: dict[str, Any] = {}
+    if plan.spec.box is not None:
+        part["part"] = [read.lo[1:], read.hi[1:]]
+    if plan.refers:  # to these files: the same slices elsewhere are another slab
+        part["refers"] = [plan.spec.volume, inputs.slices[slab.z0 : slab.z1]]
     return digest_of(
         {
             **part,

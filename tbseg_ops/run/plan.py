@@ -56,6 +56,7 @@ class Plan(Stored):
     """The work of a run, derived from its spec, its input and its classifier.
 
     ``earlier``: folders of runs from which finished pieces may be taken over, the best one first.
+    ``refers``: slabs hold no voxels, but say where in the slices they lie (``run.referred``).
     ``warnings``: why the volume may not fit the classifier; nothing depends on them.
     ``listing``: of the inputs; ``seal``: digest of all the rest, by which a plan that was altered
     is known (see ``sealed``). Both are "" in the plans of an earlier tbseg.
@@ -76,6 +77,7 @@ class Plan(Stored):
     warnings: tuple[str, ...] = ()
     listing: str = ""
     seal: str = ""
+    refers: bool = False
 
     def sealed(self, inputs: Inputs) -> "Plan":
         """The same plan as it is stored beside these inputs."""

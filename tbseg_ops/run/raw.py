@@ -15,6 +15,7 @@ from tbseg_ops.run.done import arrived, own
 from tbseg_ops.run.folder import RunFolder
 from tbseg_ops.run.outputs import MASK, RAW
 from tbseg_ops.run.plan import Slab
+from tbseg_ops.run.referred import read_referred
 from tbseg_ops.storage.commit import storage_errors
 
 
@@ -40,7 +41,8 @@ def read_volume(folder: RunFolder, box: Box, core: Box) -> SubVolume:
     """The raw voxels of ``box`` and the mask of ``core``, a box inside of it, from the slabs.
 
     Each slab is opened by itself: volume.h5, being virtual, reads as zeros where a slab is missing
-    or cannot be opened. IntegrityError if a slab is not the recorded one of this plan.
+    or cannot be opened. IntegrityError if a slab is not the recorded one of this plan, InputError
+    if a slice that it refers to is not the planned one.
     """
     plan = folder.plan
     more = (plan.volume.channels,) if plan.volume.channels > 1 else ()
@@ -51,7 +53,10 @@ def read_volume(folder: RunFolder, box: Box, core: Box) -> SubVolume:
         if held.intersection(box) is None:
             continue
         with _opened_slab(folder, slab) as file:
-            _copy(file[RAW], held, raw, box)
+            if plan.refers:
+                read_referred(folder, slab, file, raw, box)
+            else:
+                _copy(file[RAW], held, raw, box)
             if mask is not None:
                 _copy(file[MASK], held, mask, core)
     return SubVolume(raw.reshape(*box.shape, plan.volume.channels), mask)

@@ -9,7 +9,7 @@ from tbseg_ops.errors import ConfigError
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.plan import Plan
 from tbseg_ops.settings import here
-from tbseg_ops.volume import Source, open_mask, open_planned
+from tbseg_ops.volume import Source, open_mask
 
 
 class Workplace:
@@ -29,12 +29,6 @@ class Workplace:
     @cached_property
     def _plan_digest(self) -> str:
         return self.folder.plan.digest
-
-    @cached_property
-    def source(self) -> Source:
-        plan, inputs = self.folder.plan, self.folder.inputs
-        spec = plan.spec.placed(here)
-        return open_planned(here(spec.volume), inputs.slices, plan.volume, spec)
 
     @cached_property
     def mask(self) -> Source | None:

@@ -1,14 +1,17 @@
 """ingest: the slices become one 3D dataset, volume.h5:/volume (z, y, x or z, y, x, c).
 
 One file per z slab, so that many workers write at once without a parallel HDF5 library;
-``volume.h5`` is a virtual dataset over them.
+``volume.h5`` is a virtual dataset over them. A plan that refers has slabs without voxels
+(``run.referred``), which plan has written where it could: here what is missing is made.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from tbseg_ops.hdf5.image import content_of_arrays, image_of, stamp
 from tbseg_ops.run import RunFolder, Team
@@ -16,6 +19,7 @@ from tbseg_ops.run.finish import Facts, Finished, Made, finish
 from tbseg_ops.run.outputs import MASK, RAW, describe, raw_shape
 from tbseg_ops.run.piece import Piece
 from tbseg_ops.run.plan import Slab, slab_chunk
+from tbseg_ops.run.referred import Seen, refer, seen_in, whole_shape
 from tbseg_ops.run.result import Progress, StepResult, silent, work_through
 from tbseg_ops.run.workplace import Workplace
 from tbseg_ops.storage.commit import commit_over
@@ -40,17 +44,45 @@ def _ingest(place: Workplace, slab: Slab) -> list[Finished]:
     return [finish(folder, piece, lambda: _make(place, slab, piece))]
 
 
+def put_seen(folder: RunFolder, seen: Mapping[str, Seen]) -> None:
+    """The slabs of a plan that refers, as far as their slices were seen while it was made."""
+    for slab in folder.plan.slabs:
+        if slab.name in seen:
+            piece = folder.slab(slab)
+            finish(folder, piece, partial(_made, folder, slab, piece, {}, seen[slab.name]))
+
+
 def _make(place: Workplace, slab: Slab, piece: Piece) -> Made:
-    plan, inputs = place.folder.plan, place.folder.inputs
+    folder = place.folder
+    plan, inputs = folder.plan, folder.inputs
     _, rows, columns = plan.read.slices
-    raw = place.source.read(slab.z0, slab.z1, inputs.fingerprints).array[:, rows, columns]
-    arrays = {RAW: np.ascontiguousarray(raw).reshape(raw_shape(plan, plan.slab_box(slab)))}
+    slices = folder.source.read(slab.z0, slab.z1, inputs.fingerprints)
+    seen, arrays = None, {}
+    if plan.refers:
+        seen = seen_in(slices, plan.read, slab)
+    else:
+        raw = np.ascontiguousarray(slices.array[:, rows, columns])
+        arrays[RAW] = raw.reshape(raw_shape(plan, plan.slab_box(slab)))
     if place.mask is not None:
         mask = place.mask.read(slab.z0, slab.z1, inputs.mask_fingerprints).array
         arrays[MASK] = (mask[:, rows, columns, 0] != 0).astype(np.uint8)
-    content = content_of_arrays(arrays)
+    return _made(folder, slab, piece, arrays, seen)
+
+
+def _made(
+    folder: RunFolder,
+    slab: Slab,
+    piece: Piece,
+    arrays: dict[str, NDArray[np.generic]],
+    seen: Seen | None,
+) -> Made:
+    """``arrays``: the datasets that hold voxels; ``seen``: where the others are."""
+    plan = folder.plan
+    content = content_of_arrays(arrays | ({} if seen is None else seen.arrays))
 
     def fill(file: h5py.File) -> None:
+        if seen is not None:
+            refer(file, folder, slab, seen)
         for name, array in arrays.items():
             dataset = file.create_dataset(
                 name,
@@ -74,11 +106,16 @@ def _join(folder: RunFolder) -> None:
         for name, dtype in dtypes.items():
             more = (plan.volume.channels,) if name == RAW and plan.volume.channels > 1 else ()
             layout = h5py.VirtualLayout((*plan.read.shape, *more), np.dtype(dtype))
+            whole = plan.refers and name == RAW
+            _, rows, columns = plan.read.slices
             for slab in plan.slabs:
-                shape = (*plan.slab_box(slab).shape, *more)
+                held = plan.slab_box(slab).shape
+                shape = whole_shape(plan, slab) if whole else (*held, *more)
                 source = h5py.VirtualSource(folder.slab(slab).file, name, shape=shape)
                 first = plan.read.lo[0]
-                layout[slab.z0 - first : slab.z1 - first] = source
+                layout[slab.z0 - first : slab.z1 - first] = (
+                    source[:, rows, columns] if whole else source
+                )
             describe(file.create_virtual_dataset(name, layout, fillvalue=0), plan)
 
     image = image_of(fill)

@@ -16,17 +16,20 @@ from tbseg_ops.forecast.disk import disk_missing
 from tbseg_ops.geometry import Box, Grid, Index
 from tbseg_ops.run import Inputs, Plan, RunFolder, RunSpec
 from tbseg_ops.run.fit import input_warnings
-from tbseg_ops.run.inputs import mask_of, read_inputs, read_slices
+from tbseg_ops.run.inputs import Look, mask_of, read_inputs, read_slices
 from tbseg_ops.run.plan import GridModel, slabs_of
+from tbseg_ops.run.referred import Seen, seen_in
 from tbseg_ops.run.removed import revive
 from tbseg_ops.run.result import Progress, silent
 from tbseg_ops.run.work_left import WorkLeft, work_left
+from tbseg_ops.steps.ingest import put_seen
 from tbseg_ops.storage.commit import free_bytes
 from tbseg_ops.storage.locks import locked
 from tbseg_ops.storage.place import check_place
 from tbseg_ops.storage.stale import once_more
 from tbseg_ops.volume import Source, open_source
 from tbseg_ops.volume.sample import sample
+from tbseg_ops.volume.source import VOXEL_TYPES
 
 _MOST_TILES = 1_000_000  # each has files and records of its own
 _MOST_LABELS = 255  # labels are uint8, and 0 is no class
@@ -58,7 +61,7 @@ def plan(
         _refuse_other_spec(folder, spec)
     _refuse_other_folder(folder)
     before, called_off = folder.stored_plan(), _identity(folder.called_off_file)
-    future = draft(spec=spec, run=run, earlier=earlier, progress=progress)
+    future, seen = _drafted(spec=spec, run=run, earlier=earlier, progress=progress)
     if places is not None:
         size = batch_size(future.plan, places, task_seconds)
         future = future.under(future.plan.in_batches(size), future.inputs)
@@ -68,6 +71,7 @@ def plan(
         folder.store(future.plan, future.inputs)
         if _identity(folder.called_off_file) == called_off:  # else it was called off meanwhile
             folder.called_off_file.unlink(missing_ok=True)
+    put_seen(future, seen)
     return future.plan
 
 
@@ -82,27 +86,56 @@ def draft(
     *, spec: RunSpec, run: Path, earlier: tuple[Path, ...] = (), progress: Progress = silent
 ) -> RunFolder:
     """The run folder with the plan that ``plan`` would make; nothing but a probe is written."""
+    return _drafted(spec=spec, run=run, earlier=earlier, progress=progress)[0]
+
+
+def _drafted(
+    *, spec: RunSpec, run: Path, earlier: tuple[Path, ...], progress: Progress
+) -> tuple[RunFolder, dict[str, Seen]]:
+    """The same, and what slabs that refer to the slices record, by name."""
     folder = RunFolder(run)
+    seen: dict[str, Seen] = {}
     passport = once_more(read_passport, spec.classifier)
     with once_more(open_source, spec.volume, spec) as source:
         passport.check_volume(source.info.shape, source.info.channels)
         engine_version = check_engine(spec.engine, passport)
         _check_classes(spec, passport)
         check_place(folder.path)
-        part = read_slices(spec, passport, source.info)
-        with once_more(mask_of, spec, source.info.shape) as mask:
-            inputs = read_inputs(source, mask, progress, part)
+        info, refers = source.info, _refers(spec, source)
+        part, look = read_slices(spec, passport, info), None
+        slabs = slabs_of(info, VOXEL_TYPES[info.dtype], *part)
+        if refers and spec.mask is None:  # else ingest has to read, too: slabs hold the mask
+            read = spec.part(info.shape).grown(passport.halo_for(info.shape), info.shape)
+            look = Look(
+                slabs, lambda slab, found: seen.update({slab.name: seen_in(found, read, slab)})
+            )
+        with once_more(mask_of, spec, info.shape) as mask:
+            inputs = read_inputs(source, mask, progress, part, look)
             made = _plan(spec, source, passport, engine_version, inputs, folder, earlier)
             made = made.model_copy(
                 update={
+                    "refers": refers,
                     "notes": (
                         *made.notes,
                         *crowd_notes(made),
                         *(mask.warnings if mask is not None else ()),
-                    )
+                    ),
                 }
             )
-    return folder.under(made, inputs)
+    return folder.under(made, inputs), seen
+
+
+def _refers(spec: RunSpec, source: Source) -> bool:
+    """Whether the run refers to its slices. InputError if it should, and they do not allow it."""
+    if spec.ingest == "refer" and not source.is_plain:
+        raise InputError(
+            "a run cannot refer to this volume",
+            file=spec.volume,
+            expected="TIFF slices of one page each: not compressed, pixels in one piece and of the"
+            " type that is classified, one byte order, no channel left out",
+            mend="give --ingest auto: the run has a copy then",
+        )
+    return source.is_plain and spec.ingest != "copy"
 
 
 def _plan(

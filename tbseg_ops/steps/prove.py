@@ -207,14 +207,18 @@ def _raw_from(folder: RunFolder) -> RawFrom:
         return "input"
     except (InputError, ConfigError) as error:
         missing = [s.name for s in folder.plan.slabs if not folder.slab(s).path.exists()]
-        if not missing:
+        if not missing and not folder.plan.refers:
             return "slabs"
-        gone = "tbseg gc has removed them" if "volume" in pruned(folder) else missing[0]
+        gone = f"{len(missing)} slabs are missing: " + (
+            "tbseg gc has removed them" if "volume" in pruned(folder) else "".join(missing[:1])
+        )
+        if folder.plan.refers:
+            gone = "the run refers to it, and has no copy"
         raise ConfigError(
             "nothing is left of what the result was computed from",
             file=folder.path / "volume",
             expected=f"the input volume {here(folder.plan.spec.volume)}, or the run's slabs of it",
-            found=f"volume: {error.what}; {len(missing)} slabs are missing: {gone}",
+            found=f"volume: {error.what}; {gone}",
             mend="bring the volume back to its place, or name that by TBSEG_PATHS",
         ) from error
 

@@ -9,7 +9,7 @@ import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import product
 from math import ceil, inf, prod
 from pathlib import Path
@@ -20,13 +20,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from tbseg_ops.errors import IntegrityError
+from tbseg_ops.errors import InputError, IntegrityError
 from tbseg_ops.geometry import Box, Index, Tile
 from tbseg_ops.hdf5.image import opened
 from tbseg_ops.run.done import own, own_classes
 from tbseg_ops.run.folder import RunFolder
 from tbseg_ops.run.outputs import RAW, raw_shape
 from tbseg_ops.run.plan import Slab
+from tbseg_ops.run.referred import picked
 from tbseg_ops.view.tiles import RunView
 
 _KEPT_BYTES = 256 << 20  # of tiles seen from afar
@@ -65,9 +66,11 @@ def raw_picked(folder: RunFolder, axes: Sequence[NDArray[np.int64]]) -> NDArray[
         first = slab.z0 - plan.read.lo[0]
         inside = (zs >= first) & (zs < first + slab.z1 - slab.z0)
         if inside.any():
-            with _slab(folder, slab) as dataset:
-                if dataset is not None:
-                    found[inside] = _picked(dataset, zs[inside] - first, ys, xs)
+            with _slab(folder, slab) as file, suppress(InputError):  # a slice that is gone
+                if file is not None and plan.refers:
+                    found[inside] = picked(folder, slab, file, zs[inside] - first, ys, xs)
+                elif file is not None:
+                    found[inside] = _picked(file[RAW], zs[inside] - first, ys, xs)
     return found
 
 
@@ -123,17 +126,17 @@ def _in_chunks(indices: NDArray[np.int64], chunk: int) -> Iterator[tuple[int, sl
 
 
 @contextmanager
-def _slab(folder: RunFolder, slab: Slab) -> Iterator[h5py.Dataset | None]:
-    """The voxels of a slab; None if it is not ingested, or not as planned."""
+def _slab(folder: RunFolder, slab: Slab) -> Iterator[h5py.File | None]:
+    """The file of a slab; None if it is not ingested, or not as planned."""
     piece, plan = folder.slab(slab), folder.plan
     found = own(folder, piece)
     if found is None or not found.is_there:
         yield None
         return
     with opened(piece.path) as file:
-        dataset = file[RAW]
+        found_form = file[RAW].shape, file[RAW].dtype
         expected = (raw_shape(plan, plan.slab_box(slab)), np.dtype(plan.volume.dtype))
-        yield dataset if (dataset.shape, dataset.dtype) == expected else None
+        yield file if plan.refers or found_form == expected else None
 
 
 class Picked(NamedTuple):

@@ -52,18 +52,32 @@ class VolumeInfo(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
+class Pixels:
+    """Where the pixels of some slices begin in their files, in C order, and numpy's name of their
+    type there, byte order included."""
+
+    offsets: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
 class Slices:
-    """Some slices: ``array`` (z, y, x, c), and one fingerprint per slice of the very same bytes."""
+    """Some slices: ``array`` (z, y, x, c), and one fingerprint per slice of the very same bytes.
+
+    ``pixels``: None unless all of them lie as they are in files of their own.
+    """
 
     array: "NDArray[Any]"
     fingerprints: tuple[str, ...]
+    pixels: Pixels | None = None
 
 
 class Source(AbstractContextManager["Source"]):
     """An audited volume. All methods may be called from several threads.
 
     ``slices`` names each z for messages; ``warnings`` are for whoever has to trust the result;
-    ``layers``: so many slices are decoded together, from z = 0 on.
+    ``layers``: so many slices are decoded together, from z = 0 on. ``is_plain``: ``read`` gives the
+    ``pixels`` of any slices, so that a run can refer to them.
     Both methods raise InputError when a slice is not what it was at the audit or does not decode,
     ResourceError when the disk fails, IndexError for a range outside ``0 <= z0 < z1 <= z``.
     """
@@ -72,6 +86,7 @@ class Source(AbstractContextManager["Source"]):
     slices: Sequence[str]
     warnings: Sequence[str] = ()
     layers: int = 1
+    is_plain: bool = False
 
     @abstractmethod
     def read(self, z0: int, z1: int, planned: Sequence[str] | None = None) -> Slices:

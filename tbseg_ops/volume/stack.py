@@ -30,7 +30,7 @@ from tbseg_ops.reference import TIFF_SUFFIXES
 from tbseg_ops.volume.foreign import known_elsewhere
 from tbseg_ops.volume.order import order_slices, shortened
 from tbseg_ops.volume.regular_files import open_regular, size_of
-from tbseg_ops.volume.source import Slices, Source, VolumeInfo, check_range
+from tbseg_ops.volume.source import Pixels, Slices, Source, VolumeInfo, check_range
 from tbseg_ops.volume.tiff.ifd_chain import Chain, page_offsets
 from tbseg_ops.volume.tiff.layout import declared_images, page_set, page_voxel_size
 from tbseg_ops.volume.tiff.page import (
@@ -40,6 +40,7 @@ from tbseg_ops.volume.tiff.page import (
     decode,
     header_warnings,
     open_tiff,
+    plain_pixels,
 )
 from tbseg_ops.volume.tiff.segments import check_unused, stored_bytes, used_bytes
 from tbseg_ops.volume.tiff.strict import strict
@@ -58,6 +59,7 @@ class _Audited:
     voxels: VoxelSize
     set: Mapping[str, int]
     notes: tuple[str, ...]
+    pixels: tuple[int, str] | None
 
 
 class SliceFiles(Source):
@@ -75,6 +77,7 @@ class SliceFiles(Source):
         """See ``Source.read``. Every file is read once: what is digested is what is decoded."""
         check_range(z0, z1, len(self.slices))
         array, digests, header = np.empty(0), [], self._header
+        places = []
         for z in range(z0, z1):
             path, content = self._path(z), self._content(z)
             digests.append(hashlib.sha256(content).hexdigest())
@@ -92,12 +95,21 @@ class SliceFiles(Source):
                     header = found
                     array = np.empty((z1 - z0, *found.shape, found.channels), found.dtype)
                 array[z - z0] = decode(page, found, path)
-        return Slices(array, tuple(digests))
+                places.append(plain_pixels(page, found))
+        return Slices(array, tuple(digests), _pixels(places))
 
     def fingerprints(self, z0: int, z1: int) -> tuple[str, ...]:
         """See ``Source.fingerprints``. Decodes nothing."""
         check_range(z0, z1, len(self.slices))
         return tuple(self._digest(z) for z in range(z0, z1))
+
+    def path(self, z: int) -> str:
+        """Of the file of a slice."""
+        return self._path(z)
+
+    def open(self, z: int) -> BinaryIO:
+        """The file of a slice, to read its pixels where they were found: see ``Pixels``."""
+        return self._open(z)
 
     def _path(self, z: int) -> str:
         return str(Path(self._folder) / self.slices[z])
@@ -156,6 +168,7 @@ class StackSource(SliceFiles):
             unit=audited[0].voxels.unit,
             kind="tiff-stack",
         )
+        self.is_plain = _pixels([slice_.pixels for slice_ in audited]) is not None
         if not as_mask:  # of a mask, much is constant; its shape is that of an audited volume
             check_expansion(self.info.nbytes, sum(sizes), shown)
 
@@ -167,6 +180,15 @@ class StackSource(SliceFiles):
                 return list(pool.map(_audit_slice, paths, first))  # raises for the first bad z
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _pixels(places: Sequence[tuple[int, str] | None]) -> Pixels | None:
+    """Of some slices, if all of them are plain and of one type."""
+    found = [place for place in places if place is not None]
+    types = {dtype for _, dtype in found}
+    if len(found) < len(places) or len(types) != 1:
+        return None
+    return Pixels(tuple(offset for offset, _ in found), types.pop())
 
 
 def _another_order(slices: Sequence[str], planes: Mapping[str, int]) -> tuple[str, ...]:
@@ -250,9 +272,11 @@ def _audit_slice(path: str, is_first: bool) -> _Audited:
             used = sum(map(used_bytes, (page, *thumbnails)))
             check_unused(page, used, stored_bytes(page), size, path)
         notes = (*header.notes, *chain.notes, *thumbnail_notes(len(thumbnails)))
+        pixels = plain_pixels(page, header)
         if not is_first:
-            return _Audited(header, size, UNKNOWN, {}, notes)
-        return _Audited(header, size, page_voxel_size(page, path), page_set(page, path), notes)
+            return _Audited(header, size, UNKNOWN, {}, notes, pixels)
+        voxels, planes = page_voxel_size(page, path), page_set(page, path)
+        return _Audited(header, size, voxels, planes, notes, pixels)
 
 
 def _only_page(file: BinaryIO, chain: Chain, path: str) -> tuple[TiffPage, list[TiffPage]]:

@@ -17,7 +17,7 @@ from tests.cli.mends import command, follow, option, refusal
 from tests.runs import VESSELS, copied
 from tests.synthetic import write_page
 
-TILES = "--tile", "20,24,30"
+TILES = "--tile", "20,24,30", "--ingest", "copy"  # as the finished run
 ALONE = "--workers", 1
 
 

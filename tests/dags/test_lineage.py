@@ -47,6 +47,7 @@ def emitted(tmp_path_factory):
         "classifier": str(VESSELS.classifier),
         "run": str(run),
         "tile": "64",
+        "ingest": "copy",
     }
     program = ["-c", RUN, str(home.path / "dags" / "tbseg_segment.py"), json.dumps(conf)]
     for words in (["-m", "airflow", "db", "migrate"], program):

@@ -65,6 +65,7 @@ def test_inputs_parameters_and_results(finished):
         "probabilities": "none",
         "probability_dtype": "float32",
         "split": "virtual",
+        "ingest": "copy",
         "max_batches": 500,
     }
     assert ids(action["result"]) == ["segmentation.h5", "report.html"]

@@ -65,7 +65,7 @@ def test_no_worker_audits_the_stack_again(tmp_path):
             for kind in ("open", "header")
         }
 
-    planned = counts("plan", slices, classifier, run, "--tile", "500,16,16")
+    planned = counts("plan", slices, classifier, run, "--tile", "500,16,16", "--ingest", "copy")
     rest = SLICES - SAMPLED
     assert planned == {
         "open": Counter({2: rest - 1, 3: SAMPLED + 1}),
@@ -75,3 +75,10 @@ def test_no_worker_audits_the_stack_again(tmp_path):
     assert ingested == {"open": Counter({1: SLICES}), "header": Counter({1: SLICES})}
     again = counts("ingest", "--run", run, "--workers", WORKERS)
     assert again == {"open": Counter({0: SLICES}), "header": Counter({0: SLICES})}
+    referring = counts("plan", slices, classifier, run.with_name("refers"), "--tile", "500,16,16")
+    assert referring == {
+        "open": Counter({2: rest - 1, 3: SAMPLED + 1}),
+        "header": Counter({2: rest, 3: SAMPLED}),
+    }
+    ingested = counts("ingest", "--run", run.with_name("refers"), "--workers", WORKERS)
+    assert ingested == {"open": Counter({0: SLICES}), "header": Counter({0: SLICES})}

@@ -9,6 +9,7 @@ MINISWHITE pixels are taken as stored (ilastik and ImageJ's raw values do the sa
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from math import prod
+from operator import add
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -166,6 +167,27 @@ def decode(page: TiffPage, header: PageHeader, where: str) -> NDArray[Any]:
             found=f"{pixels.shape} {pixels.dtype}",
         )
     return in_voxels(pixels, header)
+
+
+def plain_pixels(page: TiffPage, header: PageHeader) -> tuple[int, str] | None:
+    """Where the pixels of a page begin, and numpy's name of their type there.
+
+    None unless they lie in the file in one piece, just as ``decode`` gives them.
+    """
+    starts, counts = page.dataoffsets, page.databytecounts
+    ends = map(add, starts, counts)
+    plain = (
+        int(page.compression) == 1
+        and int(page.predictor) == 1
+        and not page.is_tiled
+        and (page.planarconfig == 1 or header.channels == 1)
+        and header.stored == header.dtype
+        and header.bits == 8 * np.dtype(header.dtype).itemsize
+        and sum(counts) == header.nbytes
+        and all(end == start for end, start in zip(ends, starts[1:], strict=False))
+    )
+    dtype = np.dtype(header.dtype).newbyteorder(page.parent.byteorder)
+    return (int(starts[0]), dtype.str) if plain else None
 
 
 def in_voxels(pixels: NDArray[Any], header: PageHeader) -> NDArray[Any]:
