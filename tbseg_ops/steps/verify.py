@@ -158,7 +158,7 @@ def check_identity(folder: RunFolder) -> tuple[Piece, list[Record]]:
         file=folder.segmentation_file,
         expected=f"a file merged from the {len(records)} tiles as they are now",
         found=found,
-        mend=f"tbseg merge --run {folder.quoted}, then verify (or tbseg run again)",
+        mend=f"tbseg merge --run {folder.quoted}, then verify; or tbseg repair {folder.quoted}",
     )
 
 

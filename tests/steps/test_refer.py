@@ -135,7 +135,7 @@ def test_a_damaged_slab_is_made_again(referring):
     piece = folder.slab(folder.plan.slabs[0])
     with h5py.File(piece.path, "r+") as file:
         file["checks"][0, 0, 0] ^= 1
-    with pytest.raises(Exception, match="run tbseg ingest again"):
+    with pytest.raises(Exception, match="tbseg ingest --run"):
         steps.classify(run=folder.path)
     assert steps.ingest(run=folder.path).computed == 1
     assert through(folder.path)["verify"].computed
