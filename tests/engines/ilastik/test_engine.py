@@ -517,7 +517,9 @@ def test_the_payload_works(tmp_path, fake):
     given = engine_for().command(tmp_path, ["raw000"])
     command = [f"--project={project}" if w.startswith("--project=") else w for w in given]
     assert f"--project={project}" in command
-    subprocess.run(command, capture_output=True, check=False)
+    (tmp_path / ".local/state/ilastik/log").mkdir(parents=True)  # where the program logs
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    subprocess.run(command, env=environment, capture_output=True, check=False)
     assert (tmp_path / "payload ran").is_dir()
 
 
