@@ -3,6 +3,7 @@
 from tbseg_ops.steps.audit import audit
 from tbseg_ops.steps.calibrate import calibrate
 from tbseg_ops.steps.classify import classify
+from tbseg_ops.steps.export import export
 from tbseg_ops.steps.ingest import ingest
 from tbseg_ops.steps.merge import merge
 from tbseg_ops.steps.plan import draft, plan
@@ -17,6 +18,7 @@ __all__ = [
     "calibrate",
     "classify",
     "draft",
+    "export",
     "ingest",
     "merge",
     "plan",

@@ -1,0 +1,1 @@
+"""What a run gave, as files of other programs: OME-Zarr and TIFF."""

@@ -1,0 +1,110 @@
+"""Images as TIFF, uncompressed: one file, or one a slice, with the voxel size.
+
+Voxels lie in one file one after the other, so that viewers map it and read what is looked at. The
+words of ImageJ are used where it has them: below 4 GB and for its types; else OME's, in a BigTIFF.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from tbseg_ops.export.images import Image
+from tbseg_ops.geometry import Box
+from tbseg_ops.run.plan import Plan
+from tbseg_ops.run.workplace import Workplace
+from tbseg_ops.view.zarr import Space
+
+_PIECE_BYTES = 128 << 20
+_DEPTH = 64  # planes of a piece, at most
+_IMAGEJ_TYPES = ("uint8", "uint16", "float32")
+_IMAGEJ_BYTES = 4_000_000_000
+_SHORT = {"micrometer": "um", "nanometer": "nm", "millimeter": "mm", "meter": "m"}
+
+
+@dataclass(frozen=True)
+class Planes:
+    """One piece: the planes ``z0`` to ``z1`` of the file, or of the folder, at ``path``."""
+
+    image: Image
+    path: Path
+    z0: int
+    z1: int
+    slices: bool
+
+    @property
+    def name(self) -> str:
+        return str(self.z0)
+
+
+def pieces(plan: Plan, image: Image, path: Path, slices: bool) -> Iterator[Planes]:
+    """All planes, as many at once as memory is meant to hold."""
+    plane = prod(_shape(plan, image)[1:]) * np.dtype(image.dtype).itemsize
+    depth = max(1, min(_DEPTH, _PIECE_BYTES // plane))
+    for z0 in range(0, plan.shape[0], depth):
+        yield Planes(image, path, z0, min(z0 + depth, plan.shape[0]), slices)
+
+
+def create(plan: Plan, image: Image, path: Path, slices: bool) -> None:
+    """The empty file, which takes its full size at once, or folder."""
+    if slices:
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    shape, dtype = _shape(plan, image), np.dtype(image.dtype)
+    small = prod(shape) * dtype.itemsize < _IMAGEJ_BYTES
+    path.unlink(missing_ok=True)
+    tifffile.memmap(path, shape=shape, dtype=dtype, **_words(plan, image, small, len(shape)))
+
+
+def write(place: Workplace, planes: Planes) -> str:
+    """Read the voxels of some planes and write them; their name."""
+    plan = place.folder.plan
+    _, y, x = plan.shape
+    voxels = planes.image.read(place.folder, Box((planes.z0, 0, 0), (planes.z1, y, x)))
+    if planes.image.channels:
+        voxels = np.moveaxis(voxels, -1, 1)
+    if planes.slices:
+        _write_slices(plan, planes, voxels)
+    else:
+        file = tifffile.memmap(planes.path, mode="r+")
+        file.reshape(_shape(plan, planes.image))[planes.z0 : planes.z1] = voxels
+        file.flush()
+    return planes.name
+
+
+def _write_slices(plan: Plan, planes: Planes, voxels: NDArray[np.generic]) -> None:
+    digits = max(5, len(str(plan.shape[0])))
+    words = _words(plan, planes.image, True, voxels.ndim - 1)
+    for z, plane in enumerate(voxels, planes.z0):
+        name = f"{planes.image.name}_{z:0{digits}d}.tif"
+        tifffile.imwrite(planes.path / name, np.ascontiguousarray(plane), **words)
+
+
+def _shape(plan: Plan, image: Image) -> tuple[int, ...]:
+    z, y, x = plan.shape
+    return (z, image.channels, y, x) if image.channels else (z, y, x)
+
+
+def _words(plan: Plan, image: Image, small: bool, ndim: int) -> dict[str, Any]:
+    """What tifffile is told: the voxel size in the words of ImageJ or of OME."""
+    space = Space.of(plan)
+    z, y, x = space.voxel
+    axes = "ZCYX"[-ndim:] if image.channels else "ZYX"[-ndim:]
+    unit = _SHORT.get(space.unit or "")
+    if small and image.dtype in _IMAGEJ_TYPES:
+        metadata: dict[str, Any] = {"axes": axes, "spacing": z}
+        if unit:
+            metadata["unit"] = unit
+        if image.is_label:  # else it would be all but black
+            most = 1 if image.value else len(plan.classifier.labels)
+            metadata |= {"min": 0.0, "max": float(most)}
+        return {"imagej": True, "resolution": (1 / x, 1 / y), "metadata": metadata}
+    sizes = {f"PhysicalSize{axis}": size for axis, size in zip("ZYX", (z, y, x), strict=True)}
+    units = {f"PhysicalSize{axis}Unit": "µm" if unit == "um" else unit for axis in "ZYX" if unit}
+    metadata = {"axes": axes, "Name": image.name, **sizes, **units}
+    return {"ome": True, "bigtiff": not small, "metadata": metadata}
