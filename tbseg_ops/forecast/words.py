@@ -36,4 +36,4 @@ def size(number: float) -> str:
     for unit, each in (("TB", 1e12), ("GB", 1e9)):
         if number >= each:
             return f"{number / each:.2f} {unit}"
-    return f"{number / 1e6:.1f} MB"
+    return f"{number / 1e6:.1f} MB" if number >= 1e5 or not number else f"{number / 1e3:.1f} kB"

@@ -1,29 +1,26 @@
 """The report of a run: one HTML page with all that it shows inside."""
 
-import base64
 import shlex
 from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from math import prod
 
 import jinja2
-import numpy as np
-from numpy.typing import NDArray
 
 from tbseg_ops import __version__
 from tbseg_ops.forecast.model import stored_forecast
-from tbseg_ops.geometry import Box
-from tbseg_ops.hdf5.image import opened
-from tbseg_ops.report.comparison import compared
+from tbseg_ops.forecast.words import duration, size
+from tbseg_ops.report.comparison import compared, span_of
 from tbseg_ops.report.crate import RecordsByStep
+from tbseg_ops.report.scenes import scenes
 from tbseg_ops.run import RunFolder
-from tbseg_ops.run.outputs import LABELS, encoded
+from tbseg_ops.run.outputs import encoded
 from tbseg_ops.run.proof import stored_proof
-from tbseg_ops.run.raw import read_volume
+from tbseg_ops.run.records import Record
 from tbseg_ops.run.status import Status
-from tbseg_ops.view.paint import colors_of, hexadecimal, png, range_of, stretched
-
-_VIEW = 640  # voxels a side of the part that is pictured, at full resolution
-_OVERLAY = 0.45
+from tbseg_ops.view.paint import colors_of, hexadecimal
+from tbseg_ops.view.zarr import Space
 
 
 def page_of(folder: RunFolder, done: RecordsByStep, state: Status) -> bytes:
@@ -34,13 +31,15 @@ def page_of(folder: RunFolder, done: RecordsByStep, state: Status) -> bytes:
 
 
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tbseg_ops.report", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"bytes": size, "hours": duration}
+    return environment
 
 
 def _facts(folder: RunFolder, done: RecordsByStep, state: Status) -> dict[str, object]:
@@ -48,8 +47,9 @@ def _facts(folder: RunFolder, done: RecordsByStep, state: Status) -> dict[str, o
     passport = plan.classifier
     counts = [sum(n) for n in zip(*(r.counts for r in records), strict=True)]
     voxels = sum(counts)  # without those outside of the mask
-    colors = colors_of(passport)
+    colors, space = colors_of(passport), Space.of(plan)
     return {
+        "about": _about(folder, records),
         "name": folder.path.name,
         "folder": folder.path,
         "shell_folder": shlex.quote(str(folder.path)),
@@ -59,22 +59,23 @@ def _facts(folder: RunFolder, done: RecordsByStep, state: Status) -> dict[str, o
         "tiles": len(plan.grid),
         "classes": [
             {
+                "value": value,
                 "label": label,
                 "dataset": f"/classes/{name}",
                 "color": hexadecimal(color),
                 "count": count,
                 "share": count / max(voxels, 1),
+                "space": _volume(count, space),
             }
-            for label, name, color, count in zip(
-                passport.labels, encoded(passport.labels), colors, counts, strict=True
+            for value, (label, name, color, count) in enumerate(
+                zip(passport.labels, encoded(passport.labels), colors, counts, strict=True), start=1
             )
         ],
         "outside": prod(plan.shape) - voxels,
-        "views": _views(folder, colors),
+        "scenes": scenes(folder),
         "steps": _steps(done),
         "forecast": stored_forecast(folder),
         "comparisons": compared(folder, records),
-        "hosts": sorted({r.host for r in records}),
         "not_finite": sum(r.not_finite for r in records),
         "redone": [r.name for r in records if r.attempts > 1],
         "taken": Counter(r.origin for r in records if r.origin).most_common(),
@@ -84,6 +85,45 @@ def _facts(folder: RunFolder, done: RecordsByStep, state: Status) -> dict[str, o
         "size": folder.segmentation_file.stat().st_size,
         "version": __version__,
     }
+
+
+def _about(folder: RunFolder, records: Sequence[Record]) -> dict[str, str]:
+    """The first that people ask: when, by whom, how long, how fast, where."""
+    result = folder.segmentation_file.stat().st_mtime
+    began = folder.plan_file.stat().st_mtime
+    found = {
+        "finished": f"{datetime.fromtimestamp(result, UTC):%Y-%m-%d %H:%M} UTC",
+        "by": _owner(folder),
+    }
+    if began < result:  # not so if the plan was made again over a result that still holds
+        found["from plan to result"] = duration((result - began) / 3600)
+    span = span_of(folder, records)
+    if span is not None:
+        speed = span.voxels / max(span.seconds, 1e-3)
+        found["classified"] = (
+            f"{span.voxels:,} voxels in {duration(span.seconds / 3600)}: {speed:,.0f} voxels/s"
+        )
+    hosts = Counter(r.host for r in records).most_common()
+    found["on"] = ", ".join(f"{host} ({number:,} tiles)" for host, number in hosts)
+    return found
+
+
+def _owner(folder: RunFolder) -> str:
+    """Whose the plan is: the account that began the run."""
+    try:
+        return folder.plan_file.owner()
+    except KeyError:  # an account that this machine does not know
+        return f"user {folder.plan_file.stat().st_uid}"
+
+
+def _volume(voxels: int, space: Space) -> str | None:
+    """Voxels as µm³, or mm³ if there are many; None if the size of a voxel is not known."""
+    if space.unit is None:
+        return None
+    found = voxels * prod(space.voxel) * (space.metres * 1e6) ** 3
+    if found >= 1e7:
+        return f"{found / 1e9:,.3f} mm³"
+    return f"{found:,.0f} µm³" if found >= 100 else f"{found:.3g} µm³"
 
 
 def _steps(done: RecordsByStep) -> list[dict[str, object]]:
@@ -98,32 +138,3 @@ def _steps(done: RecordsByStep) -> list[dict[str, object]]:
         }
         for step, records in done.items()
     ]
-
-
-def _views(folder: RunFolder, colors: list[tuple[int, int, int]]) -> list[dict[str, str]]:
-    """Pictures through the middle of the volume: raw, and raw with the classes over it."""
-    shape = folder.plan.shape
-    views = []
-    for title, axis in (("z (y down, x right)", 0), ("y (z down, x right)", 1)):
-        if shape[axis] == 1 or min(n for a, n in enumerate(shape) if a != axis) < 2:
-            continue
-        z, y, x = (1 if a == axis else _VIEW for a in range(3))
-        box = Box.middle(shape, (z, y, x))
-        raw = read_volume(folder, box, box).raw[..., 0].squeeze(axis)
-        with opened(folder.segmentation_file) as file:
-            labels = file[LABELS][box.slices].squeeze(axis)
-        grey = stretched(raw, range_of(raw))
-        palette = np.array([(0, 0, 0), *colors], np.float32)
-        colored = (1 - _OVERLAY) * grey[..., None] + _OVERLAY * palette[labels]
-        views.append(
-            {
-                "title": f"middle of {title}, {'zyx'[axis]} = {box.lo[axis]}",
-                "raw": _png(grey.astype(np.uint8)),
-                "classes": _png(colored.astype(np.uint8)),
-            }
-        )
-    return views
-
-
-def _png(image: NDArray[np.uint8]) -> str:
-    return base64.b64encode(png(image)).decode()
