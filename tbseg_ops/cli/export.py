@@ -38,7 +38,7 @@ def export(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write the result as OME-Zarr or TIFF, for napari, Fiji, Imaris and others.
+    """Write the result as OME-Zarr or TIFF, for other programs: napari, Fiji, Imaris.
 
     Give the same command again after any interruption: it goes on.
     """

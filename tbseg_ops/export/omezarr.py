@@ -4,7 +4,9 @@ A piece is a shard, so no two writers meet. A coarser level is made of the one b
 most frequent of the voxels, values by their mean; thick voxels are halved where they are thin.
 """
 
+import errno
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -124,7 +126,12 @@ def write(place: Workplace, shard: Shard) -> str:
         factors = [*([1] if image.channels else []), *level.factors]
         method: Literal["mode", "mean"] = "mode" if image.is_label else "mean"
         voxels = ts.downsample(before, factors, method)[(..., *box)].read().result()
-    target[(..., *box)].write(np.ascontiguousarray(voxels)).result()
+    try:
+        target[(..., *box)].write(np.ascontiguousarray(voxels)).result()
+    except ValueError as error:  # tensorstore has the system's words, and no number
+        if os.strerror(errno.ENOSPC) in str(error) or os.strerror(errno.EDQUOT) in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
     return shard.name
 
 

@@ -4,6 +4,8 @@ Voxels lie in one file one after the other, so that viewers map it and read what
 words of ImageJ are used where it has them: below 4 GB and for its types; else OME's, in a BigTIFF.
 """
 
+import io
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
@@ -18,6 +20,7 @@ from tbseg_ops.export.images import Image
 from tbseg_ops.geometry import Box
 from tbseg_ops.run.plan import Plan
 from tbseg_ops.run.workplace import Workplace
+from tbseg_ops.storage.commit import NOT_OFFERED, commit_over
 from tbseg_ops.view.zarr import Space
 
 _PIECE_BYTES = 128 << 20
@@ -71,10 +74,23 @@ def write(place: Workplace, planes: Planes) -> str:
     if planes.slices:
         _write_slices(plan, planes, voxels)
     else:
-        file = tifffile.memmap(planes.path, mode="r+")
-        file.reshape(_shape(plan, planes.image))[planes.z0 : planes.z1] = voxels
-        file.flush()
+        _write_inside(planes.path, planes.z0, voxels)
     return planes.name
+
+
+def _write_inside(path: Path, z0: int, voxels: NDArray[np.generic]) -> None:
+    """By writing, not into memory: there a full disk would be a signal instead of an error."""
+    mapped = tifffile.memmap(path, mode="r")
+    stored = np.ascontiguousarray(voxels, mapped.dtype)
+    with path.open("r+b") as file:
+        file.seek(mapped.offset + z0 * stored[0].nbytes)
+        file.write(stored.data.cast("B"))
+        file.flush()
+        try:
+            os.fsync(file.fileno())
+        except OSError as error:
+            if error.errno not in NOT_OFFERED:
+                raise
 
 
 def _write_slices(plan: Plan, planes: Planes, voxels: NDArray[np.generic]) -> None:
@@ -82,7 +98,9 @@ def _write_slices(plan: Plan, planes: Planes, voxels: NDArray[np.generic]) -> No
     words = _words(plan, planes.image, True, voxels.ndim - 1)
     for z, plane in enumerate(voxels, planes.z0):
         name = f"{planes.image.name}_{z:0{digits}d}.tif"
-        tifffile.imwrite(planes.path / name, np.ascontiguousarray(plane), **words)
+        made = io.BytesIO()
+        tifffile.imwrite(made, np.ascontiguousarray(plane), **words)
+        commit_over(planes.path / name, made.getvalue())
 
 
 def _shape(plan: Plan, image: Image) -> tuple[int, ...]:

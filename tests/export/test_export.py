@@ -1,7 +1,9 @@
 """What leaves a run for other programs: the same voxels, to scale, whole or not there at all."""
 
+import errno
 import importlib.util
 import json
+import os
 import signal
 import subprocess
 
@@ -12,7 +14,7 @@ import tensorstore
 import tifffile
 
 from tbseg_ops import steps
-from tbseg_ops.errors import ConfigError, InputError
+from tbseg_ops.errors import ConfigError, InputError, ResourceError
 from tbseg_ops.export import omezarr
 from tbseg_ops.export.images import images_of
 from tbseg_ops.run import RunFolder
@@ -247,3 +249,35 @@ def test_what_is_finished_is_not_written_again(run, tmp_path, monkeypatch):
     assert set(written) == {1}
     found = array(tmp_path / "labels.ome.zarr/0").read().result()
     assert np.array_equal(found, labels_of(run))
+
+
+@pytest.mark.parametrize("to", ["ome-zarr", "tiff", "tiff-slices"])
+def test_a_full_disk_is_said_and_what_is_written_is_kept(run, tmp_path, monkeypatch, to):
+    from tbseg_ops.export import tiff
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def full_store(*_, **__):
+        raise ValueError(f"RESOURCE_EXHAUSTED: {os.strerror(errno.ENOSPC)}")
+
+    monkeypatch.setattr(tiff, "_write_inside", full)
+    monkeypatch.setattr(tiff, "commit_over", full)
+    real = omezarr._opened
+
+    def opened(folder, level, write):
+        return _Full(full_store) if write else real(folder, level, write)
+
+    monkeypatch.setattr(omezarr, "_opened", opened)
+    with pytest.raises(ResourceError, match="disk is full"):
+        steps.export(run=run, to=to, out=tmp_path, what=["labels"])
+    monkeypatch.undo()
+    assert steps.export(run=run, to=to, out=tmp_path, what=["labels"]).computed == 1
+
+
+class _Full:
+    def __init__(self, write):
+        self.write = write
+
+    def __getitem__(self, _):
+        return self
