@@ -4,8 +4,8 @@ import base64
 import shlex
 from collections import Counter
 from math import prod
+from typing import TYPE_CHECKING
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +22,9 @@ from tbseg_ops.run.raw import read_volume
 from tbseg_ops.run.status import Status
 from tbseg_ops.view.paint import colors_of, hexadecimal, png, range_of, stretched
 
+if TYPE_CHECKING:
+    import jinja2
+
 _VIEW = 640  # voxels a side of the part that is pictured, at full resolution
 _OVERLAY = 0.45
 
@@ -33,7 +36,9 @@ def page_of(folder: RunFolder, done: RecordsByStep, state: Status) -> bytes:
     return page.encode(errors="backslashreplace")
 
 
-def _environment() -> jinja2.Environment:
+def _environment() -> "jinja2.Environment":
+    import jinja2  # not needed by whoever only classifies
+
     return jinja2.Environment(
         loader=jinja2.PackageLoader("tbseg_ops.report", "templates"),
         autoescape=True,
