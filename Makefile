@@ -61,6 +61,10 @@ bench: setup ## A table of speeds, against vigra's filters and forest where they
 bench-io: setup ## What each step costs, reads and writes, for slices of several kinds: a table
 	$(PY) -m tests.bench.disk
 
+.PHONY: bench-tiles
+bench-tiles: setup ## What the commands that look at all tiles cost, up to 100,000 of them: a table
+	$(PY) -m tests.bench.tiles
+
 .PHONY: bench-airflow
 bench-airflow: setup ## What Airflow costs beside the work, against tbseg run: a table
 	$(PY) -m tests.bench.airflow

@@ -7,9 +7,12 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Stored(BaseModel):
-    """Frozen, no unknown fields; its JSON is the same bytes for the same values."""
+    """Frozen, no unknown fields; its JSON is the same bytes for the same values.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    A model is built when it is first used: a command needs few of them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     def to_bytes(self) -> bytes:
         return (self.model_dump_json(indent=1) + "\n").encode()

@@ -38,7 +38,7 @@ _EIGENVALUES = (gaussians.STRUCTURE_TENSOR, gaussians.HESSIAN)
 class Feature(BaseModel):
     """One selected feature: ``scale`` is ilastik's sigma in voxels; ``in_2d``: per z slice."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     id: str
     scale: float
@@ -70,7 +70,7 @@ class Passport(BaseModel):
     earlier versions.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     schema_version: Literal[1] = 1
     path: str

@@ -18,7 +18,7 @@ class TrainingData(BaseModel):
     anything, at whatever scale; None for a channel of which it knows derivatives only.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     axes: str | None = None
     shape: tuple[int, ...] | None = None

@@ -5,8 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from math import prod
-
-import jinja2
+from typing import TYPE_CHECKING
 
 from tbseg_ops import __version__
 from tbseg_ops.forecast.model import stored_forecast
@@ -22,6 +21,9 @@ from tbseg_ops.run.status import Status
 from tbseg_ops.view.paint import colors_of, hexadecimal
 from tbseg_ops.view.zarr import Space
 
+if TYPE_CHECKING:
+    import jinja2
+
 
 def page_of(folder: RunFolder, done: RecordsByStep, state: Status) -> bytes:
     """The HTML of ``report.html`` for a merged run; ``done``: the records of each step."""
@@ -30,7 +32,9 @@ def page_of(folder: RunFolder, done: RecordsByStep, state: Status) -> bytes:
     return page.encode(errors="backslashreplace")
 
 
-def _environment() -> jinja2.Environment:
+def _environment() -> "jinja2.Environment":
+    import jinja2  # not needed by whoever only classifies
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tbseg_ops.report", "templates"),
         autoescape=True,

@@ -6,7 +6,7 @@ recorded size, too: enough to plan, and for whoever sees damage when reading the
 """
 
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -102,7 +102,12 @@ def arrived(folder: RunFolder, piece: Piece, *, expected: bool) -> Found | None:
 
 def how(folder: RunFolder, piece: Piece) -> How:
     """Whether a piece is *here*, can be *taken*, or must be *computed*; no file is digested."""
-    for found in recorded(folder, piece):
+    return how_of(folder, recorded(folder, piece))
+
+
+def how_of(folder: RunFolder, founds: Iterable[Found]) -> How:
+    """The same of a piece that is ``recorded`` at these places."""
+    for found in founds:
         if found.is_there:
             return "here" if found.run is folder else "taken"
     return "computed"

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -69,7 +69,7 @@ class RunFolder:
 
     def classes(self, tile: Tile, content: str) -> Piece:
         """The class file of a tile, made by classify; ``content``: that of its sub-volume."""
-        key, predicted = keys.of_classes(self.plan, content, tile)
+        key, predicted = keys.of_classes(self.plan, content, tile, self._shared)
         return self._piece("classify", tile.name, key, "classes", predicted)
 
     def merged(self, records: Sequence[Record]) -> Piece:
@@ -117,6 +117,10 @@ class RunFolder:
             file=self.plan_file,
             mend="give the command again: it will follow the new plan",
         )
+
+    @cached_property
+    def _shared(self) -> dict[str, Any]:
+        return keys.shared(self.plan)
 
     @cached_property
     def _plan_bytes(self) -> bytes:

@@ -4,7 +4,7 @@ Equal keys mean equal content, in any run and on any machine: a change here make
 computed again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tbseg_ops.geometry import Tile
@@ -55,21 +55,26 @@ def of_sub_volume(plan: Plan, inputs: Inputs, tile: Tile) -> str:
     )
 
 
-def of_classes(plan: Plan, content: str, tile: Tile) -> tuple[str, str]:
-    """The key of a tile's class file, and the identity of what the engine computes for it.
-
-    ``content``: digest of the tile's raw voxels, halo included, and of its mask.
-    """
-    core = tile.core.relative_to(tile.box.lo)
+def shared(plan: Plan) -> dict[str, Any]:
+    """What the class files of all tiles of a plan have in common in their keys."""
     computed: dict[str, Any] = {
-        "raw": content,
-        "core": [core.lo, core.hi],
         "features": [f.model_dump() for f in plan.classifier.features_for(plan.volume.shape)],
         "classifier": plan.classifier.digest,
         "engine": [plan.spec.engine, plan.engine_version],
     }
     if (first := plan.classifier.first) is not None:
         computed["first"] = [f.model_dump() for f in first.features_for(plan.volume.shape)]
+    return computed
+
+
+def of_classes(plan: Plan, content: str, tile: Tile, shared: Mapping[str, Any]) -> tuple[str, str]:
+    """The key of a tile's class file, and the identity of what the engine computes for it.
+
+    ``content``: digest of the tile's raw voxels, halo included, and of its mask. ``shared``: that
+    of the plan.
+    """
+    core = tile.core.relative_to(tile.box.lo)
+    computed = {**shared, "raw": content, "core": [core.lo, core.hi]}
     written = {
         "chunk": plan.grid_model.chunk,
         "output": plan.spec.output,

@@ -1,13 +1,17 @@
 """status: how far a run is, from its records; no file is opened or digested."""
 
 from pathlib import Path
+from typing import Literal
 
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.done import Found, merged_file, own
 from tbseg_ops.run.fit import run_warnings
 from tbseg_ops.run.piece import WHOLE
+from tbseg_ops.run.records import NOT_READ
 from tbseg_ops.run.removed import Kind, pruned
 from tbseg_ops.stored import Stored
+
+Cut = Literal["none", "lost", "there"]  # a tile's sub-volume
 
 
 class StepStatus(Stored):
@@ -40,12 +44,18 @@ def status(*, run: Path) -> Status:
     not done; nor does a tile that is classified need its sub-volume.
     """
     folder = RunFolder(run)
-    slabs, tiles = folder.plan.slabs, list(folder.plan.grid)
-    cut = [own(folder, folder.sub_volume(tile)) for tile in tiles]
-    classes = [
-        own(folder, folder.classes(tile, found.record.content)) if found is not None else None
-        for tile, found in zip(tiles, cut, strict=True)
-    ]
+    slabs = folder.plan.slabs
+    # Of 100,000 tiles only the records that are needed to the end are kept.
+    names: list[str] = []
+    cut: list[Cut] = []
+    classes: list[Found | None] = []
+    for tile in folder.plan.grid:
+        found = own(folder, folder.sub_volume(tile))
+        names.append(tile.name)
+        cut.append("none" if found is None else "lost" if found.is_lost else "there")
+        known = found is not None and found.record.content != NOT_READ
+        piece = folder.classes(tile, found.record.content) if found and known else None
+        classes.append(None if piece is None else own(folder, piece))
     merged = merged_file(folder, classes)
     verified = merged is not None and own(folder, folder.verified(merged[1])) is not None
 
@@ -53,10 +63,10 @@ def status(*, run: Path) -> Status:
         return found is not None and (verified or not found.is_lost)
 
     ingested = {slab.name: done(own(folder, folder.slab(slab))) for slab in slabs}
-    classified = {tile.name: done(found) for tile, found in zip(tiles, classes, strict=True)}
+    classified = {name: done(found) for name, found in zip(names, classes, strict=True)}
     split = {
-        tile.name: classified[tile.name] or done(found)
-        for tile, found in zip(tiles, cut, strict=True)
+        name: classified[name] or how == "there" or (how == "lost" and verified)
+        for name, how in zip(names, cut, strict=True)
     }
     return Status(
         run=str(folder.path),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tbseg_ops.geometry import Box, Tile
 from tbseg_ops.run import Plan, RunFolder
 from tbseg_ops.run.differences import Basis, why_classes, why_raw
-from tbseg_ops.run.done import How, how, merged_file, own_classes, recorded
+from tbseg_ops.run.done import Found, How, how, how_of, merged_file, recorded
 from tbseg_ops.run.prediction import is_derivable
 from tbseg_ops.run.records import NOT_READ, Step
 from tbseg_ops.stored import Stored
@@ -65,17 +65,16 @@ def work_left(
     for slab in folder.plan.slabs:
         found, box = how(folder, folder.slab(slab)), folder.plan.slab_box(slab)
         ingest.append((found, box, why_raw(old, now, box, False)))
-    split, classify = [], []
+    split, classify, there = [], [], []
     classes_reason = why_classes(old, now)
     for fate in survey(folder) if fates is None else fates:
         box = fate.tile.box
         why = None if fate.known else why_raw(old, now, box, True)
         split.append((fate.cut, box, why or "its file is not there any more"))
         classify.append((fate.classes, box, why or classes_reason))
+        there.append(fate.own)
     lefts = _left("ingest", ingest), _left("split", split), _left("classify", classify)
-    merged = lefts[2].here == lefts[2].total and (
-        merged_file(folder, [own_classes(folder, tile) for tile in folder.plan.grid]) is not None
-    )
+    merged = lefts[2].here == lefts[2].total and (merged_file(folder, there) is not None)
     return WorkLeft(steps=lefts, merged=merged)
 
 
@@ -83,13 +82,15 @@ def work_left(
 class Fate:
     """What becomes of a tile's sub-volume (``cut``) and of its ``classes``.
 
-    ``known``: whether the content of its sub-volume is.
+    ``known``: whether the content of its sub-volume is. ``own``: its class file in this run, if it
+    is recorded here.
     """
 
     tile: Tile
     cut: How
     classes: How
     known: bool
+    own: Found | None = None
 
 
 def survey(folder: RunFolder) -> Iterator[Fate]:
@@ -115,14 +116,15 @@ def _left(step: Step, pieces: list[tuple[How, Box, str]]) -> StepLeft:
 
 def _fate(folder: RunFolder, tile: Tile) -> Fate:
     """A sub-volume is not cut where the classes are there."""
-    sub_volume = folder.sub_volume(tile)
-    known = next(recorded(folder, sub_volume), None)
-    if known is None or known.record.content == NOT_READ:
-        return Fate(tile, how(folder, sub_volume), "computed", False)
-    piece = folder.classes(tile, known.record.content)
-    cut, classes = how(folder, sub_volume), how(folder, piece)
+    cuts = list(recorded(folder, folder.sub_volume(tile)))
+    cut = how_of(folder, cuts)
+    if not cuts or cuts[0].record.content == NOT_READ:
+        return Fate(tile, cut, "computed", False)
+    piece = folder.classes(tile, cuts[0].record.content)
+    founds = list(recorded(folder, piece))
+    own, classes = next((f for f in founds if f.run is folder), None), how_of(folder, founds)
     if classes == "computed":
         classes = "derived" if is_derivable(folder, piece) else classes
     elif cut == "computed":
         cut = classes
-    return Fate(tile, cut, classes, True)
+    return Fate(tile, cut, classes, True, own)

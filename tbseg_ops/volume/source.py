@@ -31,7 +31,7 @@ class VolumeInfo(BaseModel):
     the file's own word otherwise, None when it has none.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     shape: tuple[int, int, int]
     channels: int = Field(ge=1)
