@@ -237,7 +237,7 @@ class RunFolder:
 
     @contextmanager
     def swept(self, is_root: bool) -> Iterator[None]:
-        """Remove temporary files that dead processes of this host left in the folder.
+        """Remove temporary files that nobody writes any more from the folder.
 
         Before the work of a step, and after it if it fails; at the root only.
         """

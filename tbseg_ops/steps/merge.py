@@ -28,7 +28,7 @@ from tbseg_ops.run.piece import WHOLE, Piece
 from tbseg_ops.run.records import Record, Step
 from tbseg_ops.run.result import Progress, StepResult, silent
 from tbseg_ops.run.workplace import Workplace
-from tbseg_ops.storage.commit import free_bytes, publish_file, set_aside, temporary
+from tbseg_ops.storage.commit import being_written, free_bytes, publish_file, set_aside
 from tbseg_ops.storage.locks import locked
 from tbseg_ops.storage.visibility import looked_again, written
 from tbseg_ops.stored import digest_of
@@ -193,8 +193,8 @@ def _write(
     plan, grid, final = folder.plan, folder.plan.grid, piece.path
     _check_room(folder, records)
     damaged: list[str] = []
-    with temporary(final) as tmp:
-        with h5py.File(tmp, "x", libver=LIBVER) as file:
+    with being_written(final) as tmp:
+        with h5py.File(tmp, "w", libver=LIBVER, locking=False) as file:
             create_merged(file, plan)
             datasets = {name: file[name] for name in output_names(plan)}
             parts = _in_order(team.map(read, range(len(grid))), read, 2 * team.workers)

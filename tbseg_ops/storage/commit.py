@@ -18,17 +18,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-import psutil
-
 from tbseg_ops.errors import ConfigError, ResourceError, TbsegError
 from tbseg_ops.settings import PAUSE, PAUSE_FLAG
+from tbseg_ops.storage.alive import hold, kernel, remove_if_abandoned
+from tbseg_ops.storage.offered import NOT_OFFERED
 from tbseg_ops.storage.visibility import make_folder
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
-# What a file system answers that does not offer something: hard links, locks, or fsync of a file or
-# of a folder (SMB, some FUSE).
-NOT_OFFERED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _NO_LINKS = NOT_OFFERED | {errno.EPERM, errno.EACCES, errno.EMLINK, errno.EXDEV}
 _NO_SYNC = NOT_OFFERED | {errno.EBADF, errno.ENOTTY}
 # What a removed file is called as long as somebody has it open: NFS, FUSE, SMB. It is theirs.
@@ -40,7 +37,7 @@ _no_clones: set[int] = set()  # devices whose file system has refused that
 
 def commit_new(final: Path, data: bytes) -> bool:
     """Put ``data`` under ``final`` unless something is there; True if this call was the first."""
-    with temporary(final) as tmp:
+    with being_written(final) as tmp:
         _write(tmp, data)
         return _first(tmp, final)
 
@@ -95,8 +92,8 @@ def _commit_clone(source: Path, final: Path) -> bool | None:
     device = final.parent.stat().st_dev
     if device in _no_clones:
         return None
-    with _existing(source) as there, temporary(final) as tmp:
-        with tmp.open("xb") as here:
+    with _existing(source) as there, being_written(final) as tmp:
+        with tmp.open("r+b") as here:
             try:
                 fcntl.ioctl(here.fileno(), _FICLONE, there.fileno())
             except OSError as error:
@@ -112,8 +109,8 @@ def _commit_copy(source: Path, final: Path) -> bool:
         there = _existing(source)
     except FileNotFoundError:
         return False
-    with there, temporary(final) as tmp:
-        with tmp.open("xb") as here:
+    with there, being_written(final) as tmp:
+        with tmp.open("r+b") as here:
             shutil.copyfileobj(there, here, 1 << 22)
             here.flush()
             _fsync(here.fileno())
@@ -127,7 +124,7 @@ def _existing(path: Path) -> BinaryIO:
 
 def commit_over(final: Path, data: bytes) -> None:
     """Put ``data`` under ``final`` in the place of what was there."""
-    with temporary(final) as tmp:
+    with being_written(final) as tmp:
         _write(tmp, data)
         publish_file(tmp, final)
 
@@ -148,14 +145,31 @@ def temporary(final: Path) -> Iterator[Path]:
     Its name is new and cannot be guessed: whoever writes there creates it exclusively, so that a
     link put there by somebody else is never followed.
     """
-    host, token = socket.gethostname(), secrets.token_hex(4)
-    tmp = final.parent / f".{final.name}.{host}.{os.getpid()}.{token}.tmp"
+    writer = f"{socket.gethostname()}.{kernel()}.{os.getpid()}.{secrets.token_hex(4)}"
+    tmp = final.parent / f".{final.name}.{writer}.tmp"
     with storage_errors(final):
         make_folder(final.parent)
         try:
             yield tmp
         finally:
             tmp.unlink(missing_ok=True)
+
+
+@contextmanager
+def being_written(final: Path) -> Iterator[Path]:
+    """An empty file of such a name, which nobody sweeps until the end, or the end of the process.
+
+    Whoever opens it takes it as it is: another file of its name would be without its lock.
+    """
+    while True:
+        with temporary(final) as tmp:
+            fd = os.open(tmp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            try:
+                if hold(fd, tmp):
+                    yield tmp
+                    return
+            finally:
+                os.close(fd)
 
 
 def set_aside(path: Path) -> Path | None:
@@ -177,20 +191,8 @@ def is_leftover(name: str) -> bool:
 
 
 def sweep(folder: Path) -> int:
-    """Remove temporary files of processes of this host that are no longer alive; their number."""
-    ours, count = re.compile(rf"\..+\.{re.escape(socket.gethostname())}\.(\d+)\.\w+\.tmp"), 0
-    for tmp in folder.glob(".*.tmp"):
-        match = ours.fullmatch(tmp.name)
-        if match and not _alive(int(match[1])):
-            tmp.unlink(missing_ok=True)
-            count += 1
-    return count
-
-
-def _alive(pid: int) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)  # that writes nothing
-    return False
+    """Remove temporary files that nobody writes any more, whoever did; their number."""
+    return sum(map(remove_if_abandoned, folder.glob(".*.tmp")))
 
 
 def _sync(path: Path) -> None:
@@ -254,7 +256,7 @@ def free_bytes(path: Path) -> int:
 
 def _write(tmp: Path, data: bytes) -> None:
     pause("writing", tmp)
-    fd = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    fd = os.open(tmp, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with os.fdopen(fd, "wb", buffering=0) as file:
         view = memoryview(data)
         while view:

@@ -1,6 +1,5 @@
 """Locks: the kernel's own, so that they go with the processes that hold them."""
 
-import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -8,10 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tbseg_ops.errors import ConfigError
-from tbseg_ops.storage.commit import NOT_OFFERED, storage_errors
+from tbseg_ops.storage.commit import storage_errors
+from tbseg_ops.storage.offered import NO_LOCKS
 from tbseg_ops.storage.visibility import make_folder
-
-NO_LOCKS = NOT_OFFERED | {errno.ENOLCK, errno.ENOTTY}
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tbseg_ops.errors import TbsegError
-from tbseg_ops.storage.commit import NOT_OFFERED, commit_new, errno_of, temporary
+from tbseg_ops.storage.commit import commit_new, errno_of, temporary
+from tbseg_ops.storage.offered import NOT_OFFERED
 from tbseg_ops.storage.place import LOCKS_DO_NOT_HOLD, check_place
 
 _DATA = b"tbseg"

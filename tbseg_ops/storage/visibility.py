@@ -57,10 +57,15 @@ def make_folder(folder: Path) -> None:
 
 def seen_within(path: Path) -> float:
     """Seconds within which other hosts' files are seen at ``path``; 0 on a disk of this machine."""
-    if file_system(path.parent) in _OF_THIS_MACHINE:
+    if of_this_machine(path.parent):
         return 0.0
     set_to = SEEN_WITHIN.value
     return _SEEN_WITHIN if set_to is None else set_to
+
+
+def of_this_machine(folder: Path) -> bool:
+    """Whether no other machine writes to the file system of a folder."""
+    return file_system(folder) in _OF_THIS_MACHINE
 
 
 @lru_cache(maxsize=256)

@@ -84,21 +84,6 @@ def test_set_aside_keeps_every_version(tmp_path):
     assert commit.set_aside(path) is None
 
 
-def test_sweep_removes_only_what_dead_processes_of_this_host_left(tmp_path):
-    import socket
-
-    host = socket.gethostname()
-    dead, alive, foreign = (
-        tmp_path / f".a.h5.{host}.4194999.ab12.tmp",
-        tmp_path / f".a.h5.{host}.{os.getpid()}.ab12.tmp",
-        tmp_path / ".a.h5.elsewhere.4194999.ab12.tmp",
-    )
-    for path in (dead, alive, foreign):
-        path.touch()
-    assert commit.sweep(tmp_path) == 1
-    assert sorted(tmp_path.iterdir()) == sorted([alive, foreign])
-
-
 def test_storage_errors_keep_other_errors():
     with pytest.raises(KeyError), commit.storage_errors(Path("/x")):
         raise KeyError("x")
