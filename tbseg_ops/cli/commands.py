@@ -21,6 +21,7 @@ COMMANDS = {
         "audit.audit": "Check a volume's headers, order and completeness",
         "status.status": "Show how many pieces of each step are finished",
         "view.view": "Look at a run in the browser: its tiles on the volume, and in 3D",
+        "compare.compare": "Compare the labels of two runs",
         "doctor.doctor": "Check this machine before work starts",
         "forecast.forecast": "Forecast hours, disk and memory of what is left of a run",
         "prove.prove": "Predict random boxes of a result again, without tiles",
