@@ -8,7 +8,8 @@ Either the name of a registered **dataset**, or
 - **Classifier**: the project file (.ilp) in which you drew labels and trained.
 
 Paths are those of the machine on which Airflow runs. Press **Trigger** (top right), fill in the two
-and press **Trigger** again. Everything else has a sensible value.
+and press **Trigger** again. Everything else has a sensible value. What is wrong with a value stands
+in the log of the first task, **plan**.
 
 ### What you get
 In the run folder: **segmentation.h5**, one array per class, named as in ilastik, and
@@ -42,7 +43,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from airflow.sdk import DAG, AssetAlias, Param
-from tbseg_airflow.form import params
+from tbseg_airflow.form import SECTIONS, params
 from tbseg_airflow.names import registered
 from tbseg_airflow.operators.approval import TbsegApproval
 from tbseg_airflow.operators.doctor import TbsegDoctor
@@ -53,23 +54,17 @@ from tbseg_airflow.operators.step import TbsegStep
 from tbseg_ops.options import Effort, RunSpec, Target
 
 HOME = Path(__file__).resolve().parent.parent
-TILE = r"z\d{3,9}_y\d{3,9}_x\d{3,9}"
 
 PARAMS = params(
     *(RunSpec, Target, Effort),
     first="dataset",
     examples={"dataset": registered()},
-    defaults={
-        "volume": f"{HOME}/tests/reference/nuclei/volume.h5:/data",
-        "classifier": f"{HOME}/tests/reference/nuclei/classifier.ilp",
-    },
     more={
         "only_tiles": Param(
             None,
             type=["null", "string"],
-            pattern=rf"^(\s*{TILE}\s*(,\s*{TILE}\s*)*)?$",
             maxLength=100_000,
-            section="Redo",
+            section=SECTIONS["Redo"],
             title="Only these tiles, computed anew",
             description_md="Names of tiles of a run that was finished before, such as"
             " **z000_y001_x002, z003_y000_x001**. Empty: all that is missing.",
@@ -79,7 +74,7 @@ PARAMS = params(
             type="integer",
             minimum=0,
             maximum=100,
-            section="Resources",
+            section=SECTIONS["Resources"],
             title="Tiles to measure before the forecast",
             description_md="On each host. They are tiles of the run, done first. 0: none; then the"
             " forecast rests on what was measured before, or is a guess.",

@@ -12,12 +12,21 @@ from airflow.sdk import Param
 
 from tbseg_ops.fields import Option, Options
 
+# Of the form, by what options call them: what one finds there. Airflow shows nothing but a title.
+SECTIONS = {
+    "Volume": "Volume: a part of it, other channels, time point or scale",
+    "Tiles": "Tiles: where something is done, and in what pieces",
+    "Engine": "Engine: what computes the classes",
+    "Output": "Output: what the result holds",
+    "Resources": "Resources: which machines, how many at a time, when a person is asked",
+    "Redo": "Redo: replace the plan, compute tiles anew",
+}
+
 
 def params(
     *models: type[Options],
     first: str,
     examples: Mapping[str, Any],
-    defaults: Mapping[str, Any],
     more: Mapping[str, Param],
 ) -> dict[str, Param]:
     """A field for each option of the models; sections follow those without one, each in one piece.
@@ -25,7 +34,7 @@ def params(
     ``first``: the field that stands at the top. ``more``: fields that only the form has.
     """
     fields = {
-        option.name: _param(option, examples.get(option.name), defaults.get(option.name))
+        option.name: _param(option, examples.get(option.name))
         for option in chain.from_iterable(map(shown, models))
     } | dict(more)
     sections = list(dict.fromkeys(param.schema.get("section", "") for param in fields.values()))
@@ -52,19 +61,30 @@ def by_title(text: str, *models: type[Options]) -> str:
     )
 
 
-def _param(option: Option, examples: Any, default: Any) -> Param:
+def _plain(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema without patterns, of what it is a list of, too."""
+    found = {key: value for key, value in schema.items() if key != "pattern"}
+    return found | {"items": _plain(found["items"])} if "items" in found else found
+
+
+def _param(option: Option, examples: Any) -> Param:
+    """A pattern is not in the field's schema: Airflow would show it to whoever mistypes a value.
+
+    The task *plan* checks it, and says what was expected. What is required may be left empty, too:
+    a dataset has it.
+    """
     sentences = [option.description]
     if option.examples:
         sentences.append(f"Such as {', '.join(f'`{example}`' for example in option.examples)}.")
     if option.empty:
         sentences.append(f"Empty: {option.empty}.")
-    schema = {**option.schema, "title": option.title, "description_md": " ".join(sentences)}
-    if option.nullable or option.is_list:
+    schema = {**_plain(option.schema), "title": option.title, "description_md": " ".join(sentences)}
+    if option.nullable or option.is_list or option.required:
         schema["type"] = ["null", schema["type"]]
     if option.section:
-        schema["section"] = option.section
+        schema["section"] = SECTIONS[option.section]
     if option.choices:
         schema["values_display"] = {k: f"{k}: {what}" for k, what in option.choices.items()}
     if examples is not None:
         schema["examples"] = examples
-    return Param(option.default if default is None else default, **schema)
+    return Param(option.default, **schema)

@@ -23,6 +23,7 @@ COMMANDS = {
         "status.status": "Show how many pieces of each step are finished",
         "view.view": "Look at a run in the browser: its tiles on the volume, and in 3D",
         "export.export": "Write the result as OME-Zarr or TIFF, for other programs",
+        "compare.compare": "Compare the labels of two runs",
         "doctor.doctor": "Check this machine before work starts",
         "forecast.forecast": "Forecast hours, disk and memory of what is left of a run",
         "prove.prove": "Predict random boxes of a result again, without tiles",

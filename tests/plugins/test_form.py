@@ -11,14 +11,14 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of Airflow's own imports
 def test_a_further_option_is_a_further_field():
     from tbseg_airflow.form import params
 
-    fields = params(Wider, Target, first="dataset", examples={}, defaults={}, more={})
+    fields = params(Wider, Target, first="dataset", examples={}, more={})
     assert fields["smoothing"].value == "off"
     assert fields["smoothing"].schema == {
         "type": "string",
         "enum": ["off", "on"],
         "title": "Smoothing",
         "description_md": "Whether classes are smoothed. It takes time.",
-        "section": "Output",
+        "section": "Output: what the result holds",
         "values_display": {"off": "off: as they are", "on": "on: rounded"},
     }
 

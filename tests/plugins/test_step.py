@@ -426,6 +426,41 @@ def test_plan_refuses_a_dataset_and_what_it_has_of_its_own(plan, given, title):
     assert "--dataset=brain" in command
 
 
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"volume": None}, "no dataset, and no Volume"),
+        ({"volume": "", "classifier": None}, "no dataset, and no Volume and no Classifier"),
+        ({"volume": "relative/path"}, "relative/path"),
+        ({"volume": "--help"}, "--help"),
+        ({"classifier": "../c.ilp"}, "../c.ilp"),
+        ({"run": "-rf"}, "-rf"),
+        ({"mask": "mask.h5"}, "mask.h5"),
+        ({"channels_from": ["/a", "b"]}, "b"),
+        ({"dataset": "../x"}, "../x"),
+        ({"box": "1:2"}, "1:2"),
+        ({"tile": "64,64"}, "64,64"),
+        ({"tile": "0x40,1,1"}, "0x40,1,1"),
+        ({"tile": "64,64,64,64"}, "64,64,64,64"),
+        ({"tile": "64,64,64; rm"}, "64,64,64; rm"),
+        ({"tile": "1000000,1,1"}, "1000000,1,1"),
+        ({"only_tiles": "z0_y0_x0"}, "z0_y0_x0"),
+        ({"only_tiles": "z000_y000_x000 z000_y000_x001"}, "z000_y000_x000 z000_y000_x001"),
+        ({"only_tiles": "z000_y000_x000,--batch"}, "--batch"),
+    ],
+)
+def test_plan_refuses_in_words_what_is_mistyped(plan, given, found):
+    from tbseg_airflow.outcome import StepRefused
+
+    with pytest.raises(StepRefused) as caught:
+        plan(**given)
+    text = str(caught.value)
+    assert f"found: {found}\n" in text
+    assert "mend: " in text
+    assert "expected: " in text
+    assert not set("^$\\") & set(text)  # no pattern
+
+
 def test_plan_refuses_more_tiles_than_the_scheduler_carries(plan):
     from airflow.configuration import conf
     from tbseg_airflow.operators.plan import MOST_INSTANCES

@@ -1,6 +1,7 @@
 """The operator of the first step: checks the form and turns it into ``tbseg plan``."""
 
 import contextlib
+import re
 from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
@@ -15,10 +16,12 @@ from tbseg_airflow.operators.step import TbsegStep
 from tbseg_airflow.outcome import StepRefused
 from tbseg_ops.options import RunSpec, Target
 from tbseg_ops.reference import Reference
+from tbseg_ops.selection import PATH_SCHEMA
 
 # Form field -> option of `tbseg plan`.
 OPTIONS = {option.name: option.typed for option in shown(RunSpec) if not option.argument}
 RUNS_VARIABLE = "tbseg_runs"
+_TILE = r"z\d{3,9}_y\d{3,9}_x\d{3,9}"
 MOST_INSTANCES = 1000  # of a mapped task: [core] max_map_length of airflow.cfg
 
 
@@ -39,8 +42,11 @@ class TbsegPlan(TbsegStep):
         params = context["params"]
         # The form's own names: Airflow adds whatever else the conf holds to context["params"].
         self._refuse_unknown(context["dag"].params, context["dag_run"].conf or {})
+        self._refuse_malformed(params)
         if params["dataset"]:
             self._refuse_both(params, context["dag"].params)
+        else:
+            self._refuse_nothing(params)
         chosen = self._chosen(params["only_tiles"])
         if params["backend"] == "kubernetes":
             self._check_owner(params)
@@ -118,6 +124,14 @@ class TbsegPlan(TbsegStep):
     @staticmethod
     def _chosen(text: str | None) -> list[str]:
         names = tile_names(text)
+        wrong = [name for name in names if not re.fullmatch(_TILE, name)]
+        if wrong:
+            raise StepRefused(
+                "what is to be computed anew is not the name of a tile",
+                expected="names as the run shows them, with commas between, such as z000_y001_x002",
+                found=wrong[0],
+                mend="correct Only these tiles, computed anew",
+            )
         if len(names) > MOST_INSTANCES:
             raise StepRefused(
                 "too many tiles are named",
@@ -126,6 +140,35 @@ class TbsegPlan(TbsegStep):
                 mend="name them in several runs, one after the other",
             )
         return names
+
+    @staticmethod
+    def _refuse_malformed(params: Mapping[str, Any]) -> None:
+        """What the form's own check would refuse with a pattern, in words."""
+        for option in chain(shown(RunSpec), shown(Target)):
+            schema = option.schema.get("items", option.schema)
+            pattern = schema.get("pattern", "")
+            for value in _values(params.get(option.name)):
+                if not re.search(pattern, str(value)):
+                    example = next(iter(option.examples), option.default)
+                    named = option.summary if example is None else f"such as {example}"
+                    is_path = pattern == PATH_SCHEMA["pattern"]
+                    raise StepRefused(
+                        f"{option.title} is not written as it must be",
+                        expected="a path from the root, such as /data/x" if is_path else named,
+                        found=str(value),
+                        mend="correct it, and trigger again",
+                    )
+
+    @staticmethod
+    def _refuse_nothing(params: Mapping[str, Any]) -> None:
+        missing = [o.title for o in shown(RunSpec) if o.required and not params.get(o.name)]
+        if missing:
+            raise StepRefused(
+                "it is not said what is to be classified",
+                expected="a dataset alone, or a volume and a classifier",
+                found=f"no dataset, and no {' and no '.join(missing)}",
+                mend=f"fill in {' and '.join(missing)}, or choose a dataset",
+            )
 
     @staticmethod
     def _refuse_both(params: Mapping[str, Any], form: Mapping[str, Any]) -> None:
