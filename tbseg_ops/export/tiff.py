@@ -20,7 +20,8 @@ from tbseg_ops.export.images import Image
 from tbseg_ops.geometry import Box
 from tbseg_ops.run.plan import Plan
 from tbseg_ops.run.workplace import Workplace
-from tbseg_ops.storage.commit import NOT_OFFERED, commit_over
+from tbseg_ops.storage.commit import commit_over
+from tbseg_ops.storage.offered import NOT_OFFERED
 from tbseg_ops.view.zarr import Space
 
 _PIECE_BYTES = 128 << 20
