@@ -42,7 +42,9 @@ def test_a_run_and_itself(finished, capsys):
     assert capsys.readouterr().out.startswith("0 % of 88,245 voxels differ (0), in 0 of 8 tiles\n")
 
 
-def test_the_figures_are_those_of_whole_arrays(finished, other, monkeypatch):
+@pytest.mark.parametrize("few", [64, 0])
+def test_the_figures_are_those_of_whole_arrays(finished, other, monkeypatch, few):
+    monkeypatch.setattr(module, "_FEW", few)
     monkeypatch.setattr(module, "_BLOCK", (7, 11, 13))
     first, second = RunFolder(finished / "run"), RunFolder(other)
     found = compare(first, second)

@@ -47,3 +47,12 @@ export function hours(seconds) {
 export function bytes(count) {
   return count < 1e6 ? `${Math.max(1, Math.round(count / 1e3))} kB` : `${(count / 1e6).toFixed(1)} MB`;
 }
+
+// In a frame of Airflow a page is light or dark as the window around it, also when that changes.
+export function followTheme() {
+  if (parent === window) return;
+  const outer = parent.document.documentElement;
+  const follow = () => { document.documentElement.dataset.theme = outer.classList.contains("dark") ? "dark" : "light"; };
+  follow();
+  new MutationObserver(follow).observe(outer, { attributes: true, attributeFilter: ["class"] });
+}

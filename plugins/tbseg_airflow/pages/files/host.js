@@ -1,5 +1,7 @@
 // The page in Airflow: what the tasks are at, and having tiles computed again, all by Airflow's own
 // API and with the rights of who looks.
+import { followTheme } from "./parts.js";
+
 const [, base, dag, run] = location.pathname.match(/^(.*)\/tbseg\/runs\/([^/]+)\/([^/]+)\//);
 const api = `${base}/api/v2/dags/${dag}`;
 const PAGE = 100;
@@ -48,15 +50,7 @@ function open(path) {
   }
 }
 
-function follow() {
-  const dark = parent.document.documentElement.classList.contains("dark");
-  document.documentElement.dataset.theme = dark ? "dark" : "light";
-}
-
-if (parent !== window) {
-  follow();
-  new MutationObserver(follow).observe(parent.document.documentElement, { attributes: true, attributeFilter: ["class"] });
-}
+followTheme();
 
 const log = (index) => `/dags/${dag}/runs/${run}/tasks/classify/mapped/${index}`;
 export default { instances, redo, open, log };

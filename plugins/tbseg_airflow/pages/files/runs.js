@@ -1,5 +1,5 @@
 // All runs of the DAG that who looks may see.
-import { element, get, hours } from "./parts.js";
+import { element, followTheme, get, hours } from "./parts.js";
 
 const LOOK_MS = 5000;
 const $ = (id) => document.getElementById(id);
@@ -24,11 +24,6 @@ async function show() {
   }));
 }
 
-function follow() {
-  const dark = parent.document.documentElement.classList.contains("dark");
-  document.documentElement.dataset.theme = dark ? "dark" : "light";
-}
-
 async function watch() {
   for (;; await new Promise((r) => setTimeout(r, LOOK_MS))) {
     if (document.hidden) continue;
@@ -42,8 +37,5 @@ async function watch() {
   }
 }
 
-if (parent !== window) {
-  follow();
-  new MutationObserver(follow).observe(parent.document.documentElement, { attributes: true, attributeFilter: ["class"] });
-}
+followTheme();
 watch();
