@@ -24,7 +24,7 @@ from tbseg_ops.errors import InputError, ResourceError, TbsegError
 from tbseg_ops.limits import check_expansion
 from tbseg_ops.settings import check_inside
 from tbseg_ops.storage.commit import errno_of
-from tbseg_ops.storage.locks import NO_LOCKS
+from tbseg_ops.storage.offered import NO_LOCKS
 
 _MAX_STEPS = 64
 _MAX_ATTRIBUTES = 1000
