@@ -2,6 +2,7 @@
 
 import configparser
 import fnmatch
+import json
 import os
 import re
 import subprocess
@@ -301,6 +302,45 @@ def test_helm_gives_resources_where_the_chart_looks_for_them():
     assert helm()["workers"]["celery"]["resources"]["limits"]["memory"]
 
 
+def template():
+    folder = ROOT / "plugins/tbseg_airflow/backends/kubernetes"
+    return yaml.safe_load((folder / "pod-template.yaml").read_text())
+
+
+def test_helm_and_pods_have_one_user():
+    """Else the pods could not write to a run folder that Airflow made."""
+    assert helm()["uid"] == template()["spec"]["securityContext"]["runAsUser"]
+    (claim,) = (v["persistentVolumeClaim"] for v in helm()["volumes"] if v["name"] == "data")
+    (other,) = (
+        v["persistentVolumeClaim"] for v in template()["spec"]["volumes"] if v["name"] == "data"
+    )
+    assert claim == other
+
+
+def test_those_who_make_and_await_pods_have_the_role():
+    """Names of the chart's accounts, for a release "airflow" in the namespace "airflow"."""
+    applied = list(yaml.safe_load_all((DOCKER / "kubernetes.yaml").read_text()))
+    kinds = {one["kind"]: one for one in applied}
+    assert list(kinds) == ["Namespace", "ServiceAccount", "Role", "RoleBinding"]
+    namespace = kinds["Namespace"]["metadata"]["name"]
+    assert {one["metadata"].get("namespace", namespace) for one in applied} == {namespace}
+    assert kinds["RoleBinding"]["roleRef"]["name"] == kinds["Role"]["metadata"]["name"]
+    subjects = {(one["namespace"], one["name"]) for one in kinds["RoleBinding"]["subjects"]}
+    own = kinds["ServiceAccount"]["metadata"]
+    assert subjects == {
+        (own["namespace"], own["name"]),
+        ("airflow", "airflow-worker"),
+        ("airflow", "airflow-triggerer"),
+    }
+
+
+def test_helm_has_a_connection_for_pods_in_its_own_cluster():
+    (value,) = (
+        one["value"] for one in helm()["env"] if one["name"] == "AIRFLOW_CONN_KUBERNETES_DEFAULT"
+    )
+    assert json.loads(value) == {"conn_type": "kubernetes", "extra": {"in_cluster": True}}
+
+
 def test_helm_names_secrets_and_holds_none():
     values = helm()
     assert values["executor"] == "CeleryExecutor"
@@ -342,7 +382,14 @@ def test_helm_has_the_local_settings_of_the_image():
 
 def test_the_page_names_every_file():
     text = (ROOT / "docs/images.md").read_text()
-    for name in ("compose.yaml", "helm-values.yaml", "new-env.sh", "lock.sh", "make images"):
+    for name in (
+        "compose.yaml",
+        "helm-values.yaml",
+        "kubernetes.yaml",
+        "new-env.sh",
+        "lock.sh",
+        "make images",
+    ):
         assert name in text
     for path in DOCKERFILES:
         assert path.name in text

@@ -7,13 +7,19 @@ import json
 import os
 import sys
 from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
+import yaml
 
 from tests.airflow_home import ROOT, airflow_here
 from tests.kubernetes.double import Cluster
 
 IMAGE = "registry/tbseg:1"
+# What docs/kubernetes.md has people apply, by kind.
+APPLIED = {
+    one["kind"]: one for one in yaml.safe_load_all((ROOT / "docker/kubernetes.yaml").read_text())
+}
 TEMPLATE = ROOT / "plugins/tbseg_airflow/backends/kubernetes/pod-template.yaml"
 
 
@@ -41,6 +47,7 @@ def programs(tmp_path):
 @pytest.fixture
 def cluster(programs, tmp_path, monkeypatch):
     made = Cluster({IMAGE: programs.folder})
+    made.rules = APPLIED["Role"]["rules"]  # in all these tests Airflow has no more rights than this
     config = made.kubeconfig(tmp_path / "kubeconfig")
     monkeypatch.delenv("KUBECONFIG", raising=False)
     connection = {"conn_type": "kubernetes", "extra": {"kube_config_path": str(config)}}
@@ -83,7 +90,7 @@ class Task:
         self.new = lambda: TbsegStep(task_id=task_id, **self.values)
         self.store = Store()
         self.ti = SimpleNamespace(task_id=task_id, dag_id="d", run_id="r", map_index=map_index)
-        self.ti.max_tries, self.ti.try_number = 2, 0
+        self.ti.max_tries, self.ti.try_number, self.ti.id = 2, 0, uuid4()
         self.ti.xcom_push = lambda **values: None
         self.pods = []  # by the triggers that waited
 
@@ -101,6 +108,7 @@ class Task:
         from airflow.sdk.exceptions import TaskDeferred
 
         self.ti.try_number += 1
+        self.ti.id = uuid4()
         with pytest.raises(TaskDeferred) as deferred:
             self.new().execute(self.context())
         return self.handed_over(deferred.value)

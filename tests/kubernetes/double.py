@@ -87,18 +87,20 @@ class Pod:
         if self.cluster.images.get(image) is None:
             away = image in self.cluster.images
             why = self.cluster.registry if away else "not found"
-            message = f'failed to pull and unpack image "{image}": {why}'
-            self.state(waiting={"reason": "ErrImagePull", "message": message})
-            self.cluster.event(self, "Failed", message, "Warning")
-            time.sleep(0.5)  # an older kubelet does not repeat the reason while it waits
-            message = f'Back-off pulling image "{image}"'
-            self.state(waiting={"reason": "ImagePullBackOff", "message": message})
-            while away and self.cluster.images.get(image) is None:
+            while True:
+                message = f'failed to pull and unpack image "{image}": {why}'
+                self.state(waiting={"reason": "ErrImagePull", "message": message})
+                self.cluster.event(self, "Failed", message, "Warning")
+                time.sleep(0.5)  # an older kubelet does not repeat the reason while it waits
+                message = f'Back-off pulling image "{image}"'
+                self.state(waiting={"reason": "ImagePullBackOff", "message": message})
+                if away or self.name not in self.cluster.pods:
+                    break
+                time.sleep(0.5)  # and then tries again
+            while self.cluster.images.get(image) is None:
                 time.sleep(0.05)
                 if self.name not in self.cluster.pods:
                     return
-            if not away:
-                return
         self.run(str(self.cluster.images[image]))
 
     def run(self, programs):
@@ -226,6 +228,7 @@ class Cluster:
         self.away_until, self.away_how = 0.0, 503
         self.sidecars = False  # a container beside ours never ends: the phase stays Running
         self.registry = "503 Service Unavailable"  # what is said of one that is down
+        self.rules = None  # of the account that asks (of a Role); None: it may do all
         self.log_fault = None  # the answer to whoever asks for a log, if it cannot be had
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
@@ -304,6 +307,8 @@ def matches(body, selector):
             fits = labels.get(key) != value
         elif part.startswith("!"):
             fits = part[1:] not in labels
+        elif "=" not in part:
+            fits = part in labels
         else:
             key, _, value = part.partition("=")
             fits = labels.get(key) == value
@@ -331,6 +336,7 @@ class Handler(BaseHTTPRequestHandler):
                     self.close_connection = True
                     return
                 raise Refused(503, "ServiceUnavailable", "the server is currently unavailable")
+            self.allowed(cluster.rules, url.path, query)
             if pods := PODS.fullmatch(url.path):
                 self.pods(cluster, *pods.groups(), query, body)
             elif EVENTS.fullmatch(url.path):
@@ -345,6 +351,19 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     do_GET = do_POST = do_DELETE = do_PATCH = handle_any
+
+    def allowed(self, rules, path, query):
+        """As the API server does: what no rule gives is forbidden."""
+        if rules is None:
+            return
+        pods = PODS.fullmatch(path)
+        resource = "events" if pods is None else "pods/log" if pods[3] else "pods"
+        several = pods is None or pods[2] is None
+        watch = query.get("watch") in ("true", "True")
+        reads = "watch" if watch else "list" if several else "get"
+        verb = {"POST": "create", "DELETE": "delete", "PATCH": "patch"}.get(self.command, reads)
+        if not any(resource in rule["resources"] and verb in rule["verbs"] for rule in rules):
+            raise Refused(403, "Forbidden", f"{resource} is forbidden: cannot {verb} resource")
 
     def pods(self, cluster, namespace, name, log, query, body):
         if log:

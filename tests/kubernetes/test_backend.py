@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from tests.kubernetes.conftest import first
+from tests.kubernetes.conftest import APPLIED, first
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Airflow's own imports
 
@@ -318,15 +318,44 @@ def test_a_container_beside_ours_that_never_ends(task, programs, cluster):
     until(lambda: cluster.pods == {})
 
 
-def test_a_log_that_cannot_be_had_is_no_success_and_no_endless_wait(task, programs, cluster):
-    """The report is in the log: without it the task fails, is tried again, and says why."""
-    programs(REPORT)
-    cluster.log_fault = (500, "InternalError", "the kubelet does not answer")
+@pytest.mark.parametrize(("program", "code"), [("", 500), ("sys.exit(75)", 403)])
+def test_a_log_that_cannot_be_had_does_not_fail_what_ended_well(
+    task, programs, cluster, capsys, program, code
+):
+    """The exit code tells, and the run folder has the result."""
+    programs(f"import sys\n{program}\n" + REPORT)
+    cluster.log_fault = (code, "Reason", "the kubelet does not answer")
+    if program:
+        text, again = failed(task())
+        assert (text, again) == ("tbseg classify ended with exit code 75 without saying why", True)
+    else:
+        assert task().run() == {"instance": "classify", "clear_number": 0}
+        warned = [text for level, text in logged(capsys) if level == "warning"]
+        assert any("its log cannot be read" in text for text in warned)
+    until(lambda: cluster.pods == {})
+
+
+@pytest.mark.parametrize("status", ["success", "error", "timeout"])
+def test_a_pod_that_failed_is_no_success_whatever_the_trigger_says(task, programs, cluster, status):
+    programs("import sys\nprint('error: no', file=sys.stderr)\nsys.exit(65)")
     made = task()
-    text, again = failed(made)
-    assert (text, again) == ("tbseg classify ended well but printed no result", True)
-    cluster.log_fault = None
-    assert made.run()["computed"] == 2
+    trigger = made.start()
+    until(lambda: cluster.made[0].over)
+    event = {"status": status, "message": "m", "name": trigger.pod_name, "namespace": "tbseg"}
+    with pytest.raises(Exception, match=r"^no$") as caught:
+        made.new().resume(made.context(), event)
+    assert type(caught.value).__name__ == "StepRefused"
+
+
+def test_a_pod_that_is_gone_is_no_success_whatever_the_trigger_says(task, programs, cluster):
+    programs(REPORT)
+    made = task()
+    trigger = made.start()
+    until(lambda: cluster.made[0].over)
+    cluster.made[0].delete(0)
+    event = {"status": "success", "name": trigger.pod_name, "namespace": "tbseg"}
+    with pytest.raises(Exception, match=r"the pod tbseg-classify-\w+ is gone"):
+        made.new().resume(made.context(), event)
 
 
 def test_an_unknown_phase_for_a_while(task, programs, cluster, tmp_path):
@@ -368,6 +397,25 @@ def test_a_next_try_does_not_warn_of_the_pod_that_was_removed(task, programs, cl
     made.run()
     warned = [text for level, text in logged(capsys) if level == "warning"]
     assert [text for text in warned if "Task Runner" not in text] == []  # of this test's way
+
+
+@pytest.mark.parametrize(
+    ("kind", "verb", "what"),
+    [("pods", "create", "to make the pod"), ("pods", "get", "to read the pod")],
+)
+def test_a_right_that_is_missing(task, programs, cluster, kind, verb, what):
+    programs(SLEEPS)
+    cluster.rules = [
+        {
+            **rule,
+            "verbs": [one for one in rule["verbs"] if (kind, one) != (rule["resources"][0], verb)],
+        }
+        for rule in APPLIED["Role"]["rules"]
+    ]
+    with pytest.raises(
+        Exception, match=rf"{what}(.|\n)*{verb}(.|\n)*the role of docs/kubernetes.md"
+    ):
+        task().run()
 
 
 def test_an_image_without_tbseg(task, cluster):
@@ -479,6 +527,29 @@ def test_cancel_ends_the_process(task, programs, cluster):
     until(lambda: not any(map(_runs, pids)))
 
 
+@pytest.mark.parametrize("resumes", [False, True])
+def test_a_task_that_is_ended_while_no_trigger_waits(task, programs, cluster, monkeypatch, resumes):
+    """Before it is deferred, and after its trigger has ended: its pod does not stay."""
+    from tbseg_airflow.backends.kubernetes.backend import StepPod
+
+    programs(REPORT if resumes else SLEEPS)
+    made, step = task(), task().new()
+
+    def killed(self, *_, **__):
+        step.on_kill()
+        raise SystemExit
+
+    if resumes:
+        event = asyncio.run(first(made.start()))
+        monkeypatch.setattr(StepPod, "_write_logs", killed)
+        monkeypatch.setattr(StepPod, "_clean", lambda *_, **__: None)
+    else:
+        monkeypatch.setattr(StepPod, "defer", killed)
+    with pytest.raises(SystemExit):
+        step.resume(made.context(), event) if resumes else step.execute(made.context())
+    until(lambda: cluster.pods == {})
+
+
 def _runs(pid):
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
@@ -522,6 +593,55 @@ def test_the_log_comes_while_the_command_runs(task, programs, cluster, capsys, t
     assert "tile two" in end
     assert "tile one" not in end
     assert "'computed'" not in end
+
+
+def test_what_is_printed_while_the_kubelet_is_away(task, programs, cluster, capsys, tmp_path):
+    """It is read later, once, and the log says so."""
+    files = [tmp_path / name for name in ("first", "second")]
+    programs(
+        "import os, time\nprint('tile zero', flush=True)\n"
+        f"for number, file in enumerate({[str(file) for file in files]}):\n"
+        "    while not os.path.exists(file): time.sleep(0.01)\n"
+        "    print('tile', number, flush=True)\n" + REPORT
+    )
+    made = task()
+    trigger = made.start()
+    texts = []
+
+    async def until_logged(text):
+        while text not in "".join(texts):
+            await asyncio.sleep(0.1)
+            texts.append(capsys.readouterr().out)
+
+    async def wait():
+        async def see():
+            await until_logged("tile zero")
+            cluster.log_fault = (500, "InternalError", "dial tcp 10.0.0.2:10250: refused")
+            files[0].touch()
+            await until_logged("the pod's log cannot be read now, but will be later")
+            await asyncio.sleep(3)
+            cluster.log_fault = None
+            files[1].touch()
+
+        event, _ = await asyncio.gather(first(trigger), see())
+        return event
+
+    event = asyncio.run(asyncio.wait_for(wait(), 30))
+    assert made.new().resume(made.context(), event)["computed"] == 2
+    said = "".join(texts) + capsys.readouterr().out
+    assert [said.count(f"tile {number}") for number in ("zero", 0, 1)] == [1, 1, 1]
+    assert said.count("cannot be read now") == 1
+
+
+def test_a_log_that_is_too_long_is_told(task, programs, cluster, monkeypatch, capsys):
+    from tbseg_airflow.backends.kubernetes import backend
+
+    monkeypatch.setattr(backend, "TAIL_LINES", 3)
+    programs("print('one\\ntwo\\nthree')\n" + REPORT)
+    assert task().run()["computed"] == 2
+    said = capsys.readouterr().out
+    assert "of what the pod printed here are the last 3 lines" in said
+    assert "three" in said
 
 
 def test_fifty_pods_at_once(task, programs, cluster, tmp_path):

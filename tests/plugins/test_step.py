@@ -342,6 +342,7 @@ def plan(monkeypatch):
 
     variables = {}
     monkeypatch.setattr(module.Variable, "get", lambda name, default: variables.get(name, default))
+    monkeypatch.setattr(module.TbsegPlan, "_check_owner", lambda self, params: None)
     report = {"run": "/r", "tiles": 9, "batches": 3, "labels": ["a"], "notes": []}
 
     def run(conf=(), **changes):

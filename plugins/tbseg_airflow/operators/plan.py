@@ -42,6 +42,8 @@ class TbsegPlan(TbsegStep):
         if params["dataset"]:
             self._refuse_both(params, context["dag"].params)
         chosen = self._chosen(params["only_tiles"])
+        if params["backend"] == "kubernetes":
+            self._check_owner(params)
         try:
             report = self.call(self.command(context))
         except StepRefused as error:
@@ -66,10 +68,6 @@ class TbsegPlan(TbsegStep):
         ]
         if params["dataset"]:
             return [*begin, *self._of_dataset(params["dataset"], context)]
-        volume, classifier = params["volume"], params["classifier"]
-        run = params["run"] or default_run(
-            volume, classifier, Variable.get(RUNS_VARIABLE, default=None), Path(self.home)
-        )
         options = [
             f"{OPTIONS[field]}={value}"
             for field in params
@@ -78,7 +76,26 @@ class TbsegPlan(TbsegStep):
         ]
         if params["update"]:
             options.append("--update")
-        return [*begin, *options, "--", volume, classifier, run]
+        named = params["volume"], params["classifier"], self._run_folder(params)
+        return [*begin, *options, "--", *named]
+
+    def _run_folder(self, params: Mapping[str, Any]) -> str:
+        """The form's, or one named by volume and classifier."""
+        runs = Variable.get(RUNS_VARIABLE, default=None)
+        named = params["volume"], params["classifier"]
+        return params["run"] or default_run(*named, runs, Path(self.home))
+
+    def _check_owner(self, params: Mapping[str, Any]) -> None:
+        """Refused in seconds, and not when the first pod has waited for a node."""
+        from tbseg_airflow.backends.kubernetes.owner import check_owner
+        from tbseg_airflow.backends.kubernetes.settings import settings
+        from tbseg_ops import datasets
+        from tbseg_ops.errors import TbsegError
+
+        with contextlib.suppress(TbsegError):  # of a dataset: the command says it better
+            name = params["dataset"]
+            run = Path(datasets.get(name).runs) / "new" if name else Path(self._run_folder(params))
+            check_owner(run, settings(), self.log)
 
     def _of_dataset(self, name: str, context: Context) -> list[str]:
         """The run of a registered dataset, claimed for this run of the DAG.

@@ -3,7 +3,7 @@
 import contextlib
 import importlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -53,6 +53,7 @@ class TbsegStep(PlainErrors):
         self.backend = backend
         self._job: LocalJob | None = None
         self._runner: LocalBackend | None = None
+        self.end_elsewhere: Callable[[], None] | None = None  # set by a backend that can
 
     @property
     def title(self) -> str:
@@ -141,6 +142,8 @@ class TbsegStep(PlainErrors):
         if self._runner is not None and self._job is not None:
             self.log.warning("this task is being ended; so is its command")
             self._runner.cancel(self._job, CANCEL_GRACE)
+        if self.end_elsewhere is not None:
+            self.end_elsewhere()
 
     def get_openlineage_facets_on_complete(self, ti: Any) -> Any:
         """What the provider OpenLineage asks for, if it is switched on."""

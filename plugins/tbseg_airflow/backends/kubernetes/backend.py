@@ -24,6 +24,7 @@ from airflow.sdk.exceptions import AirflowException
 from kubernetes.client import V1Pod
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
+from urllib3.exceptions import HTTPError
 
 from tbseg_airflow.backends.contract import Line
 from tbseg_airflow.backends.kubernetes.outcome import MEMORY_KEY, outcome, server_asked
@@ -56,13 +57,16 @@ class KubernetesBackend:
             resources_of(step.step),
             arguments,
             str(too_little) if too_little else None,
+            str(context["ti"].id),
         )
         container = pod["spec"]["containers"][0]
         step.log.info("image %s, %s", container["image"], container["resources"])
         step.log.info("$ %s", shlex.join(arguments))
+        made = operator(step, chosen, pod)
+        step.end_elsewhere = made.on_kill  # until there is a trigger
         try:
             with server_asked("to make the pod"):
-                operator(step, chosen, pod).execute_async(context)  # defers
+                made.execute_async(context)  # defers
         except (ConfigException, OSError) as error:
             raise StepRefused(
                 "the connection to Kubernetes cannot be used",
@@ -78,6 +82,7 @@ class KubernetesBackend:
         """The report of the command; StepFailed or StepRefused. Removes the pod."""
         chosen = settings()
         made = operator(step, chosen)
+        step.end_elsewhere = made.on_kill  # there is none any more
         try:
             with server_asked("to read the pod"):
                 made.trigger_reentry(context, event)  # may defer again
@@ -90,9 +95,8 @@ class KubernetesBackend:
                 raise StepFailed(str(error)) from None
         store = context.get("task_state_store")
         most = most_memory(chosen, resources_of(step.step))
-        return outcome(
-            made.pod or made.seen, made.base_container_name, event, made.transcript, store, most
-        )
+        pod, container = made.pod or made.seen, made.base_container_name
+        return outcome(pod, container, event, made.transcript, store, most, made.unread)
 
 
 def operator(
@@ -129,6 +133,7 @@ class StepPod(KubernetesPodOperator):
 
     transcript: Transcript
     seen: V1Pod | None = None
+    unread: bool = False  # the end of the log, although there is one
 
     def defer(  # type: ignore[override]
         self,
@@ -174,10 +179,13 @@ class StepPod(KubernetesPodOperator):
         try:
             lines = list(self._tail(pod))
             new = len(lines) if since_time is None else len(list(self._tail(pod, since_time)))
-        except ApiException as error:
-            if error.status in (400, 404):  # a container that never ran has no log
-                return
-            raise
+        except (ApiException, HTTPError) as error:
+            if isinstance(error, ApiException) and error.status in (400, 404):
+                return  # a container that never ran has no log
+            self.unread = True
+            raise  # which Airflow logs
+        if new >= TAIL_LINES:
+            self.log.warning("of what the pod printed here are the last %d lines", TAIL_LINES)
         for index, text in enumerate(lines):
             self.transcript.log = self.log if index >= len(lines) - new else QUIET
             self.transcript.add(_line(text))

@@ -23,6 +23,9 @@ MEMORY_KEY = "tbseg_out_of_memory"
 # Reasons of a container that never ran, though its image is there.
 NOT_STARTED = frozenset({"StartError", "ContainerCannotRun"})
 KILLED = 137
+UNREAD = (
+    "the pod has ended well, but its log cannot be read: the task's result and log have no counts"
+)
 # What container runtimes say of a registry that cannot be reached now: it is tried again.
 AWAY = (
     *("connection refused", "connection reset", "no route to host", "network is unreachable"),
@@ -50,6 +53,7 @@ def outcome(
     transcript: Transcript,
     store: Any,
     most: Decimal | None,
+    unread: bool,
 ) -> dict[str, Any]:
     """The report of the command, or StepFailed or StepRefused.
 
@@ -58,6 +62,8 @@ def outcome(
 
     ``pod``: as it was last seen; None if it was gone before. ``event``: the trigger's.
     ``store``: Airflow's for this task, if it has one. ``most``: bytes of memory that a pod may get.
+    ``unread``: its log cannot be had. The command's exit code says whether the work was done, and
+    the run folder has the result; only a report has to do without its counts.
     """
     if pod is None:
         raise StepFailed(
@@ -69,7 +75,7 @@ def outcome(
     status = get_container_status(pod, container)
     ended = status.state.terminated if status and status.state else None
     if ended is not None and ended.exit_code == 0:
-        return transcript.result(0)
+        return {"warnings": [UNREAD]} if unread else transcript.result(0)
     _raise_if_moved(pod)
     if ended is None:
         raise _never_ran(pod, _container(pod, container), status, event)

@@ -13,19 +13,27 @@ from kubernetes.utils.quantity import parse_quantity
 from tbseg_airflow.backends.kubernetes.settings import TEMPLATE, KubernetesSettings
 from tbseg_airflow.outcome import StepRefused
 
+LABEL = "tbseg-task-instance"  # the id of the try that made the pod
 RAISE = 2  # times the memory, each time that it ran out
 MOST = 4  # times what the settings say: no more is given without a person
 
 
 def manifest(
-    settings: KubernetesSettings, step: str, arguments: Sequence[str], too_little: str | None = None
+    settings: KubernetesSettings,
+    step: str,
+    arguments: Sequence[str],
+    too_little: str | None = None,
+    instance: str | None = None,
 ) -> dict[str, Any]:
-    """The pod that runs ``arguments``, without a name.
+    """The pod that runs ``arguments``, without a name; for the try ``instance`` of a task, if any.
 
     ``too_little``: the memory with which an earlier try ran out of it. Unless the settings give
     more by now, the pod gets twice that, and at most ``MOST`` times what they say.
     """
     pod: dict[str, Any] = template(Path(settings.pod_template))
+    if instance is not None:
+        metadata = pod["metadata"] = pod.get("metadata") or {}
+        metadata["labels"] = {**(metadata.get("labels") or {}), LABEL: instance}
     spec = pod["spec"]
     spec["automountServiceAccountToken"] = False
     if settings.service_account:

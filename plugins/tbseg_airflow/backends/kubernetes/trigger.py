@@ -3,16 +3,20 @@
 import asyncio
 import datetime
 import time
+from functools import cached_property
 from typing import Any
 
 from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import (
+    TRANSIENT_CONNECTION_ERRORS,
     PodLaunchFailedException,
 )
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from airflow.providers.cncf.kubernetes.utils.pod_manager import (
+    AsyncPodManager,
     PodLaunchTimeoutException,
     PodPhase,
     detect_pod_terminate_early_issues,
+    parse_log_line,
 )
 
 from tbseg_airflow.backends.kubernetes.outcome import registry_away
@@ -29,6 +33,10 @@ class PodTrigger(KubernetesPodTrigger):
     """
 
     _unknown_since: float | None = None
+
+    @cached_property
+    def pod_manager(self) -> AsyncPodManager:
+        return LogReader(async_hook=self.hook)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return f"{__name__}.{type(self).__name__}", super().serialize()[1]
@@ -72,3 +80,40 @@ class PodTrigger(KubernetesPodTrigger):
                     )
                 await asyncio.sleep(self.startup_check_interval)
                 fault = detect_pod_terminate_early_issues(await self._get_pod()) or ""
+
+
+class NoLogError(Exception):
+    """An answer to the question for a log that is none."""
+
+
+_UNREADABLE: tuple[type[BaseException], ...] = (NoLogError, *TRANSIENT_CONNECTION_ERRORS)
+
+
+class LogReader(AsyncPodManager):
+    """Reads again what could not be read.
+
+    While a node's kubelet is away the API server answers with an error. Airflow takes it for a log
+    without lines, and goes on from the time of its question: what was printed meanwhile was lost.
+    """
+
+    _away = False
+
+    async def fetch_container_logs_before_current_sec(
+        self, pod: Any, container_name: str, since_time: Any = None
+    ) -> Any:
+        try:
+            until = await super().fetch_container_logs_before_current_sec(
+                pod, container_name, since_time
+            )
+        except _UNREADABLE as error:
+            if not self._away:
+                self.log.warning("the pod's log cannot be read now, but will be later: %s", error)
+            self._away = True
+            return since_time
+        self._away = False
+        return until
+
+    def _emit_container_logs(self, logs: list[str], now: Any, container_name: str) -> None:
+        if logs and parse_log_line(logs[0])[0] is None:  # each line of a log begins with a time
+            raise NoLogError(" ".join(logs)[:500])
+        super()._emit_container_logs(logs, now, container_name)
