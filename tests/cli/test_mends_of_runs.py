@@ -139,9 +139,8 @@ def a_damaged_result(place):
     content[len(content) // 2] ^= 255
     path.write_bytes(content)
     error = yield "verify", "--run", place.run, *ALONE
-    assert refusal((*command(error, "classify"), *ALONE)) is None
-    assert refusal(("merge", "--run", place.run, *ALONE)) is None
-    yield "verify", "--run", place.run, *ALONE
+    assert refusal((*command(error, "repair"), *ALONE)) is None
+    yield "verify", "--run", place.run, "--deep", *ALONE
 
 
 def records_that_were_altered(place):
@@ -150,11 +149,16 @@ def records_that_were_altered(place):
     record["counts"][0] += 1
     path.write_text(json.dumps(record))
     error = yield "publish", "--run", place.run
-    error = yield *command(error, "verify"), *ALONE
-    assert refusal((*command(error, "classify"), *ALONE)) is None
-    assert refusal(("merge", "--run", place.run, *ALONE)) is None
-    assert refusal(("verify", "--run", place.run, *ALONE)) is None
+    assert refusal((*command(error, "repair"), *ALONE)) is None
     yield "publish", "--run", place.run
+
+
+def a_plan_that_was_altered(place):
+    plan = place.run / "plan.json"
+    plan.write_text(plan.read_text().replace('"batch_size": 1', '"batch_size": 2'))
+    error = yield "status", place.run
+    assert refusal((*command(error, "repair"), *ALONE)) is None
+    yield "status", place.run
 
 
 def a_result_that_gc_has_removed(place):
@@ -326,7 +330,7 @@ CASES = [
     *(no_run_yet, no_run_in_a_folder_of_other_things, an_earlier_run_that_is_none),
     *(no_such_batch, no_such_tile, merged_before_all_is_classified, a_damaged_class_file),
     *(nothing_merged_to_verify, nothing_merged_to_prove, a_damaged_result),
-    *(records_that_were_altered, a_result_that_gc_has_removed, called_off),
+    *(records_that_were_altered, a_plan_that_was_altered, a_result_that_gc_has_removed, called_off),
     *(a_slice_that_changed_after_the_plan, a_volume_of_another_size, another_classifier),
     *(maps_that_lose_something, tiles_too_small, a_disk_that_is_too_small),
     *(a_setting_that_makes_no_sense, a_path_that_may_not_be_used),
