@@ -48,7 +48,7 @@ def remove_if_abandoned(path: Path) -> bool:
     match = _NAME.fullmatch(path.name)
     if match is None:
         return False
-    writer = match["kernel"]  # None: an earlier tbseg, which took no locks
+    writer = match["kernel"]  # None: it took no lock, as an earlier tbseg did not
     told = writer == kernel() or (writer is not None and of_this_machine(path.parent))
     descriptor = None
     with suppress(OSError):  # gone, or of another user: who may write there sweeps it

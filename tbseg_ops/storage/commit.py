@@ -139,13 +139,14 @@ def publish_file(tmp: Path, final: Path) -> None:
 
 
 @contextmanager
-def temporary(final: Path) -> Iterator[Path]:
+def temporary(final: Path, mark: str = "") -> Iterator[Path]:
     """A temporary path in the folder of ``final``; what is left there is removed at the end.
 
+    What is written there without a lock has no ``mark`` in its name, and is not swept for a day.
     Its name is new and cannot be guessed: whoever writes there creates it exclusively, so that a
     link put there by somebody else is never followed.
     """
-    writer = f"{socket.gethostname()}.{kernel()}.{os.getpid()}.{secrets.token_hex(4)}"
+    writer = f"{socket.gethostname()}.{mark}{os.getpid()}.{secrets.token_hex(4)}"
     tmp = final.parent / f".{final.name}.{writer}.tmp"
     with storage_errors(final):
         make_folder(final.parent)
@@ -162,7 +163,7 @@ def being_written(final: Path) -> Iterator[Path]:
     Whoever opens it takes it as it is: another file of its name would be without its lock.
     """
     while True:
-        with temporary(final) as tmp:
+        with temporary(final, f"{kernel()}.") as tmp:
             fd = os.open(tmp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             try:
                 if hold(fd, tmp):

@@ -244,7 +244,7 @@ def test_a_damaged_file_of_the_plan_is_mended_as_the_message_says(name, run, tmp
     (run / name).write_bytes(expected[:40])
     refused = tbseg("status", run) if name != "spec.json" else None
     spec = spec_of(tmp_path / "slices")
-    more = ["--tile", "20,24,30"]
+    more = ["--tile", "20,24,30", "--ingest", "copy"]
     if refused is None:
         refused = tbseg("plan", spec.volume, spec.classifier, run, *more)
     assert refused.returncode == 74

@@ -38,7 +38,7 @@ def test_counts_that_are_not_those_of_the_file_are_noticed_and_mended(how, finis
     with pytest.raises(IntegrityError, match=f"{TILE}: its record counts other voxels") as caught:
         steps.verify(run=run)
     assert not status(run=run).verified
-    assert "tbseg classify" in caught.value.mend
+    assert f"tbseg repair {run}" in caught.value.mend
     results = through(run)
     assert results["classify"].computed == 0  # the file is right: it is taken as it is
     assert status(run=run).verified

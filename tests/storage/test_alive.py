@@ -136,3 +136,12 @@ def test_other_files_and_links_are_left(tmp_path):
     (tmp_path / f".a.h5.host.{alive.kernel()}.1.7b78eb00.tmp").symlink_to(tmp_path / "kept")
     assert commit.sweep(tmp_path) == 0
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_what_takes_no_lock_is_left_while_it_is_written(tmp_path):
+    """Such as the probes of a folder, of which several may be tried at once."""
+    with commit.temporary(tmp_path / "probe") as probe:
+        probe.write_bytes(b"one")
+        assert commit.sweep(tmp_path) == 0
+        assert probe.read_bytes() == b"one"
+    assert list(tmp_path.iterdir()) == []
