@@ -102,7 +102,7 @@ def test_a_damaged_slab_is_seen_when_it_is_used_and_mended_then(damage, run):
         for path in [*(run / part).iterdir(), *(run / "records" / step).iterdir()]:
             path.unlink()
     assert steps.ingest(run=run).reused == 1
-    with pytest.raises(IntegrityError, match="tbseg ingest again"):
+    with pytest.raises(IntegrityError, match="tbseg ingest --run"):
         through(run, until="classify")
     assert steps.ingest(run=run).computed == 1
     through(run)
