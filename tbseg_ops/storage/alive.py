@@ -9,19 +9,22 @@ import errno
 import fcntl
 import os
 import re
+import socket
 import struct
 import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+import psutil
+
 from tbseg_ops.storage.offered import NO_LOCKS
-from tbseg_ops.storage.visibility import of_this_machine
+from tbseg_ops.storage.visibility import is_fuse, of_this_machine
 
 _BYTE = 1 << 62
 _UNTOUCHED = 24 * 3600  # seconds after which a file is given up of which nobody can be asked
 _HELD = {errno.EAGAIN, errno.EACCES}
-_NAME = re.compile(r"\..+?\.((?P<kernel>k[0-9a-f]{12})\.)?\d+\.\w+\.tmp")
+_NAME = re.compile(r"\..+?\.((?P<kernel>k[0-9a-f]{12})\.)?(?P<process>\d+)\.\w+\.tmp")
 
 
 @cache
@@ -41,15 +44,20 @@ def hold(descriptor: int, path: Path) -> bool:
 def remove_if_abandoned(path: Path) -> bool:
     """Remove a temporary file that nobody writes any more; whether this was done.
 
-    That nobody holds its lock says enough if its writer ran under this kernel, or if only this
-    machine has the disk. Otherwise locks may not be seen from here, or there may be none: then
-    it must not have been written to for a day, too.
+    That nobody holds its lock says enough if only this machine has the disk, or if its writer ran
+    under this kernel. But two FUSE mounts of one folder, such as those of two pods, know nothing of
+    each other's locks: there the writer must be a process of this host, and dead. Otherwise locks
+    may not be seen from here, or there may be none: then it must not have been written to for a
+    day, too.
     """
     match = _NAME.fullmatch(path.name)
     if match is None:
         return False
     writer = match["kernel"]  # None: it took no lock, as an earlier tbseg did not
-    told = writer == kernel() or (writer is not None and of_this_machine(path.parent))
+    told = writer is not None and (
+        of_this_machine(path.parent)
+        or (writer == kernel() and (not is_fuse(path.parent) or _is_dead_here(path, match)))
+    )
     descriptor = None
     with suppress(OSError):  # gone, or of another user: who may write there sweeps it
         descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -64,6 +72,15 @@ def remove_if_abandoned(path: Path) -> bool:
         return free
     finally:
         os.close(descriptor)
+
+
+def _is_dead_here(path: Path, match: re.Match[str]) -> bool:
+    if f".{socket.gethostname()}.{kernel()}." not in path.name:
+        return False
+    with suppress(psutil.NoSuchProcess):
+        # A zombie writes nothing.
+        return bool(psutil.Process(int(match["process"])).status() == psutil.STATUS_ZOMBIE)
+    return True
 
 
 def _lock(descriptor: int, kind: int) -> bool | None:

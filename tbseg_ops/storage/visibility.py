@@ -68,6 +68,11 @@ def of_this_machine(folder: Path) -> bool:
     return file_system(folder) in _OF_THIS_MACHINE
 
 
+def is_fuse(folder: Path) -> bool:
+    """Whether a program serves the file system of a folder; it may be mounted more than once."""
+    return file_system(folder).startswith("fuse")
+
+
 @lru_cache(maxsize=256)
 def file_system(folder: Path) -> str:
     """The kind of the file system that holds ``folder``, or will hold it, as mount names it."""

@@ -145,3 +145,21 @@ def test_what_takes_no_lock_is_left_while_it_is_written(tmp_path):
         assert commit.sweep(tmp_path) == 0
         assert probe.read_bytes() == b"one"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("where", ["here", "in another pod"])
+def test_two_fuse_mounts_do_not_see_each_others_locks(where, writer, tmp_path, shared, monkeypatch):
+    """The lock seems to be free although the writer lives: his process is asked for, here only."""
+    monkeypatch.setattr(alive, "is_fuse", lambda folder: True)
+    monkeypatch.setattr(alive, "_lock", lambda descriptor, kind: True)
+    process, file = writer()
+    if where == "in another pod":
+        host = alive.socket.gethostname()
+        file = file.rename(file.with_name(file.name.replace(f".{host}.", ".another.")))
+    assert commit.sweep(tmp_path) == 0
+    process.kill()
+    process.wait()
+    assert commit.sweep(tmp_path) == (where == "here")
+    if where == "in another pod":
+        aged(file, 2 * DAY)
+        assert commit.sweep(tmp_path) == 1
