@@ -99,26 +99,27 @@ def _made(
 
 def _join(folder: RunFolder) -> None:
     """Write volume.h5: the slabs one behind the other in z, without copying a voxel."""
-    plan = folder.plan
-
-    def fill(file: h5py.File) -> None:
-        dtypes = {RAW: plan.volume.dtype} | ({MASK: "uint8"} if plan.spec.mask else {})
-        for name, dtype in dtypes.items():
-            more = (plan.volume.channels,) if name == RAW and plan.volume.channels > 1 else ()
-            layout = h5py.VirtualLayout((*plan.read.shape, *more), np.dtype(dtype))
-            whole = plan.refers and name == RAW
-            _, rows, columns = plan.read.slices
-            for slab in plan.slabs:
-                held = plan.slab_box(slab).shape
-                shape = whole_shape(plan, slab) if whole else (*held, *more)
-                source = h5py.VirtualSource(folder.slab(slab).file, name, shape=shape)
-                first = plan.read.lo[0]
-                layout[slab.z0 - first : slab.z1 - first] = (
-                    source[:, rows, columns] if whole else source
-                )
-            describe(file.create_virtual_dataset(name, layout, fillvalue=0), plan)
-
-    image = image_of(fill)
+    image = image_of(partial(fill_joined, folder))
     path = folder.volume_file
     if not path.exists() or path.read_bytes() != image:
         commit_over(path, image)
+
+
+def fill_joined(folder: RunFolder, file: h5py.File) -> None:
+    """The virtual datasets of volume.h5."""
+    plan = folder.plan
+    dtypes = {RAW: plan.volume.dtype} | ({MASK: "uint8"} if plan.spec.mask else {})
+    for name, dtype in dtypes.items():
+        more = (plan.volume.channels,) if name == RAW and plan.volume.channels > 1 else ()
+        layout = h5py.VirtualLayout((*plan.read.shape, *more), np.dtype(dtype))
+        whole = plan.refers and name == RAW
+        _, rows, columns = plan.read.slices
+        for slab in plan.slabs:
+            held = plan.slab_box(slab).shape
+            shape = whole_shape(plan, slab) if whole else (*held, *more)
+            source = h5py.VirtualSource(folder.slab(slab).file, name, shape=shape)
+            first = plan.read.lo[0]
+            layout[slab.z0 - first : slab.z1 - first] = (
+                source[:, rows, columns] if whole else source
+            )
+        describe(file.create_virtual_dataset(name, layout, fillvalue=0), plan)

@@ -1,13 +1,15 @@
 """Are the pieces of a run still what was recorded of them? Told piece by piece, nothing changed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import h5py
 
-from tbseg_ops.hdf5.image import content_of_arrays, opened
+from tbseg_ops.errors import IntegrityError
+from tbseg_ops.hdf5.image import LIBVER, content_of_arrays, opened
 from tbseg_ops.run import RunFolder, Team
 from tbseg_ops.run.done import Found, own_content
 from tbseg_ops.run.finish import facts_of
@@ -17,10 +19,12 @@ from tbseg_ops.run.records import NOT_READ
 from tbseg_ops.run.removed import pruned
 from tbseg_ops.run.result import Progress
 from tbseg_ops.run.workplace import Workplace
-from tbseg_ops.steps.split import referring
+from tbseg_ops.steps.ingest import fill_joined
+from tbseg_ops.steps.split import refer_to_volume
 
 PieceStep = Literal["ingest", "split", "classify"]
 STEPS: tuple[PieceStep, ...] = ("ingest", "split", "classify")
+_IN_MEMORY: dict[str, Any] = {"backing_store": False, "libver": LIBVER}
 _KINDS = {"ingest": "volume", "split": "tiles", "classify": "classes"}  # as tbseg gc calls them
 
 
@@ -57,7 +61,8 @@ def unsound(
         if one is not None:
             found[index] = one
         progress(f"{step} {name}", "sound" if one is None else one.problem, number, count)
-    return [found[index] for index in sorted(found)]
+    joined = _joined(folder) if deep and step == "ingest" and team.is_root else []
+    return [found[index] for index in sorted(found)] + joined
 
 
 def _look(
@@ -118,7 +123,8 @@ def _problem_of_bytes(folder: RunFolder, piece: Piece, found: Found, index: int)
         noted = (record.chunks, record.counts, record.not_finite, record.predicted)
         if said != noted or (not piece.refers and facts.content != record.content):
             return "its record says something else than its file"
-        if piece.refers and not _refers_as_planned(folder, piece, index):
+        tile_refers = partial(refer_to_volume, folder, folder.plan.grid[index])
+        if piece.refers and not _refers_as(piece.path, tile_refers):
             return "its file refers to another part of the volume"
     if piece.refers and record.content != NOT_READ and "volume" not in pruned(folder):
         tile = folder.plan.grid[index]
@@ -128,9 +134,22 @@ def _problem_of_bytes(folder: RunFolder, piece: Piece, found: Found, index: int)
     return None
 
 
-def _refers_as_planned(folder: RunFolder, piece: Piece, index: int) -> bool:
-    with opened(piece.path) as file, referring(folder, folder.plan.grid[index]) as expected:
+def _refers_as(path: Path, fill: Callable[[h5py.File], None]) -> bool:
+    """Whether the datasets of a file show what those do that ``fill`` writes."""
+    with opened(path) as file, h5py.File("expected", "w", driver="core", **_IN_MEMORY) as expected:
+        fill(expected)
         return _references(file) == _references(expected)
+
+
+def _joined(folder: RunFolder) -> list[Unsound]:
+    """volume.h5, if it is damaged. It has no record, and tbseg itself does not read it."""
+    path = folder.volume_file
+    try:
+        if not path.exists() or _refers_as(path, partial(fill_joined, folder)):
+            return []
+    except IntegrityError:
+        pass
+    return [Unsound("ingest", path.name, path, "it does not show the slabs of the plan")]
 
 
 def _references(file: h5py.File) -> list[object]:
@@ -150,4 +169,5 @@ def _references(file: h5py.File) -> list[object]:
 
 
 def _bounds(space: h5py.h5s.SpaceID) -> object:
-    return space.get_select_bounds()
+    whole = space.get_select_type() == h5py.h5s.SEL_ALL
+    return "all" if whole else space.get_select_bounds()

@@ -4,8 +4,6 @@
 is read to be classified. ``copy`` writes the voxels, and the file can be shipped to a node.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -14,14 +12,7 @@ import numpy as np
 
 from tbseg_ops.errors import IntegrityError
 from tbseg_ops.geometry import Tile
-from tbseg_ops.hdf5.image import (
-    LIBVER,
-    content_of_arrays,
-    count_not_finite,
-    image_of,
-    opened,
-    stamp,
-)
+from tbseg_ops.hdf5.image import content_of_arrays, count_not_finite, image_of, opened, stamp
 from tbseg_ops.run import RunFolder, Team
 from tbseg_ops.run.done import how, recorded
 from tbseg_ops.run.finish import Facts, Finished, Made, finish
@@ -131,7 +122,7 @@ def _read_file(folder: RunFolder, tile: Tile, path: Path) -> SubVolume:
 def _make(folder: RunFolder, tile: Tile, piece: Piece) -> Made:
     plan = folder.plan
     if plan.spec.split == "virtual":
-        facts, write = Facts(NOT_READ), partial(_refer, folder, tile)
+        facts, write = Facts(NOT_READ), partial(refer_to_volume, folder, tile)
     else:
         part = read_volume(folder, tile.box, tile.core)
         facts = Facts(content_of_arrays(part.arrays), not_finite=count_not_finite(part.raw))
@@ -155,7 +146,8 @@ def _copy(part: SubVolume, file: h5py.File) -> None:
         file.create_dataset(name, data=array, compression="gzip" if name == MASK else None)
 
 
-def _refer(folder: RunFolder, tile: Tile, file: h5py.File) -> None:
+def refer_to_volume(folder: RunFolder, tile: Tile, file: h5py.File) -> None:
+    """The virtual datasets of a sub-volume."""
     plan = folder.plan
     there = {RAW: (tile.box, raw_shape(plan, tile.box), plan.volume.dtype)}
     if plan.spec.mask is not None:
@@ -167,11 +159,3 @@ def _refer(folder: RunFolder, tile: Tile, file: h5py.File) -> None:
         )
         layout[...] = source[box.shifted(plan.part.lo).relative_to(plan.read.lo).slices]
         file.create_virtual_dataset(name, layout)
-
-
-@contextmanager
-def referring(folder: RunFolder, tile: Tile) -> Iterator[h5py.File]:
-    """What the datasets of a tile that refers to the volume must show, as a file in memory."""
-    with h5py.File("refers", "w", driver="core", backing_store=False, libver=LIBVER) as file:
-        _refer(folder, tile, file)
-        yield file

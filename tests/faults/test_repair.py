@@ -4,6 +4,7 @@ import json
 import shutil
 
 import h5py
+import numpy as np
 import pytest
 
 from tbseg_ops import steps
@@ -194,6 +195,15 @@ def test_a_plan_is_written_again(how, name, run, finished, tmp_path):
     assert before == {n: (run / n).read_bytes() for n in before}
     steps.verify(run=run, deep=True)
     assert is_right(run, finished)
+
+
+def test_what_other_programs_read_is_looked_at_too(run, finished):
+    expected = raw_of(run)
+    flip(run / "volume.h5", (run / "volume.h5").read_bytes().index(b"OHDR") + 10)
+    with pytest.raises(IntegrityError, match=r"volume\.h5"):
+        steps.verify(run=run, deep=True)
+    mended(run, finished)
+    assert np.array_equal(raw_of(run), expected)
 
 
 def test_slices_that_are_others_now_are_for_a_person(run, tmp_path):
