@@ -56,7 +56,7 @@ def repair(
         _check_what_is_kept(folder, team, progress)
     else:
         for step in STEPS:
-            found = unsound(folder, step, team, progress, deep=True)
+            found = unsound(folder, [step], team, progress, deep=True)
             _set_aside(folder, found)
             damaged += map(str, found)
             if merged or (found and step != "classify"):
@@ -105,7 +105,7 @@ def _mend_result(folder: RunFolder, threads: int, team: Team, progress: Progress
             verify(run=folder.path, threads=threads, team=team, progress=progress)
             publish(run=folder.path, progress=progress)
         except IntegrityError as error:
-            line = f"{error.what.splitlines()[0].rstrip(':')} ({error.file})"
+            line = _told(error)
             if line in told:
                 raise
             told.append(line)
@@ -113,9 +113,14 @@ def _mend_result(folder: RunFolder, threads: int, team: Team, progress: Progress
             return told
 
 
+def _told(error: TbsegError) -> str:
+    """What was found to be damaged, on a line."""
+    return f"{error.what.splitlines()[0].rstrip(':')} ({error.file})"
+
+
 def _check_what_is_kept(folder: RunFolder, team: Team, progress: Progress) -> None:
     """ConfigError if something is damaged of a run that has not all it could be mended from."""
-    found = [one for step in STEPS for one in unsound(folder, step, team, progress, deep=True)]
+    found = unsound(folder, STEPS, team, progress, deep=True)
     problem = str(found[0]) if found else None
     if not found and "segmentation" not in pruned(folder):
         try:
@@ -149,7 +154,7 @@ def _mend_plan(folder: RunFolder) -> list[str]:
             return []
         commit_over(folder.spec_file, folder.plan.spec.to_bytes())
         return [f"there was no spec ({folder.spec_file})"]
-    told = [f"{problem.what.splitlines()[0].rstrip(':')} ({problem.file})"]
+    told = [_told(problem)]
     plan, inputs, spec = folder.stored_plan(), folder.stored_inputs(), _spec(folder)
     if plan is not None and inputs is not None and plan.is_of(inputs):
         commit_over(folder.spec_file, plan.spec.to_bytes())

@@ -1,6 +1,6 @@
 """Are the pieces of a run still what was recorded of them? Told piece by piece, nothing changed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,11 +9,13 @@ from typing import Any, Literal
 import h5py
 
 from tbseg_ops.errors import IntegrityError
+from tbseg_ops.geometry import Grid
 from tbseg_ops.hdf5.image import LIBVER, content_of_arrays, opened
 from tbseg_ops.run import RunFolder, Team
 from tbseg_ops.run.done import Found, own_content
 from tbseg_ops.run.finish import facts_of
 from tbseg_ops.run.piece import Piece
+from tbseg_ops.run.plan import Slab
 from tbseg_ops.run.raw import read_volume
 from tbseg_ops.run.records import NOT_READ
 from tbseg_ops.run.removed import pruned
@@ -43,34 +45,37 @@ class Unsound:
 
 
 def unsound(
-    folder: RunFolder, step: PieceStep, team: Team, progress: Progress, *, deep: bool
+    folder: RunFolder, steps: Sequence[PieceStep], team: Team, progress: Progress, *, deep: bool
 ) -> list[Unsound]:
-    """The damaged pieces of a step, in the plan's order; what was never made is none of them.
+    """The damaged pieces of some steps, in the plan's order; what was never made is none of them.
 
     Records and sizes of files are compared; if ``deep`` all bytes of the files are read, too, and
     of tiles that refer to the volume the voxels they refer to. What ``tbseg gc`` has removed is
     not missed. At the root alone, or at all ranks of ``team``.
     """
-    if _KINDS[step] in pruned(folder):
-        return []
-    plan = folder.plan
-    count = len(plan.slabs) if step == "ingest" else len(plan.grid)
+    kept = [step for step in steps if _KINDS[step] not in pruned(folder)]
+    places = [(step, index) for step in kept for index in range(len(_all(folder, step)))]
     found: dict[int, Unsound] = {}
-    work = partial(_look, Workplace(folder), step, deep)
-    for number, (index, name, one) in enumerate(team.map(work, range(count)), start=1):
+    look = partial(_look, Workplace(folder), deep)
+    looked = team.map(look, list(enumerate(places)))
+    for done, (number, name, one) in enumerate(looked, start=1):
         if one is not None:
-            found[index] = one
-        progress(f"{step} {name}", "sound" if one is None else one.problem, number, count)
-    joined = _joined(folder) if deep and step == "ingest" and team.is_root else []
-    return [found[index] for index in sorted(found)] + joined
+            found[number] = one
+        progress(name, "sound" if one is None else one.problem, done, len(places))
+    joined = _joined(folder) if deep and "ingest" in kept and team.is_root else []
+    return [found[number] for number in sorted(found)] + joined
+
+
+def _all(folder: RunFolder, step: PieceStep) -> Sequence[Slab] | Grid:
+    return folder.plan.slabs if step == "ingest" else folder.plan.grid
 
 
 def _look(
-    place: Workplace, step: PieceStep, deep: bool, index: int
+    place: Workplace, deep: bool, numbered: tuple[int, tuple[PieceStep, int]]
 ) -> tuple[int, str, Unsound | None]:
-    folder = place.folder
-    name = (folder.plan.slabs if step == "ingest" else folder.plan.grid)[index].name
-    return index, name, _unsound(folder, step, deep, index, name)
+    number, (step, index) = numbered
+    name = _all(place.folder, step)[index].name
+    return number, f"{step} {name}", _unsound(place.folder, step, deep, index, name)
 
 
 def _unsound(
@@ -123,14 +128,19 @@ def _problem_of_bytes(folder: RunFolder, piece: Piece, found: Found, index: int)
         noted = (record.chunks, record.counts, record.not_finite, record.predicted)
         if said != noted or (not piece.refers and facts.content != record.content):
             return "its record says something else than its file"
-        tile_refers = partial(refer_to_volume, folder, folder.plan.grid[index])
-        if piece.refers and not _refers_as(piece.path, tile_refers):
-            return "its file refers to another part of the volume"
-    if piece.refers and record.content != NOT_READ and "volume" not in pruned(folder):
-        tile = folder.plan.grid[index]
-        part = read_volume(folder, tile.box, tile.core)
-        if content_of_arrays(part.arrays) != record.content:
-            return "its record says that it holds something else than the volume"
+    return _problem_of_reference(folder, piece, found, index) if piece.refers else None
+
+
+def _problem_of_reference(folder: RunFolder, piece: Piece, found: Found, index: int) -> str | None:
+    """Of a sub-volume that holds no voxels."""
+    tile, content = folder.plan.grid[index], found.record.content
+    if found.is_there and not _refers_as(piece.path, partial(refer_to_volume, folder, tile)):
+        return "its file refers to another part of the volume"
+    if content == NOT_READ or "volume" in pruned(folder):
+        return None
+    part = read_volume(folder, tile.box, tile.core)
+    if content_of_arrays(part.arrays) != content:
+        return "its record says that it holds something else than the volume"
     return None
 
 

@@ -95,7 +95,7 @@ def verify(
             folder.verified(piece), seconds=seconds, content=piece.key, counts=total_counts(records)
         )
         folder.records("verify").put(record)
-    damaged = [one for each in STEPS for one in unsound(folder, each, team, progress, deep=deep)]
+    damaged = unsound(folder, STEPS, team, progress, deep=deep)
     if damaged:
         raise IntegrityError(
             f"the result is right, but of what it was made from {len(damaged)} pieces are damaged:"

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import h5py
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from tbseg_ops import steps
 from tbseg_ops.errors import ConfigError, IntegrityError, TbsegError
 from tbseg_ops.run import RunFolder
-from tests.faults.test_damage import chunk_of, flip, is_right
+from tests.faults.test_damage import chunk_of, flip, is_right, of_ten_slices
 from tests.runs import copied, last_json, planned, spec_of, stack, tbseg, through
 
 TILE, OTHER = "z001_y000_x001", "z000_y000_x001"
@@ -68,6 +69,15 @@ def test_nothing_is_done_to_a_sound_run(run, finished):
     before = {p: p.stat().st_mtime_ns for p in run.rglob("*.h5") if p.name != "volume.h5"}
     assert steps.repair(run=run).damaged == ()
     assert before == {p: p.stat().st_mtime_ns for p in before}
+    steps.verify(run=run, deep=True)
+
+
+def test_a_run_of_more_slabs_than_tiles(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["tbseg_ops.steps.plan"], "slabs_of", of_ten_slices)
+    run = tmp_path / "run"
+    plan = planned(run, finished / "slices", tile=(64, 64, 64))
+    assert len(plan.slabs) > len(plan.grid)
+    through(run)
     steps.verify(run=run, deep=True)
 
 
