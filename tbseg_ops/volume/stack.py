@@ -79,7 +79,7 @@ class SliceFiles(Source):
         array, digests, header = np.empty(0), [], self._header
         places = []
         for z in range(z0, z1):
-            path, content = self._path(z), self._content(z)
+            path, content = self.path(z), self._content(z)
             digests.append(hashlib.sha256(content).hexdigest())
             self._check_planned(z, digests[-1], planned)
             with strict(path, "decoded"):
@@ -105,31 +105,25 @@ class SliceFiles(Source):
 
     def path(self, z: int) -> str:
         """Of the file of a slice."""
-        return self._path(z)
+        return str(Path(self._folder) / self.slices[z])
 
     def open(self, z: int) -> BinaryIO:
         """The file of a slice, to read its pixels where they were found: see ``Pixels``."""
-        return self._open(z)
-
-    def _path(self, z: int) -> str:
-        return str(Path(self._folder) / self.slices[z])
-
-    def _open(self, z: int) -> BinaryIO:
-        file = open_regular(self._path(z))
+        file = open_regular(self.path(z))
         if self._sizes[z] not in (None, found := size_of(file)):
             file.close()
-            raise _changed(self._path(z), f"{self._sizes[z]} bytes", f"{found} bytes")
+            raise _changed(self.path(z), f"{self._sizes[z]} bytes", f"{found} bytes")
         return file
 
     def _content(self, z: int) -> bytes:
-        with strict(self._path(z)), self._open(z) as file:
+        with strict(self.path(z)), self.open(z) as file:
             content = file.read()
         if self._sizes[z] not in (None, len(content)):
-            raise _changed(self._path(z), f"{self._sizes[z]} bytes", f"{len(content)} bytes")
+            raise _changed(self.path(z), f"{self._sizes[z]} bytes", f"{len(content)} bytes")
         return content
 
     def _digest(self, z: int) -> str:
-        with system_errors(self._path(z)), self._open(z) as file:
+        with system_errors(self.path(z)), self.open(z) as file:
             return hashlib.file_digest(cast(io.BufferedReader, file), "sha256").hexdigest()
 
 
@@ -155,7 +149,7 @@ class StackSource(SliceFiles):
         audited = self._audit()
         self._header = first = audited[0].header
         for z, slice_ in enumerate(audited):
-            check_same(slice_.header, first, self._path(z), slices[0])
+            check_same(slice_.header, first, self.path(z), slices[0])
         self._sizes = sizes = tuple(slice_.size for slice_ in audited)
         notes = dict.fromkeys(note for slice_ in audited for note in slice_.notes)
         told = () if in_order else _another_order(slices, audited[0].set)
@@ -173,7 +167,7 @@ class StackSource(SliceFiles):
             check_expansion(self.info.nbytes, sum(sizes), shown)
 
     def _audit(self) -> list[_Audited]:
-        paths = [self._path(z) for z in range(len(self.slices))]
+        paths = [self.path(z) for z in range(len(self.slices))]
         with ThreadPoolExecutor(_THREADS) as pool:
             try:
                 first = (path == paths[0] for path in paths)
