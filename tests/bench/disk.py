@@ -1,8 +1,10 @@
 """``python -m tests.bench.disk``: what each step costs, and what it reads and writes.
 
-Bytes are those of the system calls of a step's processes, whether the disk or a cache served them,
-as multiples of the volume as it is in memory. Baselines: the files copied (and fsynced) by shutil,
-and the stack read by tifffile and written as one plain dataset by h5py.
+Bytes are multiples of the volume as it is in memory: those of the system calls of a step's
+processes, whether the disk or a cache served them, and those that came from and went to the disk.
+No step finds slices or files of the run in the cache, and with ``--memory`` no step can keep more
+than that of them, its own memory included. Baselines: the files copied (and fsynced) by shutil, and
+the stack read by tifffile and written as one plain dataset by h5py.
 """
 
 import argparse
@@ -13,9 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
 from math import ceil
+from operator import add, sub
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +40,20 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "zstd": {"compression": "zstd"},
 }
 RUNS = ("", "--ingest=copy", "--ingest=copy --split=copy")
+BYTES = ("read", "written", "from disk", "to disk")
 STEPS = ("plan", "ingest", "split", "classify", "merge", "verify", "publish")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds by the clock and of processors; bytes."""
+    """Seconds by the clock and of processors; bytes by system calls, and of the disk."""
 
     clock: float
     cpu: float
     read: int
     written: int
+    from_disk: int
+    to_disk: int
 
     @classmethod
     def so_far(cls) -> "Cost":
@@ -55,35 +62,59 @@ class Cost:
             io = {name: int(value) for name, value in (line.split(": ") for line in file)}
         each = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         cpu = sum(used.ru_utime + used.ru_stime for used in each)
-        return cls(time.perf_counter(), cpu, io["rchar"], io["wchar"])
+        bytes_ = (io[name] for name in ("rchar", "wchar", "read_bytes", "write_bytes"))
+        return cls(time.perf_counter(), cpu, *bytes_)
 
     def __sub__(self, other: "Cost") -> "Cost":
-        return Cost(
-            self.clock - other.clock,
-            self.cpu - other.cpu,
-            self.read - other.read,
-            self.written - other.written,
-        )
+        return Cost(*map(sub, astuple(self), astuple(other)))
 
     def __add__(self, other: "Cost") -> "Cost":
-        return self - Cost(-other.clock, -other.cpu, -other.read, -other.written)
+        return Cost(*map(add, astuple(self), astuple(other)))
 
 
 def main() -> None:
     options = argparse.ArgumentParser(prog="make bench-io", description=__doc__)
     options.add_argument("--slices", type=int, default=256, help="of 1 MiB each")
-    volume = _volume((options.parse_args().slices, 512, 1024))
-    rows = Table("slices", "options", "step", "seconds", "CPU", "read", "written")
-    with tempfile.TemporaryDirectory(prefix="tbseg-bench-") as name:
-        for layout, how in LAYOUTS.items():
-            slices = write_stack(Path(name) / layout, volume, **how)
+    options.add_argument("--memory", type=int, help="MiB that a step may have (root, cgroups)")
+    options.add_argument("--layouts", nargs="+", choices=LAYOUTS, default=list(LAYOUTS))
+    chosen = options.parse_args()
+    volume = _volume((chosen.slices, 512, 1024))
+    rows = Table("slices", "options", "step", "s", "CPU", *BYTES)
+    with (
+        tempfile.TemporaryDirectory(prefix="tbseg-bench-") as name,
+        _no_more_than(chosen.memory) as within,
+    ):
+        place = Path(name)
+        for layout in chosen.layouts:
+            slices = write_stack(place / layout, volume, **LAYOUTS[layout])
             for baseline, action in (("shutil", _copied), ("tifffile + h5py", _rewritten)):
-                cost = _cost(action, slices, Path(name) / "copy")
+                cost = _cost(place, action, slices, place / "copy")
                 _add(rows, volume.nbytes, layout, "", baseline, cost)
-            for chosen in RUNS if layout == "uncompressed" else RUNS[:1]:
-                _run(rows, volume.nbytes, slices, Path(name) / "run", chosen)
+            for way in RUNS if layout == "uncompressed" else RUNS[:1]:
+                _run(rows, volume.nbytes, slices, place / "run", way, within)
             shutil.rmtree(slices)
-    Console(width=110).print(rows)
+    Console(width=130).print(rows)
+
+
+@contextmanager
+def _no_more_than(mebibytes: int | None) -> Iterator[list[str]]:
+    """The words before a command that may have so much memory, the cache of its files included."""
+    if mebibytes is None:
+        yield []
+        return
+    lines = [line.split(":") for line in Path("/proc/self/cgroup").read_text().split()]
+    old = [own for _, controllers, own in lines if "memory" in controllers.split(",")]
+    root = Path("/sys/fs/cgroup", *(["memory"] if old else []))
+    group = root / (old or [own for _, _, own in lines])[0].lstrip("/") / f"tbseg-{os.getpid()}"
+    group.mkdir()
+    try:
+        limit = "memory.limit_in_bytes" if old else "memory.max"
+        (group / limit).write_text(f"{mebibytes}M")
+        yield ["sh", "-c", f'echo $$ > "{group}/cgroup.procs"; exec "$@"', "sh"]
+    finally:
+        while "\n" in (group / "cgroup.procs").read_text():
+            time.sleep(0.1)
+        group.rmdir()
 
 
 def _volume(shape: tuple[int, int, int]) -> NDArray[Any]:
@@ -94,28 +125,35 @@ def _volume(shape: tuple[int, int, int]) -> NDArray[Any]:
     return np.tile(raw, times)[:z, :y, :x]
 
 
-def _run(rows: Table, size: int, slices: Path, run: Path, chosen: str) -> None:
+def _run(rows: Table, size: int, slices: Path, run: Path, chosen: str, within: list[str]) -> None:
     costs = []
     for step in STEPS:
         more = [f"--run={run}"]
         if step == "plan":
             more = [str(slices), str(NUCLEI.classifier), str(run), *chosen.split()]
-        words = [sys.executable, "-m", "tbseg_ops.cli.main", step, *more]
-        costs.append(_cost(_called, words))
+        words = [*within, sys.executable, "-m", "tbseg_ops.cli.main", step, *more]
+        costs.append(_cost(slices.parent, _called, words))
         _add(rows, size, slices.name, chosen, step, costs[-1])
     _add(rows, size, slices.name, chosen, "in all", sum(costs[1:], costs[0]))
     stored = sum(p.stat().st_blocks * 512 for p in run.rglob("*") if p.is_file())
-    rows.add_row(slices.name, chosen, "run folder", "", "", "", f"{stored / size:.2f}")
+    rows.add_row(slices.name, chosen, "run folder", *[""] * 5, f"{stored / size:.2f}")
     rows.add_section()
     shutil.rmtree(run)
 
 
 def _called(argv: list[str]) -> None:
-    subprocess.run(argv, check=True, capture_output=True)
+    done = subprocess.run(argv, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(argv)}:\n{done.stderr}")
 
 
-def _cost(action: Callable[..., object], *arguments: object) -> Cost:
+def _cost(place: Path, action: Callable[..., object], *arguments: object) -> Cost:
+    """Of an action that finds no file below ``place`` in the cache."""
     os.sync()
+    for path in place.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     before = Cost.so_far()
     action(*arguments)
     return Cost.so_far() - before
@@ -123,9 +161,8 @@ def _cost(action: Callable[..., object], *arguments: object) -> Cost:
 
 def _add(rows: Table, size: int, layout: str, chosen: str, step: str, cost: Cost) -> None:
     times = (f"{cost.clock:.1f}", f"{cost.cpu:.1f}")
-    rows.add_row(
-        layout, chosen, step, *times, *(f"{n / size:.2f}" for n in (cost.read, cost.written))
-    )
+    moved = (cost.read, cost.written, cost.from_disk, cost.to_disk)
+    rows.add_row(layout, chosen, step, *times, *(f"{n / size:.2f}" for n in moved))
 
 
 def _copied(slices: Path, to: Path) -> None:

@@ -2,7 +2,8 @@
 
 The run is as if its engine had done nothing: every voxel has the first class. Plan, records and
 class files are written as those of a finished classify, and the commands do their work on them.
-Seconds are those of processors, memory the most that a process had.
+Seconds are those of processors, memory the most that a process had. With ``--plot FILE.svg`` as a
+chart, too.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from tbseg_ops.run.outputs import chunks_digest, create_outputs, output_names, r
 from tbseg_ops.run.plan import GridModel, slabs_of
 from tbseg_ops.run.work_left import work_left
 from tbseg_ops.view.tiles import RunView
+from tests.bench.plot import chart
 from tests.reference_sets import ReferenceSet
 from tests.synthetic import write_stack
 
@@ -37,7 +39,7 @@ VESSELS = ReferenceSet("vessels-3d")
 SIDE = 32  # of a tile
 CORE = (SIDE, SIDE, SIDE)
 COUNTS: dict[int, Index] = {1_000: (10, 10, 10), 10_000: (20, 25, 20), 100_000: (40, 50, 50)}
-MOST_MERGED = 1_000  # what a tile costs to merge does not depend on their number
+MOST_MERGED = 10_000  # each tile costs some milliseconds
 COMMANDS = {
     "status": ["status"],
     "doctor": ["doctor", "--run"],
@@ -52,7 +54,9 @@ COMMANDS = {
 def main() -> None:
     options = argparse.ArgumentParser(prog="make bench-tiles", description=__doc__)
     options.add_argument("--most", type=int, default=max(COUNTS), help="tiles")
-    counts = {n: grid for n, grid in COUNTS.items() if n <= options.parse_args().most}
+    options.add_argument("--plot", type=Path, metavar="FILE.svg", help="a chart of the seconds")
+    chosen = options.parse_args()
+    counts = {n: grid for n, grid in COUNTS.items() if n <= chosen.most}
     rows = Table("", *(f"{n:,} tiles: s" for n in counts), "ms a tile", "MB")
     costs = [_costs(n, grid) for n, grid in counts.items()]
     for what in costs[0]:
@@ -63,6 +67,12 @@ def main() -> None:
         blank = [""] * (len(counts) - len(found))
         rows.add_row(what, *figures, *blank, f"{one:.2f}", f"{memory:.0f}")
     Console(width=110).print(rows)
+    if chosen.plot:
+        lines = {
+            what: {n: each[what][0] for n, each in zip(counts, costs, strict=True) if what in each}
+            for what in costs[0]
+        }
+        chosen.plot.write_text(chart(lines, "tiles", "seconds of a processor"))
 
 
 def _costs(n: int, grid: Index) -> dict[str, tuple[float, float]]:
