@@ -9,7 +9,7 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 400, 60, 170, 20, 45
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#b15928")
 LINE = 16  # pixels between the names of two lines, at least
 
-Points = Mapping[float, float]
+Points = Mapping[int, float]
 
 
 def chart(lines: Mapping[str, Points], x: str, y: str) -> str:
