@@ -27,7 +27,7 @@ from tbseg_ops.run.workplace import Workplace
 from tbseg_ops.storage.commit import commit_over
 from tbseg_ops.stored import digest_of
 from tbseg_ops.view.paint import colors_of
-from tbseg_ops.view.zarr import Space
+from tbseg_ops.view.zarr import Space, axes, placed
 
 VERSION = "0.5"
 _CHUNK: Index = (64, 128, 128)
@@ -240,25 +240,13 @@ def _group(folder: Path, metadata: dict[str, Any]) -> None:
 
 def _metadata(plan: Plan, image: Image, inside_of_raw: bool) -> dict[str, Any]:
     space = Space.of(plan)
-    unit = {"unit": space.unit} if space.unit else {}
-    axes: list[dict[str, str]] = [{"name": a, "type": "space", **unit} for a in "zyx"]
-    if image.channels:
-        axes.insert(0, {"name": "c", "type": "channel"})
-    more = [1.0] if image.channels else []
-    datasets = []
-    for number, level in enumerate(levels_of(plan)):
-        sizes = list(zip(space.voxel, level.steps, plan.part.lo, strict=True))
-        moved = [v * (lo + (step - 1) / 2) for v, step, lo in sizes]
-        transformations = [
-            {"type": "scale", "scale": [*more, *(v * step for v, step, _ in sizes)]},
-            {"type": "translation", "translation": [*(0.0 for _ in more), *moved]},
-        ]
-        datasets.append({"path": str(number), "coordinateTransformations": transformations})
+    levels = enumerate(levels_of(plan))
+    at = [(n, placed(space, level.steps, plan.part.lo, image.channels)) for n, level in levels]
     multiscale = {
         "name": image.title,
         "type": "mode" if image.is_label else "mean",
-        "axes": axes,
-        "datasets": datasets,
+        "axes": axes(space, image.channels),
+        "datasets": [{"path": str(n), "coordinateTransformations": where} for n, where in at],
     }
     found: dict[str, Any] = {"multiscales": [multiscale]}
     if image.is_label:
