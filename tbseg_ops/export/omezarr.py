@@ -156,10 +156,7 @@ def write(place: Workplace, shard: Shard) -> None:
         if image.channels:
             voxels = np.moveaxis(voxels, -1, 0)
     else:
-        before: ts.TensorStore = _opened(shard.folder, shard.level - 1, write=False)
-        factors = [*([1] if image.channels else []), *level.factors]
-        method: Literal["mode", "mean"] = "mode" if image.is_label else "mean"
-        voxels = ts.downsample(before, factors, method)[(..., *box)].read().result()
+        voxels = _coarsened(shard, level)
     try:
         target[(..., *box)].write(np.ascontiguousarray(voxels)).result()
     except ValueError as error:  # tensorstore has the system's words, and no number
@@ -167,6 +164,19 @@ def write(place: Workplace, shard: Shard) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise
     _check(shard, voxels)
+
+
+def _coarsened(shard: Shard, level: Level) -> NDArray[np.generic]:
+    """The voxels of a shard from the level before, which is 8 times as large: by chunks."""
+    channels = [shard.image.channels] if shard.image.channels else []
+    before: ts.TensorStore = _opened(shard.folder, shard.level - 1, write=False)
+    method: Literal["mode", "mean"] = "mode" if shard.image.is_label else "mean"
+    coarse = ts.downsample(before, [*(1 for _ in channels), *level.factors], method)
+    voxels = np.empty([*channels, *shard.box.shape], shard.image.dtype)
+    for part in shard.box.blocks(_CHUNK):
+        there = part.relative_to(shard.box.lo).slices
+        voxels[(..., *there)] = coarse[(..., *part.slices)].read().result()
+    return voxels
 
 
 def _check(shard: Shard, voxels: NDArray[np.generic]) -> None:
