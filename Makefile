@@ -65,6 +65,10 @@ bench-io: setup ## What each step costs, reads and writes, for slices of several
 bench-tiles: setup ## What the commands that look at all tiles cost, up to 100,000 of them: a table
 	$(PY) -m tests.bench.tiles
 
+.PHONY: bench-export
+bench-export: setup ## Time and memory of an export, beside what the disk takes: a table
+	$(PY) -m tests.bench.exports
+
 .PHONY: bench-airflow
 bench-airflow: setup ## What Airflow costs beside the work, against tbseg run: a table
 	$(PY) -m tests.bench.airflow

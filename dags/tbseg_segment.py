@@ -25,7 +25,8 @@ In the run folder: **segmentation.h5**, one array per class, named as in ilastik
 6. **classify** runs the classifier on each tile: one array per class.
 7. **merge** puts the tiles together.
 8. **verify** checks that nothing is missing or stale, and that no seam can be seen.
-9. **publish** writes the report.
+9. **export** writes OME-Zarr or TIFF for other programs, if the form says so.
+10. **publish** writes the report.
 
 ### When something goes wrong
 Click the red task, then **Logs**: the last lines say what was found, what was expected and what
@@ -47,6 +48,7 @@ from tbseg_airflow.form import SECTIONS, params
 from tbseg_airflow.names import registered
 from tbseg_airflow.operators.approval import TbsegApproval
 from tbseg_airflow.operators.doctor import TbsegDoctor
+from tbseg_airflow.operators.export import TbsegExport
 from tbseg_airflow.operators.forecast import TbsegCalibrate, TbsegForecast
 from tbseg_airflow.operators.plan import TbsegPlan
 from tbseg_airflow.operators.step import TbsegStep
@@ -131,8 +133,9 @@ with DAG(
     ).expand(what=plan.output)
     merge = TbsegStep(task_id="merge", step="merge", options=[TOGETHER], backend=ELSEWHERE)
     verify = TbsegStep(task_id="verify", step="verify", options=[TOGETHER])
+    export = TbsegExport(task_id="export", options=[TOGETHER], backend=ELSEWHERE)
     # The last task, and only if all went well: the state of the run is the state of this task.
     publish = TbsegStep(task_id="publish", step="publish", outlets=[AssetAlias("tbseg")])
 
     plan >> doctor >> ingest >> split >> calibrate >> forecast >> approve
-    approve >> classify >> merge >> verify >> publish
+    approve >> classify >> merge >> verify >> export >> publish

@@ -1,12 +1,14 @@
 """The plugin by which Airflow shows the pages of tbseg's runs. See docs/view.md."""
 
 from airflow.plugins_manager import AirflowPlugin
-from tbseg_airflow.pages import PREFIX, LazyApp
+from tbseg_airflow.links import ReportLink, RunLink, TileLink
+from tbseg_airflow.pages import PREFIX, TILES, LazyApp
 
 
 class TbsegView(AirflowPlugin):
     name = "tbseg_view"
     fastapi_apps = [{"app": LazyApp(), "url_prefix": PREFIX, "name": "tbseg"}]  # noqa: RUF012
+    operator_extra_links = [RunLink(), ReportLink(), TileLink()]  # noqa: RUF012
     external_views = [  # noqa: RUF012
         {
             "name": "tbseg",
@@ -19,6 +21,6 @@ class TbsegView(AirflowPlugin):
             "name": "Tiles",
             "href": f"{PREFIX}/runs/{{DAG_ID}}/{{RUN_ID}}/",
             "destination": "dag_run",
-            "url_route": "tbseg-tiles",
+            "url_route": TILES,
         },
     ]

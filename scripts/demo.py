@@ -4,6 +4,7 @@ import argparse
 import os
 import shlex
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -58,7 +59,9 @@ def demo(home: Home) -> int:
         "update": True,  # what an older version of tbseg has left is brought up to date
     }
     api = service.login()
-    started = api.post(f"dags/{DAG}/dagRuns", {"logical_date": None, "conf": conf})
+    named = f"demo-{datetime.now(UTC):%Y-%m-%dT%H%M%S}"
+    asked = {"dag_run_id": named, "logical_date": None, "conf": conf}
+    started = api.post(f"dags/{DAG}/dagRuns", asked)
     follower = Follower(api, DAG, str(started["dag_run_id"]), tuple(step.name for step in STEPS))
     print(f"segmenting {slices.relative_to(home.path)} (60 slices of 256 x 256, three classes)")
     if follower.until_end(LIMIT_SECONDS) != "success":

@@ -21,11 +21,13 @@ class Text:
     """How people write a value that JSON has no word for, in a shell and in a form alike.
 
     ``parse`` raises ValueError, saying what it expected. ``schema``: JSON schema of the text.
+    ``one``: it is the text of a whole list, which is not given a value at a time.
     """
 
     parse: Callable[[str], object]
     show: Callable[[Any], str] = str
     schema: Mapping[str, object] = field(default_factory=dict)
+    one: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +117,8 @@ class Options(Stored):
             schema = {key: values[0][key] for key in _BOUNDS if key in values[0]}
             if declared.text is not None:
                 schema = {"type": "string", **declared.text.schema}
-                if "items" in values[0] and "prefixItems" not in values[0]:
+                is_list = "items" in values[0] and "prefixItems" not in values[0]
+                if is_list and not declared.text.one:
                     schema = {"type": "array", "items": schema}
             made = replace(declared, name=name, nullable=len(values) < len(kinds), schema=schema)
             default = None if info.is_required() else made.written(info.default)

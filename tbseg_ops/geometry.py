@@ -8,6 +8,7 @@ and start on the *chunk* grid of the merged file, so that merging copies whole c
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from math import ceil, prod
 
 Index = tuple[int, int, int]
@@ -161,6 +162,14 @@ class Grid(Sequence[Tile]):
         hi = _index(min(a + c, n) for a, c, n in zip(lo, self.core, self.volume, strict=True))
         core = Box(lo, hi)
         return Tile(index, position, core, self.halo_of(core))
+
+    def meeting(self, box: Box) -> Iterator[Tile]:
+        """The tiles whose cores have a voxel of ``box``, in raster order."""
+        _, ny, nx = self.counts
+        first = _index(lo // core for lo, core in zip(box.lo, self.core, strict=True))
+        last = _index((hi - 1) // core for hi, core in zip(box.hi, self.core, strict=True))
+        for z, y, x in product(*(range(a, b + 1) for a, b in zip(first, last, strict=True))):
+            yield self[(z * ny + y) * nx + x]
 
     def by_name(self, name: str) -> Tile:
         """The tile of that name; KeyError if this grid has none."""

@@ -14,6 +14,7 @@ from tbseg_ops.selection import PATH, PATH_SCHEMA, AbsolutePath, Selection
 from tbseg_ops.settings import DATASET_NAME
 
 EngineName = Literal["native", "ilastik"]
+Format = Literal["ome-zarr", "tiff", "tiff-slices"]
 
 _LONGEST_SIDE = 65_536
 Side = Annotated[int, Field(ge=1, le=_LONGEST_SIDE)]
@@ -43,6 +44,11 @@ def _labels(text: str) -> str | tuple[str, ...]:
     if text in ("none", "all"):
         return text
     return tuple(unquote(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    words = (part.strip() for part in text.split(","))
+    return tuple(dict.fromkeys(word for word in words if word not in ("", "none")))
 
 
 def _joined(value: str | tuple[object, ...]) -> str:
@@ -179,6 +185,17 @@ class RunSpec(Selection):
             "copy": "the run holds them, and stands alone",
         },
     )
+    publish: tuple[Format, ...] = option(
+        (),
+        "Files for other programs",
+        "In what formats the verified result is exported into the run, too. **ome-zarr** (raw,"
+        " labels and all probability maps), **tiff** (the labels, one file), **tiff-slices** (the"
+        " labels, a file a slice), several with commas between; or **none**.",
+        examples=("ome-zarr", "ome-zarr,tiff"),
+        section="Output",
+        metavar="none|FORMAT,...",
+        text=Text(_formats, lambda value: _joined(value) or "none", {"maxLength": 100}, one=True),
+    )
     max_batches: Annotated[int, Field(ge=1, le=1000)] = option(
         500, "Batches", "Most batches that the tiles are put into.", in_form=False
     )
@@ -282,9 +299,9 @@ class Effort(Options):
     )
     workers: Annotated[int, Field(ge=1, le=1024)] | None = option(
         None,
-        "Processes for ingest, merge and verify",
-        "Processes that work side by side, on each host. In Airflow: those of ingest, merge and"
-        " verify, which run alone.",
+        "Processes for ingest, merge, verify and export",
+        "Processes that work side by side, on each host. In Airflow: those of ingest, merge, verify"
+        " and export, which run alone.",
         section="Resources",
         empty="all cores",
     )

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Unit = Literal["volume", "slab", "tile"]
-# Those that keep a record of each finished piece; a type cannot be taken from the table below.
-RecordedStep = Literal["ingest", "split", "classify", "merge", "verify", "publish"]
+# Those that make something of the run; a type cannot be taken from the table below.
+RecordedStep = Literal["ingest", "split", "classify", "merge", "verify", "export", "publish"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ STEPS: tuple[Step, ...] = (
     Step("classify", "tile", mpi=True, reads=("tiles", "classifier"), writes=("classes",)),
     Step("merge", mpi=True, reads=("classes",), writes=("segmentation",)),
     Step("verify", reads=("segmentation", "classes", "classifier")),
+    Step("export", remote=True, like="merge", reads=("segmentation", "whole"), writes=("export",)),
     Step("publish", reads=("segmentation",), writes=("report", "crate")),
 )
 

@@ -30,13 +30,23 @@ TIFF_SUFFIXES = (".tif", ".tiff")
 NUMBER = "{z}"
 """Stands in a pattern where the names have the number of the slice."""
 
-CHUNKED_MARKS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", "attributes.json")
+_OF_N5 = "attributes.json"
+CHUNKED_MARKS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", _OF_N5)
 """Files by which a folder is one of Zarr or N5."""
 
 
 def is_chunked(folder: str | Path) -> bool:
-    """Whether a folder is an array, or a group of them, of Zarr or N5."""
-    return any(Path(folder, mark).is_file() for mark in CHUNKED_MARKS)
+    """Whether a folder is an array, or a group of them, of Zarr or N5.
+
+    N5's mark is a name that others give, too, to a file beside slices: there it is none.
+    """
+    found = [mark for mark in CHUNKED_MARKS if Path(folder, mark).is_file()]
+    return bool(found) and (found != [_OF_N5] or not _has_slices(folder))
+
+
+def _has_slices(folder: str | Path) -> bool:
+    with os.scandir(folder) as entries:
+        return any(entry.name.lower().endswith(TIFF_SUFFIXES) for entry in entries)
 
 
 def _deepest(text: str) -> Path:

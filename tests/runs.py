@@ -48,7 +48,7 @@ def copied(finished: Path, folder: Path) -> Path:
 def through(run: Path, team: Team | None = None, until: str = "publish") -> dict[str, Any]:
     """All steps after plan, up to ``until``; their results by name."""
     results = {}
-    for name in ("ingest", "split", "classify", "merge", "verify", "publish"):
+    for name in ("ingest", "split", "classify", "merge", "verify", "export", "publish"):
         more = {} if name == "publish" else {"team": team}
         results[name] = getattr(steps, name)(run=run, **more)
         if name == until:

@@ -57,7 +57,7 @@ def lists():
 def test_a_further_step_is_in_every_list(lists):
     mpi = ["ingest", "split", "classify", "merge"]
     assert lists["demo"][-2:] == ["smooth", "try"]
-    assert lists["pools"] == sorted([*mpi, "doctor", "calibrate", "smooth", "try"])
+    assert lists["pools"] == sorted([*mpi, "doctor", "calibrate", "export", "smooth", "try"])
     assert lists["lineage"]["smooth"] == [["classes"], ["classes"]]
     assert lists["mpijob"] == lists["ssh"] == [*mpi, "smooth"]
     assert lists["kubernetes"] == ["doctor", *mpi, "smooth"]  # the other one shares its resources

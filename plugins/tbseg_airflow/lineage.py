@@ -48,6 +48,7 @@ def _datasets(folder: RunFolder, names: Iterable[str], kind: type[Dataset]) -> l
         "tiles": str(folder.path / "tiles"),
         "classes": str(folder.path / "classes"),
         "segmentation": str(folder.segmentation_file),
+        "export": str(folder.exports) if plan.spec.publish else None,
         "report": str(folder.report_file),
         "crate": str(folder.crate_file),
     }

@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 # Panel of the help -> module and name below ``tbseg_ops.cli`` -> how the command's help begins.
 COMMANDS = {
     "All in one": {
-        "run.run": "Do everything: plan, ingest, split, classify, merge, verify, publish",
+        "run.run": "Do everything: plan, ingest, split, classify, merge, verify, export, publish",
         "sbatch.sbatch": "Queue a planned run in SLURM: jobs that wait for each other",
         "repair.repair": "Make exactly what is damaged of a run anew",
         "cancel.cancel": "End all work on a run within seconds, wherever it is done",

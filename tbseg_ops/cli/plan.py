@@ -85,6 +85,7 @@ def plan(
                 "run": str(work.run.absolute()),
                 "tiles": len(made.grid),
                 "batches": made.batches,
+                "publish": list(made.spec.publish),
                 "slabs": len(made.slabs),
                 "labels": list(made.classifier.labels),
                 "halo": list(made.grid_model.halo),

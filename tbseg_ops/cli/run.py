@@ -43,7 +43,7 @@ def run(
     given: Annotated[Given[Effort], "threads", "workers"],
     as_json: Json = False,
 ) -> None:
-    """Do everything: plan, ingest, split, classify, merge, verify, publish.
+    """Do everything: plan, ingest, split, classify, merge, verify, export, publish.
 
     Give the same command again after any interruption: finished tiles are kept. With --dataset:
     the dataset's next run, or the one that is not finished yet.
@@ -73,6 +73,8 @@ def run(
             )
             merged = steps.merge(run=folder, team=workers, progress=bars("merge"))
             steps.verify(run=folder, threads=threads, team=workers, progress=bars("verify"))
+            if made.spec.publish:
+                steps.export(run=folder, team=workers, progress=bars("export"))
             report = steps.publish(run=folder, progress=bars("publish"))
     seconds = round(time.perf_counter() - start, 3)
     if as_json:
@@ -82,6 +84,7 @@ def run(
                 "run": str(folder.absolute()),
                 "segmentation": merged.file,
                 "report": report.file,
+                "exported": list(report.exported),
                 "warnings": list(report.warnings),
                 "labels": list(made.classifier.labels),
                 "tiles": len(made.grid),
@@ -98,6 +101,8 @@ def run(
         print(f"warning  {printable(text)}")
     print(f"segmentation  {merged.file}")
     print(f"report        {report.file}")
+    for path in report.exported:
+        print(f"exported      {path}")
 
 
 @contextmanager

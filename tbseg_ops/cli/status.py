@@ -27,6 +27,8 @@ def status(
         )
     if found.segmentation is not None:
         print(found.segmentation + ("" if found.verified else " (not verified)"))
+    for path in found.exported:
+        print(path)
     for text in found.warnings:
         print(f"warning  {printable(text)}")
     if found.pruned:

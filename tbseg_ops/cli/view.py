@@ -3,6 +3,7 @@
 import sys
 import webbrowser
 from pathlib import Path
+from threading import Thread
 from typing import Annotated
 
 import typer
@@ -37,5 +38,6 @@ def view(
     print(server.url, flush=True)
     print("(Ctrl+C ends it)", file=sys.stderr, flush=True)
     if browser:
-        webbrowser.open(server.url)
+        # Aside: what BROWSER names may come back only when its window is closed.
+        Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
     server.serve()

@@ -1,6 +1,6 @@
 """The state of a dataset's runs, the choice of the next one, and the claim for it."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -15,11 +15,12 @@ from tbseg_ops.run.status import Status, status
 from tbseg_ops.stored import Stored
 
 _MOST_EARLIER = 3
+_ALL_STEPS = {step.name for step in STEPS}
 _WHOLE_STEPS = {step.name for step in STEPS if step.unit == "volume"}  # one piece each
 
 
 class RunState(Stored):
-    """``incomplete`` tells in a few words what a run lacks; None once it is verified.
+    """``incomplete`` tells in a few words what a run lacks: of a verified one, files for others.
 
     ``planned``: its plan can be read. ``pruned``: ``tbseg gc`` has removed its result.
     """
@@ -49,7 +50,8 @@ def run_state(run: Path) -> RunState:
         why = error.what.splitlines()[0].rstrip(":")
         return RunState(run=str(run), verified=False, planned=False, incomplete=why)
     if found.verified:
-        return RunState(run=str(run), verified=True, planned=True, incomplete=None)
+        lacks = None if "export" in found.pruned else _missing(found, ("export",)) or None
+        return RunState(run=str(run), verified=True, planned=True, incomplete=lacks)
     gone = "segmentation" in found.pruned
     lacks = "its result was removed by tbseg gc" if gone else _result(folder) or _missing(found)
     return RunState(run=str(run), verified=False, planned=True, incomplete=lacks, pruned=gone)
@@ -65,7 +67,7 @@ def choose(runs: Runs, *, again: bool = False) -> Choice:
         run_state(runs.folder(number)) for number in reversed(runs.numbers())
     )
     newest = next(states, None)
-    if newest is None or (newest.verified and not again):
+    if newest is None or (newest.incomplete is None and not again):
         run, states = str(runs.next()), chain([newest] if newest else [], states)
     else:
         run = newest.run
@@ -109,12 +111,12 @@ def _result(folder: RunFolder) -> str | None:
     return None
 
 
-def _missing(found: Status) -> str:
+def _missing(found: Status, of: Container[str] = _ALL_STEPS) -> str:
     parts = [
         f"{step.step} missing"
         if step.step in _WHOLE_STEPS
         else f"{step.step} {len(step.missing)} of {step.total} missing"
         for step in found.steps
-        if step.missing
+        if step.missing and step.step in of
     ]
     return ", ".join(parts)

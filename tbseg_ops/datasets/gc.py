@@ -16,13 +16,14 @@ from tbseg_ops.datasets.registry import get
 from tbseg_ops.datasets.retention import excess
 from tbseg_ops.datasets.runs import Runs
 from tbseg_ops.run import RunFolder
+from tbseg_ops.run.exports import exported
 from tbseg_ops.run.removed import Kind, mark_pruned
 from tbseg_ops.storage.commit import is_leftover, pause, storage_errors
 from tbseg_ops.stored import Stored
 
 # Beside the folder of that name; volume.h5 reads as zeros where slabs are missing: it goes first.
 _FILES: dict[Kind, str] = {"segmentation": "segmentation.h5", "volume": "volume.h5"}
-_FOLDERS: tuple[Kind, ...] = ("classes", "tiles", "volume")
+_FOLDERS: tuple[Kind, ...] = ("export", "classes", "tiles", "volume")
 _BLOCK = 512  # bytes, of st_blocks
 
 Files = Counter[tuple[int, int]]  # device and inode: links that are removed
@@ -91,6 +92,16 @@ def _remove(run: Path, kinds: tuple[Kind, ...]) -> None:
             pause("pruning", Path(name))
             with storage_errors(run / kind), suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=folder)
+        if kind == "export":
+            _remove_empty(run / kind)
+
+
+def _remove_empty(folder: Path) -> None:
+    """The folders below ``folder`` that nothing is in: those of an OME-Zarr are many."""
+    for _, folders, _, inside in os.fwalk(folder, topdown=False):
+        for name in folders:
+            with suppress(OSError):  # something is in it, or it is a link
+                os.rmdir(name, dir_fd=inside)
 
 
 def _regular_files(run: Path, kind: Kind) -> Iterator[tuple[int, str, os.stat_result]]:
@@ -108,6 +119,11 @@ def _regular_files(run: Path, kind: Kind) -> Iterator[tuple[int, str, os.stat_re
                 folders[:] = {kind}.intersection(folders, _FOLDERS)
                 wanted = [n for n in names if file and n.startswith((f"{file}.", f".{file}."))]
                 wanted += [n for n in names if n == file]
+            elif kind == "export":
+                if Path(path) == run / kind:
+                    ours = exported(Path(path))
+                    folders[:] = [name for name in ours if name in folders]
+                    wanted = [name for name in names if name in ours]
             else:
                 folders.clear()
             for name in sorted(name for name in wanted if not is_leftover(name)):

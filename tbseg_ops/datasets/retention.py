@@ -14,8 +14,9 @@ from tbseg_ops.settings import here
 def excess(runs: Runs, retention: Retention) -> dict[Path, tuple[Kind, ...]]:
     """The kinds of files that nothing needs any more, by run folder, the oldest first.
 
-    - The last ``keep_runs`` verified runs keep their result. Class files and slabs are kept in the
-      newest of them alone, where the next run takes them over; sub-volumes if ``keep_sub_volumes``.
+    - The last ``keep_runs`` verified runs keep their result, and what is exported of it. Class
+      files and slabs are kept in the newest of them alone, where the next run takes them over;
+      sub-volumes if ``keep_sub_volumes``.
     - Older verified runs, and incomplete ones before the newest verified run, keep their records;
       incomplete ones their result, too, if there is one: it may be the only copy.
     - Nothing goes of: the run that is claimed; the runs after the newest verified one; those from
@@ -37,7 +38,7 @@ def excess(runs: Runs, retention: Retention) -> dict[Path, tuple[Kind, ...]]:
 
 def _kinds(run: str, verified: list[str], retention: Retention) -> tuple[Kind, ...]:
     if run not in verified:
-        return tuple(kind for kind in KINDS if kind != "segmentation")
+        return tuple(kind for kind in KINDS if kind not in ("export", "segmentation"))
     if run not in verified[-retention.keep_runs :]:
         return KINDS
     tiles: tuple[Kind, ...] = () if retention.keep_sub_volumes else ("tiles",)

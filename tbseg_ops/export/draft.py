@@ -1,7 +1,8 @@
 """What is exported is written beside its name and gets that when it is whole.
 
 A hidden folder beside it holds the draft, the list of its finished pieces, and, when all is done,
-by what key it was made. So an export that was killed goes on, and a finished one is recognised.
+by what key it was made. So an export that was killed goes on, a finished one is recognised, and of
+one of an earlier result what is the same is taken over.
 """
 
 import os
@@ -11,32 +12,49 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tbseg_ops.errors import ConfigError
+from tbseg_ops.run.exports import beside, key_file, stored_key
 from tbseg_ops.storage.commit import commit_over, storage_errors
 from tbseg_ops.storage.locks import locked
 from tbseg_ops.storage.visibility import make_folder
 
-_BESIDE = ".tbseg-export"
+# Key of a piece, and digest of its files, by its name.
+Pieces = dict[str, tuple[str, str]]
 
 
 class Draft:
-    """``path``: where it is written. ``done``: the names of the pieces that need not be again."""
+    """``path``: where it is written. ``done``: the pieces that need not be again.
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self.path, self._journal = folder / name, folder / "done"
-        self.done: set[str] = set()
-        with suppress(FileNotFoundError):
-            # The last line may have been cut off by a power cut.
-            *whole, _ = self._journal.read_text().split("\n")
-            self.done = set(whole)
+    ``before``: what is there of an earlier result, and its pieces.
+    """
 
-    def finish(self, piece: str) -> None:
+    def __init__(self, folder: Path, final: Path) -> None:
+        self.path, self.journal = folder / final.name, folder / "done"
+        self.before, before = final, _pieces_file(final)
+        self.done, self.done_before = _pieces(self.journal), _pieces(before)
+
+    def finish(self, piece: str, key: str = "-", digest: str = "-") -> None:
         """Note that a piece is on the disk; by one process only."""
-        fd = os.open(self._journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        fd = os.open(self.journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         try:
-            os.write(fd, f"{piece}\n".encode())
+            os.write(fd, f"{piece} {key} {digest}\n".encode())
         finally:
             os.close(fd)
-        self.done.add(piece)
+        self.done[piece] = key, digest
+
+
+def _pieces_file(final: Path) -> Path:
+    return beside(final) / f"{final.name}.pieces"
+
+
+def _pieces(journal: Path) -> Pieces:
+    found: Pieces = {}
+    with suppress(FileNotFoundError):
+        # The last line may have been cut off by a power cut.
+        *whole, _ = journal.read_text().split("\n")
+        for words in (line.split(" ") for line in whole):
+            if len(words) == 3:
+                found[words[0]] = words[1], words[2]
+    return found
 
 
 @contextmanager
@@ -46,17 +64,16 @@ def drafted(final: Path, key: str) -> Iterator[Draft | None]:
     ``key``: what it is made from. Nobody else works on it meanwhile, where there are locks.
     ConfigError if something that tbseg did not export is there.
     """
-    beside = final.parent / _BESIDE
-    record, folder = beside / f"{final.name}.key", beside / f"{final.name}.draft"
-    with storage_errors(final), locked(beside, needed=False):
+    record, folder = key_file(final), beside(final) / f"{final.name}.draft"
+    with storage_errors(final), locked(beside(final), needed=False):
         whole = folder / "whole"
         if _text(whole) == key and not (folder / final.name).exists() and final.exists():
-            commit_over(record, key.encode())  # it was killed when all but this was done
-        if final.exists() and _text(record) == key:
+            _settle(final, Draft(folder, final), key)  # it was killed when all but this was done
+        if stored_key(final) == key:
             shutil.rmtree(folder, ignore_errors=True)
             yield None
             return
-        if final.exists() and _text(record) is None:
+        if final.exists() and stored_key(final) is None:
             raise ConfigError(
                 "something is there that tbseg has not exported",
                 file=final,
@@ -67,15 +84,22 @@ def drafted(final: Path, key: str) -> Iterator[Draft | None]:
                 shutil.rmtree(folder)
             make_folder(folder)
             commit_over(folder / "key", key.encode())
-        draft = Draft(folder, final.name)
+        draft = Draft(folder, final)
         yield draft
         commit_over(whole, key.encode())
         if final.exists():
             final.rename(folder / "before")
         record.unlink(missing_ok=True)
         draft.path.rename(final)
-        commit_over(record, key.encode())
+        _settle(final, draft, key)
         shutil.rmtree(folder)
+
+
+def _settle(final: Path, draft: Draft, key: str) -> None:
+    """Note what ``final`` is; the list of its pieces first: no key has another's."""
+    with suppress(FileNotFoundError):  # it was moved before it was killed
+        draft.journal.replace(_pieces_file(final))
+    commit_over(key_file(final), key.encode())
 
 
 def _text(path: Path) -> str | None:

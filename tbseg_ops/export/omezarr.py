@@ -7,23 +7,27 @@ most frequent of the voxels, values by their mean; thick voxels are halved where
 import errno
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import tensorstore as ts
+from numpy.typing import NDArray
 
-from tbseg_ops.export.images import RAW_NAME, Image
+from tbseg_ops.export.pieces import Contents, unlike
 from tbseg_ops.geometry import Box, Index
+from tbseg_ops.run.images import Image
 from tbseg_ops.run.outputs import LABELS
 from tbseg_ops.run.plan import Plan
 from tbseg_ops.run.workplace import Workplace
 from tbseg_ops.storage.commit import commit_over
+from tbseg_ops.stored import digest_of
 from tbseg_ops.view.paint import colors_of
-from tbseg_ops.view.zarr import Space
+from tbseg_ops.view.zarr import Space, axes, placed
 
 VERSION = "0.5"
 _CHUNK: Index = (64, 128, 128)
@@ -44,28 +48,23 @@ class Level:
 
 @dataclass(frozen=True)
 class Shard:
-    """One piece: a box (z, y, x) of a level of the image in ``folder``."""
+    """One piece: a box (z, y, x) of a level of the image at ``where`` below ``root``."""
 
     image: Image
-    folder: Path
+    root: Path
+    where: str
     level: int
     box: Box
+    key: str
+    files: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        return self.root / self.where
 
     @property
     def name(self) -> str:
         return f"{self.image.name}/{self.level}/{'.'.join(map(str, self.box.lo))}"
-
-
-def folders(images: Sequence[Image]) -> dict[str, list[tuple[str, Image]]]:
-    """Which images each OME-Zarr holds, and where: labels lie in that of raw, if that is wanted."""
-    with_raw = any(image.name == RAW_NAME for image in images)
-    found: dict[str, list[tuple[str, Image]]] = {}
-    for image in sorted(images, key=lambda image: image.name != RAW_NAME):
-        inside = with_raw and image.is_label
-        found.setdefault(f"{RAW_NAME if inside else image.name}.ome.zarr", []).append(
-            (f"labels/{image.name}" if inside else "", image)
-        )
-    return found
 
 
 def levels_of(plan: Plan) -> list[Level]:
@@ -102,19 +101,54 @@ def create(plan: Plan, root: Path, inside: Sequence[tuple[str, Image]]) -> None:
             ts.open(_array(image, folder / str(number), level), create=True, open=True).result()
 
 
-def shards(plan: Plan, root: Path, inside: Sequence[tuple[str, Image]]) -> Iterator[list[Shard]]:
+def shards(
+    plan: Plan, root: Path, inside: Sequence[tuple[str, Image]], contents: Contents
+) -> Iterator[list[Shard]]:
     """Those of one level after the other: each needs all of the one before it."""
+    last: dict[str, dict[Index, str]] = {}  # the keys of the level before, by image and place
     for number, level in enumerate(levels_of(plan)):
-        whole = Box((0, 0, 0), level.shape)
-        yield [
-            Shard(image, root / where, number, box)
-            for where, image in inside
-            for box in whole.blocks(_sides(image, level)[1])
-        ]
+        found = []
+        for where, image in inside:
+            side = _sides(image, level)[1]
+            keys: dict[Index, str] = {}
+            for box in Box((0, 0, 0), level.shape).blocks(side):
+                at = _divided(box.lo, side)
+                if number == 0:
+                    key = contents.key(image, box)
+                else:
+                    before = _before(image, levels_of(plan)[number - 1], level, box)
+                    key = digest_of([level.factors, box.shape, [last[where][b] for b in before]])
+                keys[at] = key
+                files = tuple(_files(image, f"{where}/{number}".lstrip("/"), at))
+                found.append(Shard(image, root, where, number, box, key, files))
+            last[where] = keys
+        yield found
 
 
-def write(place: Workplace, shard: Shard) -> str:
-    """Read or make the voxels of a shard and write it, by renaming; its name."""
+def _before(image: Image, last: Level, level: Level, box: Box) -> Iterable[Index]:
+    """The places of the shards of the level before of which a box is made."""
+    side = _sides(image, last)[1]
+    lo = _divided(tuple(a * f for a, f in zip(box.lo, level.factors, strict=True)), side)
+    ends = zip(box.hi, level.factors, last.shape, strict=True)
+    hi = _divided(tuple(min(b * f, n) - 1 for b, f, n in ends), side)
+    z, y, x = (range(a, b + 1) for a, b in zip(lo, hi, strict=True))
+    return product(z, y, x)
+
+
+def _divided(voxel: Sequence[int], side: Index) -> Index:
+    z, y, x = (v // s for v, s in zip(voxel, side, strict=True))
+    return z, y, x
+
+
+def _files(image: Image, folder: str, at: Index) -> Iterator[str]:
+    """Of a shard, one for each channel."""
+    for channel in range(image.channels) if image.channels else [None]:
+        place = [*([] if channel is None else [channel]), *at]
+        yield "/".join([folder, "c", *map(str, place)])
+
+
+def write(place: Workplace, shard: Shard) -> None:
+    """Read or make the voxels of a shard, write it, by renaming, and read it again."""
     image, level = shard.image, levels_of(place.folder.plan)[shard.level]
     target, box = _opened(shard.folder, shard.level, write=True), shard.box.slices
     if shard.level == 0:
@@ -122,17 +156,38 @@ def write(place: Workplace, shard: Shard) -> str:
         if image.channels:
             voxels = np.moveaxis(voxels, -1, 0)
     else:
-        before: ts.TensorStore = _opened(shard.folder, shard.level - 1, write=False)
-        factors = [*([1] if image.channels else []), *level.factors]
-        method: Literal["mode", "mean"] = "mode" if image.is_label else "mean"
-        voxels = ts.downsample(before, factors, method)[(..., *box)].read().result()
+        voxels = _coarsened(shard, level)
     try:
         target[(..., *box)].write(np.ascontiguousarray(voxels)).result()
     except ValueError as error:  # tensorstore has the system's words, and no number
         if os.strerror(errno.ENOSPC) in str(error) or os.strerror(errno.EDQUOT) in str(error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise
-    return shard.name
+    _check(shard, voxels)
+
+
+def _coarsened(shard: Shard, level: Level) -> NDArray[np.generic]:
+    """The voxels of a shard from the level before, which is 8 times as large: by chunks."""
+    channels = [shard.image.channels] if shard.image.channels else []
+    before: ts.TensorStore = _opened(shard.folder, shard.level - 1, write=False)
+    method: Literal["mode", "mean"] = "mode" if shard.image.is_label else "mean"
+    coarse = ts.downsample(before, [*(1 for _ in channels), *level.factors], method)
+    voxels = np.empty([*channels, *shard.box.shape], shard.image.dtype)
+    for part in shard.box.blocks(_CHUNK):
+        there = part.relative_to(shard.box.lo).slices
+        voxels[(..., *there)] = coarse[(..., *part.slices)].read().result()
+    return voxels
+
+
+def _check(shard: Shard, voxels: NDArray[np.generic]) -> None:
+    """ResourceError unless the voxels are on the disk; read a plane of chunks at a time."""
+    stored = _opened(shard.folder, shard.level, write=False)
+    (z0, y0, x0), (z1, y1, x1) = shard.box.lo, shard.box.hi
+    for z in range(z0, z1, _CHUNK[0]):
+        end = min(z + _CHUNK[0], z1)
+        there = stored[..., z:end, y0:y1, x0:x1].read().result()
+        if not np.array_equal(voxels[..., z - z0 : end - z0, :, :], there, equal_nan=True):
+            raise unlike(shard.root / shard.files[0])
 
 
 def _opened(folder: Path, level: int, write: bool) -> Any:
@@ -195,25 +250,13 @@ def _group(folder: Path, metadata: dict[str, Any]) -> None:
 
 def _metadata(plan: Plan, image: Image, inside_of_raw: bool) -> dict[str, Any]:
     space = Space.of(plan)
-    unit = {"unit": space.unit} if space.unit else {}
-    axes: list[dict[str, str]] = [{"name": a, "type": "space", **unit} for a in "zyx"]
-    if image.channels:
-        axes.insert(0, {"name": "c", "type": "channel"})
-    more = [1.0] if image.channels else []
-    datasets = []
-    for number, level in enumerate(levels_of(plan)):
-        sizes = list(zip(space.voxel, level.steps, plan.part.lo, strict=True))
-        moved = [v * (lo + (step - 1) / 2) for v, step, lo in sizes]
-        transformations = [
-            {"type": "scale", "scale": [*more, *(v * step for v, step, _ in sizes)]},
-            {"type": "translation", "translation": [*(0.0 for _ in more), *moved]},
-        ]
-        datasets.append({"path": str(number), "coordinateTransformations": transformations})
+    levels = enumerate(levels_of(plan))
+    at = [(n, placed(space, level.steps, plan.part.lo, image.channels)) for n, level in levels]
     multiscale = {
         "name": image.title,
         "type": "mode" if image.is_label else "mean",
-        "axes": axes,
-        "datasets": datasets,
+        "axes": axes(space, image.channels),
+        "datasets": [{"path": str(n), "coordinateTransformations": where} for n, where in at],
     }
     found: dict[str, Any] = {"multiscales": [multiscale]}
     if image.is_label:

@@ -16,8 +16,9 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from tbseg_ops.export.images import Image
+from tbseg_ops.export.pieces import Contents, unlike
 from tbseg_ops.geometry import Box
+from tbseg_ops.run.images import Image
 from tbseg_ops.run.plan import Plan
 from tbseg_ops.run.workplace import Workplace
 from tbseg_ops.storage.commit import commit_over
@@ -33,25 +34,34 @@ _SHORT = {"micrometer": "um", "nanometer": "nm", "millimeter": "mm", "meter": "m
 
 @dataclass(frozen=True)
 class Planes:
-    """One piece: the planes ``z0`` to ``z1`` of the file, or of the folder, at ``path``."""
+    """One piece: the planes ``z0`` to ``z1`` of the file, or of the folder, at ``root``.
+
+    ``files``: of a folder.
+    """
 
     image: Image
-    path: Path
+    root: Path
     z0: int
     z1: int
-    slices: bool
+    key: str
+    files: tuple[str, ...]
 
     @property
     def name(self) -> str:
         return str(self.z0)
 
 
-def pieces(plan: Plan, image: Image, path: Path, slices: bool) -> Iterator[Planes]:
+def pieces(
+    plan: Plan, image: Image, path: Path, slices: bool, contents: Contents
+) -> Iterator[Planes]:
     """All planes, as many at once as memory is meant to hold."""
     plane = prod(_shape(plan, image)[1:]) * np.dtype(image.dtype).itemsize
     depth = max(1, min(_DEPTH, _PIECE_BYTES // plane))
-    for z0 in range(0, plan.shape[0], depth):
-        yield Planes(image, path, z0, min(z0 + depth, plan.shape[0]), slices)
+    digits = max(5, len(str(plan.shape[0])))
+    for box in Box((0, 0, 0), plan.shape).blocks((depth, *plan.shape[1:])):
+        z0, z1 = box.lo[0], box.hi[0]
+        files = tuple(f"{image.name}_{z:0{digits}d}.tif" for z in range(z0, z1) if slices)
+        yield Planes(image, path, z0, z1, contents.key(image, box), files)
 
 
 def create(plan: Plan, image: Image, path: Path, slices: bool) -> None:
@@ -65,18 +75,24 @@ def create(plan: Plan, image: Image, path: Path, slices: bool) -> None:
     tifffile.memmap(path, shape=shape, dtype=dtype, **_words(plan, image, small, len(shape)))
 
 
-def write(place: Workplace, planes: Planes) -> str:
-    """Read the voxels of some planes and write them; their name."""
+def write(place: Workplace, planes: Planes) -> None:
+    """Read the voxels of some planes, write them, and read them again."""
     plan = place.folder.plan
     _, y, x = plan.shape
     voxels = planes.image.read(place.folder, Box((planes.z0, 0, 0), (planes.z1, y, x)))
     if planes.image.channels:
         voxels = np.moveaxis(voxels, -1, 1)
-    if planes.slices:
+    if planes.files:
         _write_slices(plan, planes, voxels)
     else:
-        _write_inside(planes.path, planes.z0, voxels)
-    return planes.name
+        _write_inside(planes.root, planes.z0, voxels)
+        there = tifffile.memmap(planes.root, mode="r")[planes.z0 : planes.z1]
+        if not all(map(_same, voxels, there)):
+            raise unlike(planes.root)
+
+
+def _same(plane: NDArray[np.generic], other: NDArray[np.generic]) -> bool:
+    return np.array_equal(plane, other, equal_nan=True)
 
 
 def _write_inside(path: Path, z0: int, voxels: NDArray[np.generic]) -> None:
@@ -95,13 +111,13 @@ def _write_inside(path: Path, z0: int, voxels: NDArray[np.generic]) -> None:
 
 
 def _write_slices(plan: Plan, planes: Planes, voxels: NDArray[np.generic]) -> None:
-    digits = max(5, len(str(plan.shape[0])))
     words = _words(plan, planes.image, True, voxels.ndim - 1)
-    for z, plane in enumerate(voxels, planes.z0):
-        name = f"{planes.image.name}_{z:0{digits}d}.tif"
-        made = io.BytesIO()
+    for name, plane in zip(planes.files, voxels, strict=True):
+        made, path = io.BytesIO(), planes.root / name
         tifffile.imwrite(made, np.ascontiguousarray(plane), **words)
-        commit_over(planes.path / name, made.getvalue())
+        commit_over(path, made.getvalue())
+        if path.read_bytes() != made.getvalue():
+            raise unlike(path)
 
 
 def _shape(plan: Plan, image: Image) -> tuple[int, ...]:

@@ -66,7 +66,8 @@ def submit(folder: RunFolder, options: Sequence[str], at_once: int | None = None
     make_folder(folder.path / "slurm")
     jobs: list[Job] = []
     try:
-        for step in get_args(RecordedStep):
+        steps = [s for s in get_args(RecordedStep) if s != "export" or folder.plan.spec.publish]
+        for step in steps:
             tasks = min(batches, _largest_array()) if step == "classify" else 1
             words = [*options, f"--job-name=tbseg-{step}", f"--chdir={folder.path.absolute()}"]
             if step == "classify":

@@ -37,7 +37,7 @@ def crate_of(folder: RunFolder, done: RecordsByStep, state: Status) -> bytes:
     ``done``: the records of each step.
     """
     entities = Entities()
-    inputs, outputs = _inputs(entities, folder), _outputs(entities, folder, done)
+    inputs, outputs = _inputs(entities, folder), _outputs(entities, folder, done, state)
     workflow = _workflow(entities, folder, done)
     workflow["input"] = list(inputs)
     workflow["output"] = list(outputs)
@@ -143,7 +143,9 @@ def _inputs(entities: Entities, folder: RunFolder) -> dict[Any, Any]:
     return found
 
 
-def _outputs(entities: Entities, folder: RunFolder, done: RecordsByStep) -> dict[Any, Any]:
+def _outputs(
+    entities: Entities, folder: RunFolder, done: RecordsByStep, state: Status
+) -> dict[Any, Any]:
     """Formal parameter to entity: the merged file and the report."""
     (merged,) = done["merge"]
     labels = ", ".join(folder.plan.classifier.labels)
@@ -160,6 +162,13 @@ def _outputs(entities: Entities, folder: RunFolder, done: RecordsByStep) -> dict
         "The result to look at: pictures, shares of the classes, times.",
         sha256=sha256_of(folder.report_file),
     )
+    for path in state.exported:
+        name = str(Path(path).relative_to(folder.path))
+        about = "The result for other programs."
+        if Path(path).is_dir():
+            entities.folder(f"{name}/", about)
+        else:
+            entities.file(name, "image/tiff", about)
     return {
         entities.parameter("segmentation", segmentation, "File", "the classes"): segmentation,
         entities.parameter("report", report, "File", "the report"): report,

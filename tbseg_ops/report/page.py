@@ -5,7 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from tbseg_ops import __version__
 from tbseg_ops.forecast.model import stored_forecast
@@ -77,6 +79,10 @@ def _facts(folder: RunFolder, done: RecordsByStep, state: Status) -> dict[str, o
         ],
         "outside": prod(plan.shape) - voxels,
         "scenes": scenes(folder),
+        "exported": [
+            (quote(str(Path(path).relative_to(folder.path))), Path(path).name)
+            for path in state.exported
+        ],
         "steps": _steps(done),
         "forecast": stored_forecast(folder),
         "comparisons": compared(folder, records),

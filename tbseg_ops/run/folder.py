@@ -48,6 +48,7 @@ class RunFolder:
         self.forecast_file = self.path / "forecast.json"
         self.proof_file = self.path / "prove.json"
         self.called_off_file = self.path / "called-off"
+        self.exports = self.path / "export"
         self.pruned_file = self.path / "pruned.json"
 
     def __repr__(self) -> str:

@@ -9,12 +9,13 @@ from typing import Literal, get_args
 from pydantic import ValidationError
 
 from tbseg_ops.run.done import Found
+from tbseg_ops.run.exports import forget
 from tbseg_ops.run.folder import RunFolder
 from tbseg_ops.run.records import Step
 from tbseg_ops.storage.commit import commit_over, storage_errors
 from tbseg_ops.stored import Stored
 
-Kind = Literal["segmentation", "classes", "tiles", "volume"]
+Kind = Literal["export", "segmentation", "classes", "tiles", "volume"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -47,7 +48,7 @@ def mark_pruned(folder: RunFolder, kinds: tuple[Kind, ...]) -> None:
 def revive(folder: RunFolder) -> None:
     """Take a pruned run for what is left of it, before it is planned again.
 
-    The records of files that are gone go, too; then the mark.
+    The records of files that are gone go, too, and what is known of exports; then the mark.
     """
     if not pruned(folder):
         return
@@ -57,5 +58,6 @@ def revive(folder: RunFolder) -> None:
             record = ledger.get(name)
             if record is not None and Found(folder, record).is_lost:
                 ledger.drop(name)
+    forget(folder.exports)
     with storage_errors(folder.pruned_file):
         folder.pruned_file.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from typing import Literal
 
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.done import Found, merged_file, own
+from tbseg_ops.run.exports import exports
 from tbseg_ops.run.fit import run_warnings
 from tbseg_ops.run.piece import WHOLE
 from tbseg_ops.run.records import NOT_READ
@@ -27,6 +28,7 @@ class Status(Stored):
     """The state of a run folder; ``pruned``: kinds of files that ``tbseg gc`` removed from it.
 
     ``verified``: complete and exact. ``warnings``: why it may be implausible all the same.
+    ``exported``: what was asked for other programs, and is there.
     """
 
     run: str
@@ -35,6 +37,7 @@ class Status(Stored):
     verified: bool
     pruned: tuple[Kind, ...] = ()
     warnings: tuple[str, ...] = ()
+    exported: tuple[str, ...] = ()
 
 
 def status(*, run: Path) -> Status:
@@ -68,6 +71,9 @@ def status(*, run: Path) -> Status:
         name: classified[name] or how == "there" or (how == "lost" and verified)
         for name, how in zip(names, cut, strict=True)
     }
+    gone, key = pruned(folder), merged[1].key if merged is not None and verified else None
+    of_files = dict(exports(folder, None if "export" in gone else key))
+    exported = {path.name: is_there for path, is_there in of_files.items()}
     return Status(
         run=str(folder.path),
         steps=(
@@ -76,11 +82,13 @@ def status(*, run: Path) -> Status:
             _status("classify", classified),
             _status("merge", {WHOLE: merged is not None}),
             _status("verify", {WHOLE: verified}),
+            *([_status("export", exported)] if exported else []),
         ),
         segmentation=str(folder.segmentation_file) if merged is not None else None,
         verified=verified,
-        pruned=pruned(folder),
+        pruned=gone,
         warnings=run_warnings(folder, [found.record for found in classes if found is not None]),
+        exported=tuple(str(path) for path, is_there in of_files.items() if is_there),
     )
 
 

@@ -12,7 +12,7 @@ from tbseg_ops.run.done import arrived
 from tbseg_ops.run.piece import WHOLE
 from tbseg_ops.run.records import Record, Step
 from tbseg_ops.run.result import Progress, StepResult, silent
-from tbseg_ops.run.status import status
+from tbseg_ops.run.status import Status, status
 from tbseg_ops.steps.merge import total_counts
 from tbseg_ops.steps.verify import check_bytes, check_identity
 from tbseg_ops.storage.commit import commit_over
@@ -21,7 +21,7 @@ from tbseg_ops.storage.commit import commit_over
 class Published(StepResult):
     """``file`` is the report, ``result`` the merged file; ``digest`` tells what its arrays hold.
 
-    ``warnings``: why the result may be implausible.
+    ``warnings``: why the result may be implausible. ``exported``: what the run was asked to export.
     """
 
     run: str
@@ -29,13 +29,15 @@ class Published(StepResult):
     digest: str
     crate: str
     warnings: tuple[str, ...] = ()
+    exported: tuple[str, ...] = ()
 
 
 def publish(*, run: Path, progress: Progress = silent) -> Published:
     """Write ``report.html`` and ``ro-crate-metadata.json`` from the merged file and the records.
 
     IntegrityError if the run is not merged, or the file or its records are not as merged and
-    verified: every chunk's bytes are looked at, none is decoded.
+    verified: every chunk's bytes are looked at, none is decoded. Also if it was asked for exports
+    that are not there.
     """
     start = time.perf_counter()
     folder = RunFolder(run)
@@ -44,6 +46,7 @@ def publish(*, run: Path, progress: Progress = silent) -> Published:
     check_bytes(folder, records)
     _check_counts(folder, records)
     done, state = _done(folder, records), status(run=folder.path)
+    _check_exported(folder, state)
     commit_over(folder.report_file, page_of(folder, done, state))
     progress("report", "written", 1, 2)
     commit_over(folder.crate_file, crate_of(folder, done, state))
@@ -59,6 +62,7 @@ def publish(*, run: Path, progress: Progress = silent) -> Published:
         digest=done["merge"][0].content,
         crate=str(folder.crate_file),
         warnings=state.warnings,
+        exported=state.exported,
     )
 
 
@@ -75,6 +79,19 @@ def _check_counts(folder: RunFolder, records: list[Record]) -> None:
         found=counted,
         mend=f"tbseg repair {folder.quoted} makes them anew",
     )
+
+
+def _check_exported(folder: RunFolder, state: Status) -> None:
+    """What the run was asked for is there: the report links to it."""
+    missing = next((step.missing for step in state.steps if step.step == "export"), ())
+    if missing and "export" not in state.pruned:
+        raise IntegrityError(
+            "what the run was asked for other programs is not exported, or of an earlier result",
+            file=folder.exports,
+            expected="a finished export of the verified result",
+            found=f"not there: {', '.join(missing)}",
+            mend=f"tbseg export {folder.quoted}, then tbseg publish --run {folder.quoted}",
+        )
 
 
 def _done(folder: RunFolder, records: list[Record]) -> RecordsByStep:

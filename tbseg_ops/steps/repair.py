@@ -11,6 +11,7 @@ from tbseg_ops.run.piece import WHOLE
 from tbseg_ops.run.removed import pruned
 from tbseg_ops.run.result import Progress, silent
 from tbseg_ops.steps.classify import classify
+from tbseg_ops.steps.export import export
 from tbseg_ops.steps.ingest import ingest
 from tbseg_ops.steps.merge import merge
 from tbseg_ops.steps.plan import draft
@@ -92,7 +93,7 @@ def _set_aside(folder: RunFolder, found: Iterable[Unsound]) -> None:
 
 
 def _mend_result(folder: RunFolder, threads: int, team: Team, progress: Progress) -> list[str]:
-    """Merge, verify and publish; what one of them found to be damaged, and mended.
+    """Merge, verify, export and publish; what one of them found to be damaged, and mended.
 
     Each of them forgets what it finds damaged, so that the next round makes it anew.
     """
@@ -103,6 +104,7 @@ def _mend_result(folder: RunFolder, threads: int, team: Team, progress: Progress
             if told:
                 merge(run=folder.path, team=team, progress=progress)
             verify(run=folder.path, threads=threads, team=team, progress=progress)
+            export(run=folder.path, team=team, progress=progress)
             publish(run=folder.path, progress=progress)
         except IntegrityError as error:
             line = _told(error)

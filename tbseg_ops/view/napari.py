@@ -53,10 +53,11 @@ def add_layers(viewer: Any, view: RunView) -> None:
     space, passport = Space.of(plan), plan.classifier
     names = ("z", "y", "x")
     unit = space.unit or "pixel"
-    common = {"axis_labels": names, "units": (unit,) * 3, "multiscale": True}
+    common = {"axis_labels": names, "units": (unit,) * 3}
     for channel in range(plan.volume.channels):
+        raw = _levels(_Raw(view, channel), plan.read.shape, np.dtype(plan.volume.dtype))
         viewer.add_image(
-            _levels(_Raw(view, channel), plan.read.shape, np.dtype(plan.volume.dtype)),
+            **_data(raw),
             name="raw" if plan.volume.channels == 1 else f"raw, channel {channel}",
             contrast_limits=Pictures(view).bounds(),
             blending="translucent" if channel == 0 else "additive",
@@ -68,7 +69,7 @@ def add_layers(viewer: Any, view: RunView) -> None:
     colormap: dict[int | None, str] = {0: "transparent", None: "transparent"}
     colormap.update(enumerate(colors, start=1))
     classes = viewer.add_labels(
-        _levels(_Labels(view), plan.shape, np.dtype(np.uint8)),
+        **_data(_levels(_Labels(view), plan.shape, np.dtype(np.uint8))),
         name="classes",
         opacity=0.4,
         colormap=DirectLabelColormap(color_dict=colormap),
@@ -115,6 +116,12 @@ class _Level:
         )
         voxels = self._source.box(Box((z0, y0, x0), (z1, y1, x1)), self._level)
         return voxels[tuple(0 if isinstance(n, int) else slice(None, None, n.step) for n in wanted)]
+
+
+def _data(levels: list[Any]) -> dict[str, Any]:
+    """Levels as napari takes them: of a list of one it would take the planes for levels."""
+    several = len(levels) > 1
+    return {"data": levels if several else levels[0], "multiscale": several}
 
 
 def _levels(source: _Raw | _Labels, shape: Index, dtype: np.dtype[Any]) -> list[Any]:

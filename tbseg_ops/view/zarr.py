@@ -45,6 +45,28 @@ class Space:
         return cls(plan.volume.voxel_size or (1.0, 1.0, 1.0), unit, metres)
 
 
+def axes(space: Space, channels: int) -> list[dict[str, str]]:
+    """The axes of an image in the words of OME-Zarr: z, y, x, before them c if it has channels."""
+    unit = {"unit": space.unit} if space.unit else {}
+    of_space = [{"name": axis, "type": "space", **unit} for axis in "zyx"]
+    return [{"name": "c", "type": "channel"}, *of_space] if channels else of_space
+
+
+def placed(space: Space, steps: Index, lo: Index, channels: int) -> list[dict[str, Any]]:
+    """Where the voxels of a level lie: their middles, by the corner of the whole volume.
+
+    ``steps``: so many voxels of the volume each of them is on each axis; ``lo``: its first one.
+    """
+    more = [1.0] if channels else []
+    scale = [v * step for v, step in zip(space.voxel, steps, strict=True)]
+    sizes = zip(space.voxel, steps, lo, strict=True)
+    first = [v * (low + (step - 1) / 2) for v, step, low in sizes]
+    return [
+        {"type": "scale", "scale": [*more, *scale]},
+        {"type": "translation", "translation": [*(0.0 for _ in more), *first]},
+    ]
+
+
 class _Array(Protocol):
     """One multiscale image: its arrays have the axes c, z, y, x or z, y, x."""
 
@@ -165,20 +187,16 @@ def _group(image: _Array, space: Space, rest: str) -> dict[str, Any] | None:
         return {"zarr_format": 2}
     if rest != ".zattrs":
         return None
-    unit = {"unit": space.unit} if space.unit else {}
-    axes = [{"name": axis, "type": "space", **unit} for axis in "zyx"]
-    if image.channels:
-        axes.insert(0, {"name": "c", "type": "channel"})
     levels = range(levels_of(image.box.shape))
     return {
         "multiscales": [
             {
                 "version": "0.4",
                 "name": image.name,
-                "axes": axes,
+                "axes": axes(space, image.channels),
                 "type": "nearest",
                 "datasets": [
-                    {"path": str(n), "coordinateTransformations": _placed(image, space, n)}
+                    {"path": str(n), "coordinateTransformations": _placed(image, space, 2**n)}
                     for n in levels
                 ],
             }
@@ -186,16 +204,8 @@ def _group(image: _Array, space: Space, rest: str) -> dict[str, Any] | None:
     }
 
 
-def _placed(image: _Array, space: Space, level: int) -> list[dict[str, Any]]:
-    """Where the voxels of a level lie: their middles, by the corner of the whole volume."""
-    step = 2**level
-    more = [1.0] if image.channels else []
-    scale = [v * step for v in space.voxel]
-    first = [v * (lo + (step - 1) / 2) for v, lo in zip(space.voxel, image.box.lo, strict=True)]
-    return [
-        {"type": "scale", "scale": [*more, *scale]},
-        {"type": "translation", "translation": [*(0.0 for _ in more), *first]},
-    ]
+def _placed(image: _Array, space: Space, step: int) -> list[dict[str, Any]]:
+    return placed(space, (step, step, step), image.box.lo, image.channels)
 
 
 def _array(image: _Array, level: int) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def test_policies(bag):
 def test_the_last_task_decides_about_the_run(dag):
     assert [task.task_id for task in dag.leaves] == ["publish"]
     order = ["plan", "doctor", "ingest", "split", "calibrate", "forecast", "approve"]
-    order += ["classify", "merge", "verify", "publish"]
+    order += ["classify", "merge", "verify", "export", "publish"]
     assert [step.name for step in STEPS] == order
     for above, below in itertools.pairwise(order):
         assert below in dag.get_task(above).downstream_task_ids

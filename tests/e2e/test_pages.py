@@ -2,6 +2,7 @@
 
 import json
 import re
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -43,6 +44,26 @@ def test_nobody_sees_anything_and_a_viewer_sees_runs(airflow, done, viewer):
         assert asked(airflow, path, viewer).status_code == 200, path
     (mine,) = [r for r in asked(airflow, "api/runs", viewer).json() if r["run"] == run]
     assert (mine["folder"], mine["state"], mine["tiles"]) == (str(folder), "success", 8)
+
+
+def test_pages_of_tasks_link_to_the_run_its_tiles_and_the_report(airflow, done, viewer):
+    _, run = done
+
+    def links(task, map_index=-1):
+        path = f"dags/{DAG}/dagRuns/{run}/taskInstances/{task}/links"
+        found = viewer.get(path, map_index=map_index)["extra_links"]
+        return {name: unquote(url) for name, url in found.items() if url is not None}
+
+    tiles = f"/dags/{DAG}/runs/{run}/plugin/tbseg-tiles"
+    report = f"/tbseg/runs/{DAG}/{run}/report"
+    for task in ("plan", "approve", "publish", "merge", "export"):
+        assert links(task) == {"Tiles of the run": tiles, "Report": report}, task
+    assert links("calibrate", 0).keys() == {"Tiles of the run", "Report"}
+    one = links("classify", 3)["This tile"]
+    name = airflow.instances(run)["classify[3]"]["rendered_map_index"]
+    assert re.fullmatch(rf"{re.escape(f'/tbseg/runs/{DAG}/{run}/')}#z=\d+&tile={name}", one)
+    for path in (report, one):
+        assert asked(airflow, path.removeprefix("/tbseg/"), viewer).status_code == 200
 
 
 OTHERS = [

@@ -1,6 +1,7 @@
 """Registered datasets in a real Airflow: what changed is told by content, and only that is done."""
 
 import os
+import re
 import time
 
 import pytest
@@ -18,6 +19,7 @@ from tests.synthetic import write_page
 pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(600)]
 
 
+RUN_ID = r"brain-\d{4}-\d\d-\d\dT\d{4}-[0-9a-f]{4}"
 TILE = (20, 64, 64)  # two tiles in z: each instance of a task costs half a second
 
 
@@ -69,7 +71,7 @@ class Brain:
         while True:
             found = self.airflow.api.get(f"dags/{DAG}/dagRuns", limit=100)["dag_runs"]
             new = {run["dag_run_id"] for run in found} - self.seen
-            new = {run for run in new if run.startswith("reprocess__brain__")}
+            new = {run for run in new if re.fullmatch(RUN_ID, run)}
             if new:
                 (run,) = new
                 self.seen.add(run)
@@ -134,7 +136,7 @@ def test_a_replaced_slice_of_the_same_date(airflow, brain, tmp_path):
     grid = RunFolder(brain.runs.newest()).plan.grid
     affected = [tile for tile in grid if tile.box.lo[0] <= 36 < tile.box.hi[0]]
     decision, reasons = brain.looked()
-    assert decision.startswith("run 0002 is started as tbseg_segment/reprocess__brain__")
+    assert re.fullmatch(f"run 0002 is started as tbseg_segment/{RUN_ID}", decision)
     assert reasons == "1 slice was replaced: img_36.tif"
     counts, folder = brain.segmented()
     assert counts == {"ingest": 0, "split": len(affected), "classify": len(affected)}

@@ -5,6 +5,7 @@ import sys
 
 import h5py
 import pytest
+import tifffile
 
 from tbseg_ops.run import RunFolder
 from tests.e2e.deployment import DAG, TASKS
@@ -21,7 +22,7 @@ ALL = range(len(TILES))
 @pytest.fixture(scope="session")
 def form(form):
     """Four tiles: each instance of a task costs half a second and more."""
-    return form | {"tile": "20,45,30"}
+    return form | {"tile": "20,45,30", "publish": "tiff"}
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +53,7 @@ def test_a_run(airflow, done):
     assert airflow.computed(run, "classify") == [1] * 4
     with h5py.File(folder / "segmentation.h5") as file:
         assert (file["labels"][()] == VESSELS.labels()).all()
+    assert (tifffile.imread(folder / "export" / "labels.tif") == VESSELS.labels()).all()
     assert (folder / "report.html").stat().st_size > 1000
 
 
@@ -91,7 +93,7 @@ def test_clearing_tiles(airflow, again):
     assert airflow.computed(run, "classify") == [int(i == 3) for i in ALL]
     assert "--batch=3 --again" in " ".join(airflow.log(run, "classify[3]"))
     tries = {name: i["try_number"] for name, i in airflow.instances(run).items()}
-    again = {"classify[3]", "merge", "verify", "publish"}
+    again = {"classify[3]", "merge", "verify", "export", "publish"}
     assert tries == {name: 2 if name in again else 1 for name in tries}
 
     # Two tiles in one call.

@@ -16,8 +16,8 @@ import tifffile
 from tbseg_ops import steps
 from tbseg_ops.errors import ConfigError, InputError, ResourceError
 from tbseg_ops.export import omezarr
-from tbseg_ops.export.images import images_of
 from tbseg_ops.run import RunFolder
+from tbseg_ops.run.images import images_of
 from tests.runs import VESSELS, command, copied, planned, tbseg, through
 
 SIZE = (2.0, 0.5, 0.5)

@@ -28,6 +28,7 @@ def names(datasets, run):
             ["plan.json", "segmentation.h5", "classes", str(VESSELS.classifier)],
             [],
         ),
+        ("export", ["plan.json", "segmentation.h5", "volume.h5"], []),
         ("publish", ["plan.json", "segmentation.h5"], ["report.html", "ro-crate-metadata.json"]),
     ],
 )

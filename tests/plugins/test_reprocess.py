@@ -1,5 +1,7 @@
 """Which datasets are looked at, and which runs are started: the operators without a scheduler."""
 
+import re
+from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 
 import pytest
@@ -203,3 +205,13 @@ def test_what_could_not_be_checked_makes_the_run_red(registry):
     names = ["a", "b"]
     with pytest.raises(StepRefused, match="b: could not be checked"):
         TbsegSummary(task_id="summary").execute({"ti": ti})
+
+
+def test_a_run_is_called_by_its_dataset_and_when_it_was_due():
+    from tbseg_airflow.operators.reprocess import run_id_of
+
+    due = datetime(2026, 11, 26, 2, 30, 59, tzinfo=timezone(timedelta(hours=1)))
+    named = run_id_of("brain7", "scheduled__a", due)
+    assert re.fullmatch(r"brain7-2026-11-26T0130-[0-9a-f]{4}", named)
+    assert named == run_id_of("brain7", "scheduled__a", due)
+    assert named != run_id_of("brain7", "scheduled__b", due)

@@ -21,6 +21,7 @@ def test_without_napari_it_is_said_how_to_get_it(finished):
     assert "pip install 'napari[all]'" in done.stderr
 
 
+@pytest.mark.filterwarnings("ignore")  # of napari's own imports
 @pytest.mark.skipif(not HERE, reason="napari is not installed")
 def test_layers_are_what_the_run_has_and_read_plane_by_plane(tmp_path, monkeypatch):
     from napari.components import ViewerModel

@@ -136,6 +136,14 @@ def test_a_damaged_chunk_is_an_error(write, volume, tmp_path):
         source.read(0, 20)
 
 
+def test_slices_beside_a_file_that_is_called_as_n5_calls_its_own_are_slices(volume, tmp_path):
+    slices = write_stack(tmp_path / "slices", volume)
+    (slices / "attributes.json").write_text('{"microscope": "the one in the cellar"}')
+    with open_source(str(slices)) as source:
+        assert source.info.kind == "tiff-stack"
+        assert np.array_equal(source.read(0, len(volume)).array[..., 0], volume)
+
+
 @pytest.mark.parametrize("where", ["../other", "/etc", "a/../../b"])
 def test_a_scale_never_leads_out_of_the_folder(where, volume, tmp_path):
     path = ome_zarr_04(tmp_path, volume)

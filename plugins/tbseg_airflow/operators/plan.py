@@ -61,7 +61,7 @@ class TbsegPlan(TbsegStep):
             self.log.warning("%s", text)
         self.run_dir = report["run"]  # for OpenLineage, which asks the operator afterwards
         clear_number = context["dag_run"].clear_number or 0
-        plan = {key: report[key] for key in ("run", "tiles", "batches")}
+        plan = {key: report[key] for key in ("run", "tiles", "batches", "publish")}
         context["ti"].xcom_push("plan", {**plan, "clear_number": clear_number})
         return chosen or list(range(report["batches"]))
 

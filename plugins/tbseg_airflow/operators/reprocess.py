@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +105,7 @@ class TbsegDecide(PlainErrors):
         from tbseg_ops.options import Effort
 
         ti = context["ti"]
-        # The same for each try of this task, and another one each time the DAG runs.
-        mark = hashlib.sha256(f"{ti.run_id} {name}".encode()).hexdigest()[:8]
-        run_id = f"reprocess__{name}__{mark}"
+        run_id = run_id_of(name, ti.run_id, context["dag_run"].run_after)
         try:
             dataset = datasets.get(name)
             runs = datasets.Runs(Path(dataset.runs), name)
@@ -122,6 +121,15 @@ class TbsegDecide(PlainErrors):
         conf = {"dataset": name} | {field: getattr(dataset, field) for field in Effort.model_fields}
         starts.append({"trigger_run_id": run_id, "conf": conf})
         return f"run {claim.run} is started as {SEGMENT}/{run_id}"
+
+
+def run_id_of(name: str, ours: str, at: datetime) -> str:
+    """Of the run for a dataset: its name and the minute (UTC) at which our own run was due.
+
+    The same for each try of a task, and another one for each of our runs, ``ours``.
+    """
+    mark = hashlib.sha256(f"{ours} {name}".encode()).hexdigest()[:4]
+    return f"{name}-{at.astimezone(UTC):%Y-%m-%dT%H%M}-{mark}"
 
 
 def _last_result(name: str) -> tuple[float, str]:

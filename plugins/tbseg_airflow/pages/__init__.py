@@ -6,6 +6,7 @@ Plugins are loaded by each task, too: the app itself is made at its first reques
 from typing import Any
 
 PREFIX = "/tbseg"
+TILES = "tbseg-tiles"  # what the tab of a run is called in addresses
 
 
 class LazyApp:
