@@ -190,12 +190,18 @@ class Site:
 
 
 def page(path: str, folder: Traversable | None = None) -> Answer | None:
-    """A file of the page, by default tbseg's own."""
+    """A file of the page, by default tbseg's own; the heads of all pages begin with head.html."""
     name = _PAGE.get(path, path)
     if not re.fullmatch(r"[a-z]+\.(html|css|js)", name, re.ASCII):
         return None
-    file = (folder or files("tbseg_ops.view").joinpath("page")).joinpath(name)
-    return Answer(200, _kind(name), file.read_bytes()) if file.is_file() else None
+    own = files("tbseg_ops.view").joinpath("page")
+    file = (folder or own).joinpath(name)
+    if not file.is_file():
+        return None
+    body = file.read_bytes()
+    if name.endswith(".html"):
+        body = body.replace(b"<head>\n", b"<head>\n" + own.joinpath("head.html").read_bytes(), 1)
+    return Answer(200, _kind(name), body)
 
 
 def _client(name: str) -> Answer | None:

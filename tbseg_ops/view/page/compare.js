@@ -18,10 +18,12 @@ export function showComparison(root, found, choose) {
       return element("li", {}, button, ` ${percent(tile.share)}`);
     })));
   }
-  // Not while the list has the focus: it would be lost.
-  if (root.contains(document.activeElement) && root.dataset.done === String(found.done)) return;
-  root.dataset.done = found.done;
+  // Who is in the list, stays there.
+  const focused = root.contains(document.activeElement) ? document.activeElement.textContent : null;
+  const scrolled = root.querySelector("ul")?.scrollTop ?? 0;
   root.replaceChildren(...parts);
+  if (root.querySelector("ul")) root.querySelector("ul").scrollTop = scrolled;
+  [...root.querySelectorAll("button")].find((b) => b.textContent === focused)?.focus({ preventScroll: true });
 }
 
 // Voxels by class: rows of this run, columns of the other; without those that nobody has.

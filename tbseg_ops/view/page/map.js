@@ -86,6 +86,7 @@ export function makeMap(root, choose, turn) {
 
       const { paint, legend } = scheme(run, layer, by);
       const before = shown;
+      const held = tiles.contains(document.activeElement) ? document.activeElement.dataset.place : null;
       shown = new Map();
       for (const tile of layer.tiles) {
         const rect = before.get(tile.name) ?? svg("rect", { role: "button" });
@@ -95,8 +96,8 @@ export function makeMap(root, choose, turn) {
         Object.assign(rect.dataset, { name: tile.name, place: `${tile.position[down]},${tile.position[right]}`, state: tile.state });
         const place = { x: tile.lo[right] * kx, y: tile.lo[down] * ky, width: (tile.hi[right] - tile.lo[right]) * kx, height: (tile.hi[down] - tile.lo[down]) * ky };
         const look = { fill: color, "fill-opacity": alpha, class: `tile ${tile.state}${tile.name === chosen ? " chosen" : ""}${selected.has(tile.name) ? " selected" : ""}${fresh}` };
-        const label = `${tile.name}: ${WORDS[tile.state]}${tile.seconds !== undefined ? `, ${hours(tile.seconds)}` : ""}${tile.differs == null ? "" : `, ${percent(tile.differs)} differ`}`;
-        for (const [name, value] of Object.entries({ ...place, ...look, "aria-label": label, tabindex: -1 })) rect.setAttribute(name, value);
+        const label = `${tile.name}: ${WORDS[tile.state]}${tile.seconds !== undefined ? `, ${hours(tile.seconds)} on ${tile.host}` : ""}${tile.differs == null ? "" : `, ${percent(tile.differs)} differ`}`;
+        for (const [name, value] of Object.entries({ ...place, ...look, "aria-label": label, "aria-pressed": tile.name === chosen || selected.has(tile.name), tabindex: -1 })) rect.setAttribute(name, value);
         rect.onclick = (event) => { rove(rect); choose(tile.name, event.shiftKey || event.ctrlKey || event.metaKey); };
         shown.set(tile.name, rect);
         if (!rect.parentNode) tiles.append(rect);
@@ -104,6 +105,11 @@ export function makeMap(root, choose, turn) {
       for (const rect of before.values()) rect.remove();
       const first = shown.get(chosen) ?? shown.values().next().value;
       if (first) rove(first);
+      if (held !== null && !tiles.contains(document.activeElement)) { // its tile is gone: to the one in its place
+        const heir = [...shown.values()].find((r) => r.dataset.place === held) ?? first;
+        rove(heir);
+        heir.focus({ preventScroll: true });
+      }
       const top = shown.get(chosen);
       if (top && top !== tiles.lastChild && document.activeElement !== top) tiles.append(top); // its frame over its neighbours'
       return legend;
