@@ -15,7 +15,9 @@ from tbseg_ops.view.compare import compare as compared
 def compare(
     first: Annotated[Path, typer.Argument(metavar="RUN1", help="A run folder.")],
     second: Annotated[Path, typer.Argument(metavar="RUN2", help="Another, of the same shape.")],
-    most: Annotated[int, typer.Option(min=0, help="So many tiles are listed.")] = 10,
+    most: Annotated[
+        int, typer.Option(min=0, help="So many tiles are listed; --json has all.")
+    ] = 10,
     as_json: Json = False,
 ) -> None:
     """Compare the labels of two runs: share of voxels that differ, by class and by tile.
@@ -24,7 +26,7 @@ def compare(
     """
     found = compared(RunFolder(first), RunFolder(second), lines("compare"))
     if as_json:
-        emit(found.model_copy(update={"most": found.most[:most]}))
+        emit(found)
         return
     _show(found, most)
 

@@ -23,6 +23,9 @@ def view(
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open it in your browser.")
     ] = True,
+    compare: Annotated[
+        Path | None, typer.Option(metavar="OTHER", help="The folder of a run to compare it with.")
+    ] = None,
     napari: Annotated[
         bool, typer.Option("--napari", help="In a window of napari instead, if that is installed.")
     ] = False,
@@ -34,7 +37,8 @@ def view(
     if napari:
         in_napari.show(RunView(RunFolder(run_dir)))
         return
-    server = ViewServer(Site(RunFolder(run_dir)), port)
+    other = None if compare is None else Site(RunFolder(compare))
+    server = ViewServer(Site(RunFolder(run_dir), other), port)
     print(server.url, flush=True)
     print("(Ctrl+C ends it)", file=sys.stderr, flush=True)
     if browser:

@@ -19,6 +19,7 @@ from typing import Any
 from tbseg_ops.errors import ConfigError, TbsegError, system_errors
 from tbseg_ops.run.folder import RunFolder
 from tbseg_ops.view import scene
+from tbseg_ops.view.comparison import Comparison
 from tbseg_ops.view.picture import Picture, Pictures
 from tbseg_ops.view.summary import summary
 from tbseg_ops.view.tiles import RunView
@@ -69,29 +70,38 @@ class _Kept:
 
 
 class Site:
-    """The pages and data of one run. ConfigError if it has no plan."""
+    """The pages and data of one run. ConfigError if it has no plan.
 
-    def __init__(self, run: RunFolder) -> None:
+    ``other``: the site of a run that it is compared with where a request names one by ``with``.
+    """
+
+    def __init__(self, run: RunFolder, other: "Site | None" = None) -> None:
         self.view = RunView(run)
+        self._other = other
         self._pictures = Pictures(self.view)
+        self._comparison: tuple[object, Comparison] | None = None  # the last one
+        self._comparing = threading.Lock()
         self._zarr = RunZarr(self.view)
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, path: str, query: Mapping[str, str]) -> Answer:
-        """The answer to GET ``path``, relative to where the run is served, without a first "/"."""
+    def get(self, path: str, query: Mapping[str, str], other: "Site | None" = None) -> Answer:
+        """The answer to GET ``path``, relative to where the run is served, without a first "/".
+
+        ``other``: the run that the query names by ``with``, which whoever serves it looked up.
+        """
         try:
-            found = self._get(path, query)
+            found = self._get(path, query, other or self._other)
         except TbsegError as error:
             status = 404 if isinstance(error, ConfigError) else 409
             return Answer(status, JSON, error.to_json().encode())
         return found or _missing()
 
-    def _get(self, path: str, query: Mapping[str, str]) -> Answer | None:
+    def _get(self, path: str, query: Mapping[str, str], other: "Site | None") -> Answer | None:
         if path.startswith("data/"):
             return self._data(path.removeprefix("data/"))
         if path.startswith("api/"):
-            return self._remembered(path.removeprefix("api/"), query)
+            return self._remembered(path.removeprefix("api/"), query, other)
         if path.startswith(_CLIENT):
             return _client(path.removeprefix(_CLIENT) or "index.html")
         return self._report() if path == "report" else page(path)
@@ -107,7 +117,9 @@ class Site:
         found = self._zarr.get(path)
         return None if found is None else Answer(200, *found)
 
-    def _remembered(self, what: str, query: Mapping[str, str]) -> Answer | None:
+    def _remembered(
+        self, what: str, query: Mapping[str, str], other: "Site | None"
+    ) -> Answer | None:
         """What was answered lately, to several viewers once.
 
         As long as nothing was committed; and ``_SHARE`` times as long as it took to find out, so
@@ -124,7 +136,7 @@ class Site:
                     kept.revision == revision and age < _OLDEST
                 ):
                     return kept.answer
-        answer = self._api(what, query)
+        answer = self._api(what, query, other)
         if what != "revision" and answer is not None and answer.status == 200:
             with self._lock:
                 self._kept[key] = _Kept(answer, revision, monotonic(), monotonic() - now)
@@ -133,37 +145,63 @@ class Site:
                     self._kept.popitem(last=False)
         return answer
 
-    def _api(self, what: str, query: Mapping[str, str]) -> Answer | None:
-        view = self.view
+    def _against(self, other: "Site | None") -> Comparison:
+        """How this run differs from another one; begun anew when a result was."""
+        if other is None:
+            raise ConfigError(
+                "there is no other run to compare with", mend="tbseg view RUN --compare OTHER"
+            )
+        key = (other.view.folder.path, self.view.result, other.view.result)
+        with self._comparing:
+            if self._comparison is None or self._comparison[0] != key:
+                self._comparison = (key, Comparison(self.view, other.view))
+            return self._comparison[1]
+
+    def _api(self, what: str, query: Mapping[str, str], other: "Site | None") -> Answer | None:
+        view, axis = self.view, _number(query, "axis") % 3
+        beside = None if other is None else other._pictures
         match what:
             case "run":
-                return _json({**summary(view), "client": scene.client_folder() is not None})
+                told = summary(view)
+                told["client"] = scene.client_folder() is not None
+                told["other"] = self._other and str(self._other.view.folder.path)
+                return _json(told)
             case "revision":
                 return _json({"revision": view.revision})
             case "progress":
-                return _json(view.progress())
+                return _json(view.progress(axis))
             case "layer":
-                return _json(view.layer(_number(query, "z")))
+                return _json(view.layer(_number(query, "number"), axis))
             case "tile":
                 return _json(view.one(query.get("name", "")))
             case "plane":
-                kind, axis = query.get("kind", ""), _number(query, "axis") % 3
-                return _picture(self._pictures.plane(kind, axis, _number(query, "at")))
+                kind, at = query.get("kind", ""), _number(query, "at")
+                return _picture(self._pictures.plane(kind, axis, at, beside))
             case "tile-plane":
-                kind, axis = query.get("kind", ""), _number(query, "axis") % 3
-                return _picture(self._pictures.tile(kind, query.get("name", ""), axis))
+                kind, name = query.get("kind", ""), query.get("name", "")
+                return _picture(self._pictures.tile(kind, name, axis, beside))
+            case "comparison":
+                return _json(self._against(other).told())
+            case "differs":
+                return _json(self._against(other).shares(axis, _number(query, "number")))
             case "scene":
                 return _json(scene.scene(view, self._pictures.bounds(), self._zarr.names()))
         return None
 
 
 def page(path: str, folder: Traversable | None = None) -> Answer | None:
-    """A file of the page, by default tbseg's own."""
+    """A file of the page, by default tbseg's own; the heads of all pages begin with head.html."""
     name = _PAGE.get(path, path)
     if not re.fullmatch(r"[a-z]+\.(html|css|js)", name, re.ASCII):
         return None
-    file = (folder or files("tbseg_ops.view").joinpath("page")).joinpath(name)
-    return Answer(200, _kind(name), file.read_bytes()) if file.is_file() else None
+    own = files("tbseg_ops.view").joinpath("page")
+    file = (folder or own).joinpath(name)
+    if not file.is_file():
+        return None
+    body = file.read_bytes()
+    if name.endswith(".html"):
+        body = body.replace(b"<head>\n", b"<head>\n" + own.joinpath("head.html").read_bytes(), 1)
+    return Answer(200, _kind(name), body)
 
 
 def _client(name: str) -> Answer | None:

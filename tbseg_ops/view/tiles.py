@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import product
 from math import prod
 from time import monotonic
 from typing import Any, Literal, get_args
@@ -79,7 +80,8 @@ class RunView:
         self._lock = threading.Lock()
         self._plan_stamp: _Stamp | None = None
         self._known: dict[str, tuple[tuple[_Stamp | None, ...], TileState]] = {}
-        self._layers: dict[int, list[tuple[int, str]]] = {}
+        self._layers: dict[tuple[int, int], list[tuple[int, str]]] = {}
+        self._looked_at: dict[object, list[Tile]] = {}
         self._whole: tuple[tuple[object, ...], Whole] = ((), Whole(False, False))
         self.folder  # noqa: B018 - a folder without a plan is told at once
 
@@ -98,7 +100,8 @@ class RunView:
 
     def _tile(self, folder: RunFolder, tile: Tile, verified: bool) -> TileState:
         """How far a tile is now; of a result that is ``verified`` no file need be there."""
-        stamps = (*(_stamp(folder.records(s).path(tile.name)) for s in _STEPS),)
+        # As text: Path would cost more than all the rest, a thousand times a second.
+        stamps = (*(_stamp(f"{folder.path}/records/{s}/{tile.name}.json") for s in _STEPS),)
         known = self._known.get(tile.name)
         if known is None or known[0] != stamps or known[1].tile != tile:
             known = (stamps, _state_of(folder, tile, stamps[1]))
@@ -108,16 +111,26 @@ class RunView:
             return found
         return TileState(tile, "lost", found.record, found.committed)
 
-    def layer(self, z: int) -> dict[str, Any]:
-        """All tiles of one layer of the grid, ``z`` from 0; the nearest layer if there is none."""
-        folder = self.folder
-        z = min(max(z, 0), folder.plan.grid.counts[0] - 1)
-        plan, verified = folder.plan, self.whole.verified
-        rows = [self._tile(folder, tile, verified).row(plan) for tile in layer_of(plan.grid, z)]
-        return {"z": z, "tiles": rows, "done": sum(row["state"] == "done" for row in rows)}
+    def layer(self, number: int, axis: int = 0) -> dict[str, Any]:
+        """All tiles of one layer of the grid across an axis (0 for z).
 
-    def progress(self, seconds: float = 0.3) -> list[dict[str, int | None]]:
-        """Tiles done in each z layer; ``done`` is None of a layer that was not reached in time.
+        ``number``: from 0; of one that is not there the nearest.
+        """
+        folder = self.folder
+        number = min(max(number, 0), folder.plan.grid.counts[axis] - 1)
+        plan, verified = folder.plan, self.whole.verified
+        key = (self._plan_stamp, axis, number)
+        tiles = self._looked_at.get(key)
+        if tiles is None:
+            if len(self._looked_at) >= _LAYERS:
+                self._looked_at.clear()
+            tiles = self._looked_at[key] = list(layer_of(plan.grid, axis, number))
+        rows = [self._tile(folder, tile, verified).row(plan) for tile in tiles]
+        done = sum(row["state"] == "done" for row in rows)
+        return {"layer": number, "tiles": rows, "done": done}
+
+    def progress(self, axis: int = 0, seconds: float = 0.3) -> list[dict[str, int | None]]:
+        """Tiles done in each layer across an axis; None of a layer not reached in ``seconds``.
 
         The next call goes on from there. That a file is gone is seen by ``layer`` only: of tens of
         thousands of tiles no more is asked here than which records there are.
@@ -126,9 +139,10 @@ class RunView:
         grid, verified = folder.plan.grid, self.whole.verified
         records = _inodes(folder.records("classify").folder)
         found: list[dict[str, int | None]] = []
-        for z in range(grid.counts[0]):
+        for number in range(grid.counts[axis]):
             done: int | None = 0
-            for index, name in self._names(grid, z):
+            names = self._names(grid, axis, number)
+            for index, name in names:
                 inode, known = records.get(f"{name}.json"), self._known.get(name)
                 if inode is None:
                     continue
@@ -141,15 +155,16 @@ class RunView:
                     state = known[1]
                 assert done is not None
                 done += state.state == "done"
-            _, ny, nx = grid.counts
-            found.append({"z": z, "done": done, "total": ny * nx})
+            found.append({"layer": number, "done": done, "total": len(names)})
         return found
 
-    def _names(self, grid: Grid, z: int) -> list[tuple[int, str]]:
+    def _names(self, grid: Grid, axis: int, number: int) -> list[tuple[int, str]]:
         """Index and name of the tiles of a layer, made once."""
-        if z not in self._layers:
-            self._layers[z] = [(tile.index, tile.name) for tile in layer_of(grid, z)]
-        return self._layers[z]
+        key = (axis, number)
+        if key not in self._layers:
+            tiles = layer_of(grid, axis, number)
+            self._layers[key] = [(tile.index, tile.name) for tile in tiles]
+        return self._layers[key]
 
     @property
     def revision(self) -> str:
@@ -158,6 +173,12 @@ class RunView:
         files = [folder.records(step).folder for step in get_args(Step)]
         stamps = [_stamp(f) for f in (*files, folder.plan_file, folder.report_file)]
         return digest_of(stamps)[:16]
+
+    @property
+    def result(self) -> tuple[object, ...]:
+        """By it the merged file and the plan are known to be the same."""
+        file = self.folder.segmentation_file
+        return (self._plan_stamp, _stamp(file))
 
     @property
     def whole(self) -> Whole:
@@ -183,12 +204,15 @@ class RunView:
 
 
 _STEPS: tuple[Step, ...] = ("split", "classify")
+_LAYERS = 8  # whose tiles are kept
 
 
-def layer_of(grid: Grid, z: int) -> Iterable[Tile]:
-    """The tiles of one z layer of a grid."""
+def layer_of(grid: Grid, axis: int, number: int) -> Iterable[Tile]:
+    """The tiles of one layer of a grid across an axis, in raster order."""
+    ranges = [range(n) for n in grid.counts]
+    ranges[axis] = range(number, number + 1)
     _, ny, nx = grid.counts
-    return (grid[i] for i in range(z * ny * nx, (z + 1) * ny * nx))
+    return (grid[(z * ny + y) * nx + x] for z, y, x in product(*ranges))
 
 
 def _whole_of(folder: RunFolder) -> Whole:
@@ -232,7 +256,7 @@ def _inodes(folder: "os.PathLike[str]") -> dict[str, int]:
         return {}
 
 
-def _stamp(path: "os.PathLike[str]") -> _Stamp | None:
+def _stamp(path: "os.PathLike[str] | str") -> _Stamp | None:
     """By it a file is known to be the same; None if there is none."""
     try:
         found = os.stat(path)  # noqa: PTH116 - thousands a second

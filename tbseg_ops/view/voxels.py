@@ -202,7 +202,7 @@ class Classes:
         for lo, at in _chunks_of(axes, folder.plan.grid_model.core):
             parts = [axis[part] - low for axis, part, low in zip(axes, at, lo, strict=True)]
             tile = tile_at(folder, lo)
-            if monotonic() > end and tile.name not in self._kept:
+            if level >= FAR and monotonic() > end and tile.name not in self._kept:
                 complete = False
                 continue
             voxels = self._of_tile(folder, tile, parts, level)

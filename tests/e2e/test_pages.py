@@ -36,7 +36,7 @@ def test_nobody_sees_anything_and_a_viewer_sees_runs(airflow, done, viewer):
     folder, run = done
     paths = ["", "api/runs", "runs.js", "page.css", *(
         f"runs/{DAG}/{run}/{p}"
-        for p in ("", "volume", "host.js", "api/run", "api/layer?z=0", "data/labels/.zattrs",
+        for p in ("", "volume", "host.js", "api/run", "api/layer?number=0", "data/labels/.zattrs",
                   "data/labels/0/0/0/0", "v/3d/", "report", "api/scene")
     )]  # fmt: skip
     for path in paths:
@@ -98,7 +98,7 @@ def test_what_the_button_asks_for_computes_just_that_tile(airflow, done):
     airflow.clear(run, [["classify", before["batch"]]])
     after = asked(airflow, f"runs/{DAG}/{run}/api/tile?name=z000_y000_x001", airflow.api).json()
     assert after["attempts"] == before["attempts"] + 1
-    rows = asked(airflow, f"runs/{DAG}/{run}/api/layer?z=1", airflow.api).json()["tiles"]
+    rows = asked(airflow, f"runs/{DAG}/{run}/api/layer?number=1", airflow.api).json()["tiles"]
     assert {row["attempts"] for row in rows} == {1}
 
 

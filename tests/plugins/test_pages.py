@@ -1,7 +1,9 @@
 """The pages of runs in Airflow: every route, as nobody; which folders can be seen at all."""
 
+import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -69,6 +71,25 @@ def test_which_folders_can_be_seen(tmp_path, monkeypatch, finished):
     monkeypatch.setenv("TBSEG_ROOTS", str(tmp_path))
     with pytest.raises(ConfigError, match="outside of the folders"):
         runs.folder_of(None, "tbseg_segment", "a")
+
+
+def test_a_run_is_compared_with_runs_of_its_own_dag_only(app, finished, monkeypatch):
+    from tbseg_airflow.pages import app as module
+
+    from tbseg_ops.run import RunFolder
+
+    asked = []
+
+    def folder_of(session, dag, run):
+        asked.append((dag, run))
+        return RunFolder(finished / "run")
+
+    monkeypatch.setattr(module, "folder_of", folder_of)
+    (of_run,) = (r.endpoint for r in app.routes if r.name == "of_run")
+    request = SimpleNamespace(query_params={"with": "b"})
+    answer = of_run("tbseg_segment", "a", "api/comparison", request, None)
+    assert (answer.status_code, json.loads(answer.body)["different"]) == (200, 0)
+    assert asked == [("tbseg_segment", "a"), ("tbseg_segment", "b")]
 
 
 def test_views_are_kept_and_the_longest_unused_forgotten(finished, monkeypatch):

@@ -11,10 +11,16 @@ from tbseg_ops.view.server import ViewServer
 from tbseg_ops.view.site import Site
 
 
+def served(run, other=None):
+    """The server of a run, maybe beside another one, answering."""
+    beside = None if other is None else Site(RunFolder(other))
+    return answering(Site(RunFolder(run), beside))
+
+
 @contextmanager
-def served(run):
-    """The server of a run, answering."""
-    server = ViewServer(Site(RunFolder(run)))
+def answering(site):
+    """The server of a site, answering."""
+    server = ViewServer(site)
     thread = threading.Thread(target=server.serve)
     thread.start()
     try:

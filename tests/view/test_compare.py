@@ -1,14 +1,22 @@
 """Two runs side by side: the figures of tbseg compare against numpy on whole arrays."""
 
+import json
+import time
+
 import h5py
+import imagecodecs
 import numpy as np
 import pytest
 
 from tbseg_ops.cli.compare import compare as command
-from tbseg_ops.errors import UsageError
+from tbseg_ops.errors import IntegrityError, UsageError
 from tbseg_ops.run import RunFolder
 from tbseg_ops.view import compare as module
-from tbseg_ops.view.compare import OUTSIDE, compare
+from tbseg_ops.view import comparison as background
+from tbseg_ops.view.compare import OUTSIDE, Pair, compare
+from tbseg_ops.view.comparison import Comparison
+from tbseg_ops.view.site import Site
+from tbseg_ops.view.tiles import RunView, layer_of
 from tests.runs import VESSELS, datasets, planned, stack, through
 
 
@@ -70,6 +78,92 @@ def test_what_people_see(finished, other, capsys):
     assert [row.split()[0] for row in rows[:2]] == ["background", "vessel"]
     assert len(rows[2:]) == 2
     assert all(row.startswith("z00") and " % " in row for row in rows[2:])
+    command(finished / "run", other, most=2, as_json=True)
+    assert len(json.loads(capsys.readouterr().out)["most"]) == 8
+
+
+def settled(ask, seconds=30):
+    """What is told once all tiles are compared."""
+    end = time.monotonic() + seconds
+    while (told := ask())["done"] < told["tiles"]:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return told
+
+
+def test_in_the_background_the_same_comes_out_and_what_is_looked_at_comes_first(
+    finished, other, monkeypatch
+):
+    first, second = (RunView(RunFolder(run)) for run in (finished / "run", other))
+    expected = compare(first.folder, second.folder)
+    found = Comparison(first, second)
+    turns = []
+    counted = Pair.counted
+    monkeypatch.setattr(
+        Pair, "counted", lambda pair, box, files: turns.append(box) or counted(pair, box, files)
+    )
+    assert found.shares(2, 1) == [None] * 4
+    told = settled(found.told)
+    grid = first.folder.plan.grid
+    assert [box.lo[2] for box in turns] == [grid.core[2]] * 4 + [0] * 4
+    as_json = expected.model_dump(mode="json", exclude={"most"})
+    assert {name: told[name] for name in as_json} == as_json
+    shares = {tile.name: tile.share for tile in expected.most}
+    assert {tile["name"]: tile["share"] for tile in told["most"]} == shares
+    assert found.shares(1, 1) == [shares[t.name] for t in layer_of(grid, 1, 1)]
+    assert told["differing"] == 8
+
+
+def test_the_work_rests_when_nobody_asks_and_goes_on(finished, other, monkeypatch):
+    monkeypatch.setattr(background, "_REST_SECONDS", -1)
+    found = Comparison(*(RunView(RunFolder(run)) for run in (finished / "run", other)))
+    assert found.told()["done"] == 0
+    while found._worker is not None:
+        time.sleep(0.01)
+    assert found.told()["done"] == 0
+    while found._worker is not None:
+        time.sleep(0.01)
+    monkeypatch.setattr(background, "_REST_SECONDS", 20)
+    assert settled(found.told)["done"] == 8
+
+
+def test_what_stops_the_work_is_told_and_tried_again(finished, other, monkeypatch):
+    found = Comparison(*(RunView(RunFolder(run)) for run in (finished / "run", other)))
+    counted = Pair.counted
+
+    def damaged(*of):
+        raise IntegrityError("the file is damaged")
+
+    monkeypatch.setattr(Pair, "counted", damaged)
+    with pytest.raises(IntegrityError, match="damaged"):
+        settled(found.told)
+    monkeypatch.setattr(Pair, "counted", counted)
+    assert settled(found.told)["done"] == 8
+
+
+def test_what_a_page_asks_of_two_runs(finished, other):
+    site = Site(RunFolder(finished / "run"), Site(RunFolder(other)))
+    a, b = (datasets(path / "segmentation.h5")["labels"] for path in (finished / "run", other))
+
+    def asked(path, **query):
+        answer = site.get(f"api/{path}", {"with": "other", **query})
+        assert answer.status == 200, answer.body
+        return answer.body
+
+    def picture(path, **query):
+        return imagecodecs.png_decode(asked(path, **query))
+
+    settled(lambda: json.loads(asked("comparison")))
+    assert None not in json.loads(asked("differs", axis="1", number="0"))
+    seen = picture("plane", kind="difference", axis="1", at="20")[..., 3] > 0
+    assert np.array_equal(seen, ~((a == 2) & (b == 1))[:, 20])
+    colors = site._other.view.folder.plan.classifier.colors
+    painted = picture("plane", kind="other", axis="0", at="30")[..., :3]
+    assert np.array_equal(painted, np.asarray(colors)[b[30] - 1])
+    tile = picture("tile-plane", kind="difference", axis="0", name="z000_y000_x000")
+    assert tile.any()
+    alone = Site(RunFolder(finished / "run")).get("api/comparison", {"with": "other"})
+    assert (alone.status, b"--compare" in alone.body) == (404, True)
 
 
 def test_runs_that_cannot_be_compared(finished, tmp_path):

@@ -88,9 +88,9 @@ def test_data_of_the_page(url, finished):
     run = told(url, "api/run")
     assert [c["label"] for c in run["classes"]] == list(spec_labels(finished))
     assert (run["shape"], run["grid"], run["verified"]) == ([37, 45, 53], [2, 2, 2], True)
-    assert len(told(url, "api/layer?z=1")["tiles"]) == 4
+    assert len(told(url, "api/layer?number=1")["tiles"]) == 4
     assert told(url, "api/tile?name=z001_y000_x001")["state"] == "done"
-    assert told(url, "api/progress")[0] == {"z": 0, "done": 4, "total": 4}
+    assert told(url, "api/progress")[0] == {"layer": 0, "done": 4, "total": 4}
     assert told(url, "api/revision")["revision"] == run["revision"]
     assert ask(url, "api/tile?name=../../x")[0] == 404
     assert ask(url, "api/plane?kind=x")[0] == 409

@@ -58,9 +58,12 @@ def make_app() -> FastAPI:
             return _response(file)
         try:
             site = sites.of(folder_of(session, dag_id, run_id))
+            query = dict(request.query_params)
+            # A run of the same DAG: who may see the one may see the other.
+            other = sites.of(folder_of(session, dag_id, query["with"])) if "with" in query else None
         except TbsegError as error:
             return _response(Answer(404, JSON, error.to_json().encode()))
-        return _response(site.get(path, dict(request.query_params)))
+        return _response(site.get(path, query, other))
 
     @app.get("/{path:path}")
     def of_all(path: str) -> Response:

@@ -1,12 +1,16 @@
-// The tiles of one layer over a picture of the slice. Every state has a mark of its own beside its
+// The tiles of one layer, across z, y or x, over a picture of the slice. Every state has a mark of its own beside its
 // colour: waiting is dashed, cut is dashed and striped, done is framed, lost is crossed out.
-import { address, hours, svg, swatch } from "./parts.js";
+import { address, hours, percent, svg, swatch } from "./parts.js";
 
 const HOSTS = ["#4c9be8", "#e8a33d", "#8bc34a", "#d66bd6", "#f06060", "#40c4b4", "#c0a080", "#9a8cf0"];
 const RAMP = ["#2c3e8f", "#2f8fb0", "#4fc08d", "#f2d14b"];
-const WORDS = { waiting: "waiting", cut: "cut, not classified", running: "being classified", done: "classified", failed: "failed", lost: "file lost" };
+export const WORDS = { waiting: "waiting", cut: "cut, not classified", running: "being classified", done: "classified", failed: "failed", lost: "file lost" };
 
-export function makeMap(root, choose) {
+// The axes of the volume that go down and to the right in a plane across another one.
+export const across = (axis) => [0, 1, 2].filter((a) => a !== axis);
+
+// choose(name, more): a tile; turn(axis, step): planes across another axis, or the next layer.
+export function makeMap(root, choose, turn) {
   const defs = svg("defs", {},
     pattern("waiting", [["rect", { width: 8, height: 8, fill: "#818b98", "fill-opacity": 0.35 }]]),
     pattern("cut", [["rect", { width: 8, height: 8, fill: "#bf8700", "fill-opacity": 0.12 }], ["path", { d: "M0 8L8 0", stroke: "#ffc94d", "stroke-width": 0.8, "stroke-opacity": 0.5 }]]),
@@ -23,14 +27,18 @@ export function makeMap(root, choose) {
   root.addEventListener("keydown", (event) => {
     const step = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
     const name = event.target.dataset?.name;
-    if (!name) return;
-    if (event.key === "Enter" || event.key === " ") {
+    if (!name || event.altKey || event.metaKey) return;
+    if ("zyx".includes(event.key)) turn("zyx".indexOf(event.key), 0);
+    else if (event.key === "PageDown" || event.key === "PageUp") {
+      event.preventDefault();
+      turn(null, event.key === "PageDown" ? 1 : -1);
+    } else if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
       choose(name, event.shiftKey || event.ctrlKey);
     } else if (step) {
       event.preventDefault();
-      const [, y, x] = event.target.dataset.position.split(",").map(Number);
-      const next = [...shown.values()].find((r) => r.dataset.position.endsWith(`,${y + step[0]},${x + step[1]}`));
+      const [down, right] = event.target.dataset.place.split(",").map(Number);
+      const next = [...shown.values()].find((r) => r.dataset.place === `${down + step[0]},${right + step[1]}`);
       if (next) { rove(next); next.focus(); }
     }
   });
@@ -60,32 +68,36 @@ export function makeMap(root, choose) {
   }
 
   return {
-    draw(run, layer, { z, by, classes: withClasses, chosen, selected }) {
-      const [, height, width] = run.shape;
-      const [, sy, sx] = run.voxel_size ?? [1, 1, 1];
-      const unit = Math.min(sy, sx) || 1;
-      const [ky, kx] = [sy / unit, sx / unit];
+    // kind: which classes are laid over the picture, or ""; query: what other run they may be of.
+    draw(run, layer, { axis, at, by, kind, query, chosen, selected }) {
+      const [down, right] = across(axis);
+      const [height, width] = [run.shape[down], run.shape[right]];
+      const size = run.voxel_size ?? [1, 1, 1];
+      const unit = Math.min(size[down], size[right]) || 1;
+      const [ky, kx] = [size[down] / unit, size[right] / unit];
       const box = { x: 0, y: 0, width: width * kx, height: height * ky };
       root.setAttribute("viewBox", `0 0 ${box.width} ${box.height}`);
       root.classList.toggle("close", Math.max(width, height) < 700);
       for (const p of defs.children) p.setAttribute("patternTransform", `scale(${Math.max(box.width, box.height) / 700})`);
-      picture(raw, { kind: "raw", axis: 0, at: z, slabs: run.slabs.done }, box);
-      classes.style.display = withClasses ? "" : "none";
-      if (withClasses) picture(classes, { kind: "labels", axis: 0, at: z, rev: run.revision }, box);
+      picture(raw, { kind: "raw", axis, at, slabs: run.slabs.done }, box);
+      classes.style.display = kind ? "" : "none";
+      classes.setAttribute("opacity", kind === "difference" ? 0.8 : 0.45);
+      if (kind) picture(classes, { kind, axis, at, rev: run.revision, ...query }, box);
 
       const { paint, legend } = scheme(run, layer, by);
       const before = shown;
+      const held = tiles.contains(document.activeElement) ? document.activeElement.dataset.place : null;
       shown = new Map();
       for (const tile of layer.tiles) {
         const rect = before.get(tile.name) ?? svg("rect", { role: "button" });
         before.delete(tile.name);
         const [color, alpha] = paint(tile);
         const fresh = rect.dataset.state && rect.dataset.state !== tile.state ? " fresh" : "";
-        Object.assign(rect.dataset, { name: tile.name, position: tile.position.join(), state: tile.state });
-        const place = { x: tile.lo[2] * kx, y: tile.lo[1] * ky, width: (tile.hi[2] - tile.lo[2]) * kx, height: (tile.hi[1] - tile.lo[1]) * ky };
+        Object.assign(rect.dataset, { name: tile.name, place: `${tile.position[down]},${tile.position[right]}`, state: tile.state });
+        const place = { x: tile.lo[right] * kx, y: tile.lo[down] * ky, width: (tile.hi[right] - tile.lo[right]) * kx, height: (tile.hi[down] - tile.lo[down]) * ky };
         const look = { fill: color, "fill-opacity": alpha, class: `tile ${tile.state}${tile.name === chosen ? " chosen" : ""}${selected.has(tile.name) ? " selected" : ""}${fresh}` };
-        const label = `${tile.name}: ${WORDS[tile.state]}${tile.seconds !== undefined ? `, ${hours(tile.seconds)}` : ""}`;
-        for (const [name, value] of Object.entries({ ...place, ...look, "aria-label": label, tabindex: -1 })) rect.setAttribute(name, value);
+        const label = `${tile.name}: ${WORDS[tile.state]}${tile.seconds !== undefined ? `, ${hours(tile.seconds)} on ${tile.host}` : ""}${tile.differs == null ? "" : `, ${percent(tile.differs)} differ`}`;
+        for (const [name, value] of Object.entries({ ...place, ...look, "aria-label": label, "aria-pressed": tile.name === chosen || selected.has(tile.name), tabindex: -1 })) rect.setAttribute(name, value);
         rect.onclick = (event) => { rove(rect); choose(tile.name, event.shiftKey || event.ctrlKey || event.metaKey); };
         shown.set(tile.name, rect);
         if (!rect.parentNode) tiles.append(rect);
@@ -93,6 +105,11 @@ export function makeMap(root, choose) {
       for (const rect of before.values()) rect.remove();
       const first = shown.get(chosen) ?? shown.values().next().value;
       if (first) rove(first);
+      if (held !== null && !tiles.contains(document.activeElement)) { // its tile is gone: to the one in its place
+        const heir = [...shown.values()].find((r) => r.dataset.place === held) ?? first;
+        rove(heir);
+        heir.focus({ preventScroll: true });
+      }
       const top = shown.get(chosen);
       if (top && top !== tiles.lastChild && document.activeElement !== top) tiles.append(top); // its frame over its neighbours'
       return legend;
@@ -115,14 +132,15 @@ function scheme(run, layer, by) {
     };
   }
   if (by === "state") return { paint: (t) => open(t) ?? ["transparent", 1], legend: marks };
+  if (by === "differs" && layer.tiles.every((t) => t.differs == null)) return { paint: (t) => open(t) ?? ["transparent", 1], legend: [...marks, swatch("transparent", "not compared yet")] };
   const share = by.startsWith("class-") ? Number(by.slice(6)) : null;
-  const value = (t) => (share === null ? t.seconds : t.shares[share]);
-  const values = layer.tiles.filter((t) => t.state === "done").map(value);
+  const value = (t) => (by === "differs" ? t.differs : share === null ? t.seconds : t.shares[share]);
+  const values = layer.tiles.filter((t) => t.state === "done").map(value).filter((v) => v != null);
   const [low, high] = values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
-  const text = (v) => (share === null ? hours(v) : `${(100 * v).toFixed(1)} %`);
-  const ramp = swatch(`linear-gradient(90deg, ${RAMP.join()})`, `${text(low)} to ${text(high)}`);
+  const text = (v) => (by === "seconds" ? hours(v) : percent(v));
+  const ramp = swatch(`linear-gradient(90deg, ${RAMP.join()})`, `${by === "differs" ? `up to ${text(high)} of a tile differ` : `${text(low)} to ${text(high)}`}`);
   ramp.firstChild.classList.add("ramp");
-  return { paint: (t) => open(t) ?? [ramped((value(t) - low) / (high - low || 1)), 0.65], legend: [...marks, ramp] };
+  return { paint: (t) => open(t) ?? (by === "differs" && !value(t) ? ["transparent", 1] : null) ?? [ramped((value(t) - low) / (high - low || 1)), 0.65], legend: [...marks, ramp] };
 }
 
 function count(tiles) {

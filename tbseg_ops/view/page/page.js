@@ -1,6 +1,7 @@
 // The page of one run. All addresses are relative to where the run is served; whatever comes from
 // the run is put in as text, never as markup.
 import host from "./host.js";
+import { showComparison } from "./compare.js";
 import { makeMap } from "./map.js";
 import { showTile } from "./tile.js";
 import { element, get, hours, swatch } from "./parts.js";
@@ -8,22 +9,33 @@ import { element, get, hours, swatch } from "./parts.js";
 const LOOK_MS = 1000;
 const TASKS_EVERY = 4; // looks
 const $ = (id) => document.getElementById(id);
-const state = { run: null, layer: null, progress: [], z: 0, chosen: null, selected: new Set(), task: null };
-const map = makeMap($("map"), choose);
+// at: the slice across each axis.
+const state = { run: null, layer: null, progress: [], axis: 0, at: [0, 0, 0], chosen: null, selected: new Set(), task: null, other: "", differs: null };
+const map = makeMap($("map"), choose, turn);
+
+const here = () => state.at[state.axis];
+const layerHere = () => Math.floor(here() / state.run.core[state.axis]);
+const middleOf = (layer) => Math.min(Math.floor((layer + 0.5) * state.run.core[state.axis]), state.run.shape[state.axis] - 1);
+const beside = () => (state.other ? { with: state.other } : {});
 
 async function start() {
   await loadRun();
   tell(null);
   const { run } = state;
-  $("z").max = run.shape[0] - 1;
   run.classes.forEach((c, i) => $("by").append(new Option(`share of ${c.label}`, `class-${i}`)));
   const wanted = new URLSearchParams(location.hash.slice(1));
   state.chosen = wanted.get("tile");
-  state.z = Math.min(Number(wanted.get("z") ?? Math.floor(run.shape[0] / 2)) || 0, run.shape[0] - 1);
-  $("z").value = state.z;
-  $("z").addEventListener("input", () => { state.z = Number($("z").value); slide(); });
-  for (const id of ["by", "classes", "grid"]) $(id).addEventListener("change", paint);
-  await loadTasks();
+  state.at = run.shape.map((n) => Math.floor(n / 2));
+  ["z", "y", "x"].forEach((name, axis) => {
+    if (!wanted.has(name)) return;
+    state.axis = axis;
+    state.at[axis] = Math.min(Number(wanted.get(name)) || 0, run.shape[axis] - 1);
+  });
+  showAxis();
+  $("axis").addEventListener("change", () => turn(Number($("axis").value), 0));
+  $("at").addEventListener("input", () => { state.at[state.axis] = Number($("at").value); slide(); });
+  for (const id of ["by", "classes", "of", "grid"]) $(id).addEventListener("change", paint);
+  await Promise.all([loadTasks(), loadOthers(wanted.get("with"))]);
   await Promise.all([loadLayer(), loadProgress()]);
   if (state.chosen) choose(state.chosen);
   watch();
@@ -40,10 +52,12 @@ async function loadRun() {
 }
 
 async function loadLayer() {
-  const core = state.run.core[0];
-  const layer = await get("api/layer", { z: Math.floor(state.z / core) });
+  const query = { axis: state.axis, number: layerHere() };
+  const layer = await get("api/layer", query);
+  if (query.axis !== state.axis) return; // turned meanwhile
   for (const tile of layer.tiles) merge(tile);
   state.layer = layer;
+  if (state.other) await loadDiffers();
   paint();
   notice();
   if (state.chosen && state.layer.tiles.some((t) => t.name === state.chosen)) showChosen();
@@ -62,7 +76,7 @@ async function loadTasks() {
 }
 
 async function loadProgress() {
-  const progress = (state.progress = await get("api/progress"));
+  const progress = (state.progress = await get("api/progress", { axis: state.axis }));
   const total = progress.reduce((sum, l) => sum + l.total, 0);
   const known = progress.filter((l) => l.done !== null);
   const done = known.reduce((sum, l) => sum + l.done, 0);
@@ -85,8 +99,8 @@ async function loadProgress() {
 }
 
 function showLayers() {
-  const core = state.run.core[0];
-  const here = Math.floor(state.z / core);
+  const core = state.run.core[state.axis];
+  const current = layerHere();
   const box = $("layers");
   while (box.children.length > state.progress.length) box.lastChild.remove();
   state.progress.forEach((layer, i) => {
@@ -94,35 +108,64 @@ function showLayers() {
     if (!row) {
       row = element("button", { type: "button" }, element("span"), element("span", { class: "bar" }, element("div")), element("span"));
       row.addEventListener("click", () => {
-        $("z").value = state.z = Math.min(Math.floor((layer.z + 0.5) * core), state.run.shape[0] - 1);
-        slide();
+        goTo(middleOf(i));
       });
       box.append(row);
     }
-    row.setAttribute("aria-current", layer.z === here);
+    row.setAttribute("aria-current", i === current);
     const [name, bar, count] = row.children;
-    name.textContent = `z ${layer.z * core}`;
+    name.textContent = `${"zyx"[state.axis]} ${layer.layer * core}`;
     bar.firstElementChild.style.width = `${layer.done === null ? 0 : (100 * layer.done) / layer.total}%`;
     count.textContent = `${layer.done ?? "…"} / ${layer.total}`;
   });
+}
+
+function goTo(at) {
+  $("at").value = state.at[state.axis] = at;
+  slide();
+}
+
+// Planes across another axis, or, with null, so many layers further.
+function turn(axis, step) {
+  if (axis === null) {
+    const layer = layerHere() + step;
+    if (layer >= 0 && layer * state.run.core[state.axis] < state.run.shape[state.axis]) goTo(middleOf(layer));
+    return;
+  }
+  if (axis === state.axis) return;
+  state.axis = axis;
+  state.progress = [];
+  showAxis();
+  loadProgress().catch(tell);
+  slide();
+}
+
+function showAxis() {
+  $("axis").value = state.axis;
+  $("at").max = state.run.shape[state.axis] - 1;
+  $("at").value = here();
 }
 
 let sliding = 0;
 function slide() {
   clearTimeout(sliding);
   showLayers();
-  $("z-text").value = state.z;
+  $("at-text").value = `${"zyx"[state.axis]} = ${here()}`;
   sliding = setTimeout(() => loadLayer().catch(tell), 60);
 }
 
 function paint() {
-  $("z-text").value = state.z;
+  $("at-text").value = `${"zyx"[state.axis]} = ${here()}`;
   $("map").classList.toggle("no-grid", !$("grid").checked);
+  const kind = $("classes").checked ? $("of").value : "";
   const legend = map.draw(state.run, state.layer, {
-    z: state.z, by: $("by").value, classes: $("classes").checked, chosen: state.chosen, selected: state.selected,
+    axis: state.axis, at: here(), by: $("by").value, kind, query: beside(), chosen: state.chosen, selected: state.selected,
   });
-  $("legend").replaceChildren(...legend, ...($("classes").checked ? state.run.classes.map((c) => swatch(c.color, c.label)) : []));
-  history.replaceState(null, "", `#z=${state.z}${state.chosen ? `&tile=${state.chosen}` : ""}`);
+  // The other run may have other classes and colours: its own page tells them.
+  const laid = { labels: state.run.classes.map((c) => swatch(c.color, c.label)), difference: [swatch("#ff40ff", "another class")] };
+  $("legend").replaceChildren(...legend, ...(laid[kind] ?? []));
+  const words = new URLSearchParams({ ["zyx"[state.axis]]: here(), ...(state.chosen ? { tile: state.chosen } : {}), ...beside() });
+  history.replaceState(null, "", `#${words}`);
 }
 
 // Tiles that a person should see first: lost, slow, or with other classes than their neighbours.
@@ -183,7 +226,7 @@ function choose(name, more = false) {
 }
 
 function showChosen() {
-  showTile($("tile"), state.run, state.chosen).then(() => {
+  showTile($("tile"), state.run, state.chosen, beside()).then(() => {
     if (!host) return;
     const tile = state.layer.tiles.find((t) => t.name === state.chosen);
     const task = tile && state.task?.(tile);
@@ -196,6 +239,64 @@ function showChosen() {
     }
     $("tile").append(actions);
   }).catch(tell);
+}
+
+// Runs that this one can be compared with: those that the host lists, or the one of --compare.
+async function loadOthers(wanted) {
+  const { run } = state;
+  const others = host ? await host.others().catch(() => []) : run.other ? [{ id: "other", name: run.other }] : [];
+  $("compare-section").hidden = !others.length;
+  $("with").append(...others.map((o) => new Option(o.name, o.id)));
+  $("with").addEventListener("change", () => compare($("with").value));
+  const first = host ? wanted : others[0]?.id;
+  if (others.some((o) => o.id === first)) compare(first);
+}
+
+// Begin, or end, the comparison with another run.
+function compare(id) {
+  $("with").value = state.other = id;
+  $("of-label").hidden = $("by").querySelector("[value=differs]").hidden = !id;
+  $("by").value = id ? "differs" : "state";
+  $("of").value = id ? "difference" : "labels";
+  $("comparison").replaceChildren();
+  if (id) follow(id);
+  if (state.layer) loadLayer().catch(tell);
+  if (state.chosen && state.layer) showChosen();
+}
+
+let following = 0;
+async function follow(id) {
+  clearTimeout(following);
+  const told = await get("api/comparison", beside()).catch((error) => error);
+  if (id !== state.other) return;
+  if (told instanceof Error) {
+    $("comparison").replaceChildren(element("p", { role: "alert" }, told.message));
+    return;
+  }
+  showComparison($("comparison"), told, (tile) => {
+    const axis = state.axis;
+    goTo(Math.floor((tile.lo[axis] + tile.hi[axis]) / 2));
+    choose(tile.name);
+  });
+  if (told.done < told.tiles) following = setTimeout(() => document.hidden ? waitFor(id) : (follow(id), refresh()), LOOK_MS);
+}
+
+// A page that nobody sees does not ask; the work rests meanwhile.
+function waitFor(id) {
+  document.addEventListener("visibilitychange", () => follow(id), { once: true });
+}
+
+async function refresh() {
+  if (!state.layer) return;
+  await loadDiffers().then(paint).catch(() => {});
+}
+
+// What share of each tile of the layer differs.
+async function loadDiffers() {
+  const { layer, axis } = state;
+  if (layer.tiles.every((t) => t.differs != null)) return;
+  const shares = await get("api/differs", { axis, number: layer.layer, ...beside() }).catch(() => []);
+  layer.tiles.forEach((tile, i) => { tile.differs = shares[i] ?? null; });
 }
 
 // A button that has the tasks of some tiles done again, and says so where a task has more of them.
@@ -235,6 +336,7 @@ async function watch() {
       if (revision !== seen || tasks) {
         if (revision !== seen) await loadRun();
         await Promise.all([loadLayer(), loadProgress()]);
+        if (revision !== seen && state.other) follow(state.other);
         seen = revision;
       }
       tell(null);

@@ -44,8 +44,15 @@ export function hours(seconds) {
   return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
 }
 
+// A small share is not told as none.
+export function percent(share) {
+  const value = 100 * share;
+  return `${value && value < 0.05 ? value.toPrecision(1) : value.toFixed(1)} %`;
+}
+
 export function bytes(count) {
-  return count < 1e6 ? `${Math.max(1, Math.round(count / 1e3))} kB` : `${(count / 1e6).toFixed(1)} MB`;
+  if (count < 1e6) return `${Math.max(1, Math.round(count / 1e3))} kB`;
+  return count < 1e9 ? `${(count / 1e6).toFixed(1)} MB` : `${(count / 1e9).toFixed(2)} GB`;
 }
 
 // In a frame of Airflow a page is light or dark as the window around it, also when that changes.

@@ -3,7 +3,8 @@ import { address, bytes, element, get, hours, swatch } from "./parts.js";
 
 let wanted = 0;
 
-export async function showTile(root, run, name) {
+// other: what names the run that this one is compared with, or {}.
+export async function showTile(root, run, name, other = {}) {
   const mine = ++wanted;
   const tile = await get("api/tile", { name });
   if (mine !== wanted) return;
@@ -24,8 +25,12 @@ export async function showTile(root, run, name) {
   }
   const parts = [
     element("h2", {}, `Tile ${tile.name}`),
-    planes(run, tile, stamp),
+    planes(run, tile, stamp, "labels", other),
   ];
+  if (other.with) {
+    parts.push(element("h3", {}, "The other run"), planes(run, tile, stamp, "other", other));
+    parts.push(element("h3", {}, "What differs"), planes(run, tile, stamp, "difference", other));
+  }
   if (tile.shares) parts.push(shares(run, tile));
   parts.push(element("table", {}, element("tbody", {}, ...rows.map(([k, v]) => element("tr", {}, element("th", { scope: "row" }, k), element("td", {}, v))))));
   if (tile.error) parts.push(element("pre", {}, tile.error.text));
@@ -35,14 +40,16 @@ export async function showTile(root, run, name) {
   root.dispatchEvent(new CustomEvent("tile", { detail: tile, bubbles: true }));
 }
 
-function planes(run, tile, stamp) {
+// The middle planes, with the classes of this run over them, of the other, or where they differ.
+function planes(run, tile, stamp, over, other) {
   const size = run.voxel_size ?? [1, 1, 1];
   const box = [0, 1, 2].map((a) => [Math.max(tile.halo.lo[a], 0), Math.min(tile.halo.hi[a], run.shape[a])]);
+  const words = { labels: "classes over it", other: "classes of the other run over it", difference: "what differs, over it" }[over];
   const figures = [["z", 0, 1, 2], ["y", 1, 0, 2], ["x", 2, 0, 1]].map(([name, axis, down, right]) => {
-    const source = (kind) => address("api/tile-plane", { kind, axis, name: tile.name, stamp });
+    const source = (kind) => address("api/tile-plane", { kind, axis, name: tile.name, stamp, ...other });
     const stack = element("div", { class: "stack" },
       element("img", { alt: `raw, plane across ${name}`, src: source("raw") }),
-      element("img", { alt: "classes over it", src: source("labels") }));
+      element("img", { alt: words, class: over, src: source(over) }));
     const [high, wide] = [down, right].map((a) => (box[a][1] - box[a][0]) * size[a]);
     stack.style.aspectRatio = `${wide} / ${high}`;
     stack.firstChild.style.height = "100%";

@@ -41,6 +41,13 @@ function redo(indices) {
   });
 }
 
+// Runs to compare this one with.
+async function others() {
+  const runs = await ask(`${base}/tbseg/api/runs`);
+  return runs.filter((r) => r.folder && r.run !== decodeURIComponent(run))
+    .map((r) => ({ id: r.run, name: `${r.dataset ?? r.folder} (${r.state}, ${r.run})` }));
+}
+
 // The frame must not navigate the window above it; its router can be told.
 function open(path) {
   if (parent === window) location.href = `${base}${path}`;
@@ -53,4 +60,4 @@ function open(path) {
 followTheme();
 
 const log = (index) => `/dags/${dag}/runs/${run}/tasks/classify/mapped/${index}`;
-export default { instances, redo, open, log };
+export default { instances, redo, others, open, log };
