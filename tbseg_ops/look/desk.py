@@ -72,7 +72,7 @@ class Desk:
         job = Job(self, request)
         with self._changed:
             if (earlier := self._jobs.get(who)) is not None:
-                self.end(earlier)
+                self.end(earlier)  # not waited for: its turn ends as soon as its process has
             waiting = [one for one in self._turns if not one.ended]
             if len(waiting) >= self._most:
                 raise ResourceError(
