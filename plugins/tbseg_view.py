@@ -18,6 +18,13 @@ class TbsegView(AirflowPlugin):
             "url_route": "tbseg",
         },
         {
+            "name": "tbseg: before a run",
+            "href": f"{PREFIX}/look/",
+            "destination": "nav",
+            "category": "browse",
+            "url_route": "tbseg-look",
+        },
+        {
             "name": "Tiles",
             "href": f"{PREFIX}/runs/{{DAG_ID}}/{{RUN_ID}}/",
             "destination": "dag_run",

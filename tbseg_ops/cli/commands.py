@@ -20,6 +20,7 @@ COMMANDS = {
     "Look": {
         "inspect.inspect": "Print what an ilastik classifier holds",
         "audit.audit": "Check a volume's headers, order and completeness",
+        "look.look": "Look at a volume before a run, and preview classes of a box of it",
         "status.status": "Show how many pieces of each step are finished",
         "view.view": "Look at a run in the browser: its tiles on the volume, and in 3D",
         "export.export": "Write the result as OME-Zarr or TIFF, for other programs",

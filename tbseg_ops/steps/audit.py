@@ -12,7 +12,7 @@ from tbseg_ops.classifier import Passport, read_passport
 from tbseg_ops.run.fit import input_warnings
 from tbseg_ops.selection import WHOLE, Selection
 from tbseg_ops.stored import Stored
-from tbseg_ops.volume import VolumeInfo, open_source
+from tbseg_ops.volume import Source, VolumeInfo, open_source
 from tbseg_ops.volume.sample import sample
 
 
@@ -47,22 +47,24 @@ def audit(*, volume: str, classifier: str | None = None, selection: Selection = 
     """
     passport = read_passport(classifier) if classifier is not None else None
     with open_source(volume, selection) as source:
-        unfit: tuple[str, ...] = ()
         if passport is not None:
             passport.check_volume(source.info.shape, source.info.channels)
-        voxels = sample(source)
-        if passport is not None:
-            unfit = input_warnings(passport, source.info, voxels)
-        return Audit(
-            volume=source.info,
-            first=source.slices[0],
-            last=source.slices[-1],
-            second=source.slices[1] if len(source.slices) > 1 else None,
-            values=_range(voxels),
-            warnings=(
-                *source.warnings,
-                *(passport.notes_for(source.info.shape) if passport else ()),
-            ),
-            classifier=passport,
-            unfit=unfit,
-        )
+        return audited(source, passport, sample(source))
+
+
+def audited(source: Source, passport: Passport | None, voxels: NDArray[Any]) -> Audit:
+    """What there is to say of an open volume that is one for the classifier.
+
+    ``voxels`` (n, channels): some of it, as ``volume.sample`` takes them.
+    """
+    info = source.info
+    return Audit(
+        volume=info,
+        first=source.slices[0],
+        last=source.slices[-1],
+        second=source.slices[1] if len(source.slices) > 1 else None,
+        values=_range(voxels),
+        warnings=(*source.warnings, *(passport.notes_for(info.shape) if passport else ())),
+        classifier=passport,
+        unfit=input_warnings(passport, info, voxels) if passport else (),
+    )

@@ -37,7 +37,8 @@ def stretched(raw: NDArray[np.generic], bounds: Range) -> NDArray[np.float32]:
     """Grey values 0..255 between two bounds."""
     low, high = bounds
     values: NDArray[np.float32] = np.nan_to_num(raw.astype(np.float32))
-    scaled = (values - low) * (255.0 / max(high - low, 1e-12))
+    with np.errstate(over="ignore"):  # infinite ones are the largest there are by now
+        scaled = (values - low) * (255.0 / max(high - low, 1e-12))
     return scaled.clip(0, 255).astype(np.float32)
 
 

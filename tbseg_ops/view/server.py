@@ -1,26 +1,50 @@
-"""A run served to the browsers of this machine, to who knows the address: it has a token."""
+"""Pages served to the browsers of this machine, to who knows the address: it has a token."""
 
+import re
 import secrets
 import threading
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tbseg_ops.view.site import Answer, Site
+from tbseg_ops.view.site import HEADERS, Answer
 
 _LOOPBACK = "127.0.0.1"
 _STREAM_SECONDS = 15.0  # between signs of life in the stream that Neuroglancer listens to
 _IDLE_SECONDS = 60.0
+_MOST_POSTED = 1 << 20  # bytes
+
+LINES = "application/x-ndjson"
+"""Of an answer that comes line by line."""
+
+
+class Told(Protocol):
+    """An answer that takes a while: it says line by line how it is doing."""
+
+    def lines(self) -> Generator[bytes, None, None]:
+        """Until it is complete; who goes away earlier closes the generator."""
+        ...
+
+
+class Served(Protocol):
+    """What is served: functions of a path without a first "/"."""
+
+    def get(self, path: str, query: Mapping[str, str]) -> Answer: ...
+
+    def post(self, path: str, body: bytes) -> Answer | Told: ...
 
 
 class ViewServer:
-    """Serves a ``Site`` on loopback, each request in a thread of its own; ``port`` 0: a free one.
+    """Serves a site on loopback, each request in a thread of its own; ``port`` 0: a free one.
 
     Any user of this machine can reach the port: without the token there is nothing to be had, and
     a page of another origin that guesses the port is refused by the Host that its browser names.
     """
 
-    def __init__(self, site: Site, port: int = 0) -> None:
+    def __init__(self, site: Served, port: int = 0) -> None:
         self._token = secrets.token_urlsafe(24)
         self._closing = threading.Event()
         handler = partial(_Handler, site, self._token, self._closing)
@@ -60,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _IDLE_SECONDS
 
     def __init__(
-        self, site: Site, token: str, closing: threading.Event, request: object, *more: object
+        self, site: Served, token: str, closing: threading.Event, request: object, *more: object
     ) -> None:
         self._site, self._token, self._closing = site, token, closing
         super().__init__(request, *more)  # type: ignore[arg-type]
@@ -76,10 +100,18 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(self._site.get(path, query))
 
     def do_POST(self) -> None:
-        """Neuroglancer tells its state; nobody listens, and nothing can be changed."""
         self.close_connection = True  # whatever the request says further is not read
-        allowed = self._allowed() is not None
-        self._send(Answer(200 if allowed else 403, "application/json", b"{}"))
+        path, length = self._allowed(), self.headers.get("Content-Length", "0")
+        if path is None:
+            self._send(Answer(403, "application/json", b"{}"))
+        elif not re.fullmatch("[0-9]{1,9}", length) or int(length) > _MOST_POSTED:
+            self._send(Answer(413, "application/json", b"{}"))
+        else:
+            answer = self._site.post(path, self.rfile.read(int(length)))
+            if isinstance(answer, Answer):
+                self._send(answer)
+            else:
+                self._tell(answer)
 
     def _allowed(self) -> str | None:
         """The path below the token, decoded; None if the request does not know it."""
@@ -98,6 +130,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(answer.body)))
         self.end_headers()
         self.wfile.write(answer.body)
+
+    def _tell(self, answer: Told) -> None:
+        self.send_response(200)
+        for name, value in {**HEADERS, "Content-Type": LINES, "Cache-Control": "no-store"}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        with closing(answer.lines()) as lines:
+            for line in lines:  # to a browser that is gone: an error, which ends the answer, too
+                self.wfile.write(line)
+                self.wfile.flush()
 
     def _stream(self) -> None:
         """Neuroglancer says "disconnected" unless such a stream is open; ours is silent."""

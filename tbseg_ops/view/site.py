@@ -97,6 +97,10 @@ class Site:
             return Answer(status, JSON, error.to_json().encode())
         return found or _missing()
 
+    def post(self, path: str, body: bytes) -> Answer:
+        """Neuroglancer tells its state; nobody listens, and nothing can be changed."""
+        return Answer(200, JSON, b"{}")
+
     def _get(self, path: str, query: Mapping[str, str], other: "Site | None") -> Answer | None:
         if path.startswith("data/"):
             return self._data(path.removeprefix("data/"))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbseg_ops.errors import InputError
+from tbseg_ops.geometry import Box
 from tbseg_ops.limits import check_slice_bytes, check_slices
 from tbseg_ops.selection import Selection
 from tbseg_ops.volume.axes import Axes, time_point
@@ -82,11 +83,16 @@ class ArraySource(Source):
     def read(self, z0: int, z1: int, planned: Sequence[str] | None = None) -> Slices:
         """See ``Source.read``. Ask for whole chunks: each call decodes all it touches."""
         check_range(z0, z1, self.info.shape[0])
-        array = self._box(z0, z1, 0, self.info.shape[1])
+        _, y, x = self.info.shape
+        array = self._box(Box((z0, 0, 0), (z1, y, x)))
         found = tuple(plane_digest(plane) for plane in array)
         for z, fingerprint in enumerate(found, start=z0):
             self._check_planned(z, fingerprint, planned)
         return Slices(array, found)
+
+    def window(self, box: Box) -> NDArray[Any]:
+        """See ``Source.window``. Decodes the chunks that the box touches."""
+        return self._box(box)
 
     def fingerprints(self, z0: int, z1: int) -> tuple[str, ...]:
         """See ``Source.fingerprints``. Decodes each chunk once, one row of chunks at a time."""
@@ -100,8 +106,9 @@ class ArraySource(Source):
                 for _ in range(low, high)
             ]
             for top, bottom in _pieces(0, height, rows):
-                for digest, band in zip(digests, self._box(low, high, top, bottom), strict=True):
-                    digest.update(band.reshape(-1).view(np.uint8).data)
+                band = self._box(Box((low, top, 0), (high, bottom, x)))
+                for digest, rows_of_slice in zip(digests, band, strict=True):
+                    digest.update(rows_of_slice.reshape(-1).view(np.uint8).data)
             found += [digest.hexdigest() for digest in digests]
         return tuple(found)
 
@@ -111,17 +118,18 @@ class ArraySource(Source):
             return self._axes.lengths(self._chunks)[axis]
         return 1 if axis == "z" else self.info.shape[1]
 
-    def _box(self, z0: int, z1: int, y0: int, y1: int) -> NDArray[Any]:
-        """Slices z0:z1, rows y0:y1, as (z, y, x, c), C-contiguous, native."""
+    def _box(self, box: Box) -> NDArray[Any]:
+        """The voxels of a box as (z, y, x, c), C-contiguous, native."""
+        z, y, x = box.slices
         chosen: dict[str, slice | int] = {
-            **{"z": slice(z0, z1), "y": slice(y0, y1), "x": slice(0, self.info.shape[2])},
+            **{"z": z, "y": y, "x": x},
             **{"c": slice(0, self.info.channels), "t": self._time},
         }
         stored = self._decoded(tuple(chosen[axis] for axis in self._axes.order))
         order = [axis for axis in self._axes.order if axis != "t"]
         there = [axis for axis in "zyxc" if axis in order]
         array = stored.transpose([order.index(axis) for axis in there])
-        array = array.reshape(z1 - z0, y1 - y0, self.info.shape[2], self.info.channels)
+        array = array.reshape(*box.shape, self.info.channels)
         return np.ascontiguousarray(array, np.dtype(self.info.dtype))
 
 

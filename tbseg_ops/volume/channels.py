@@ -2,10 +2,13 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tbseg_ops.errors import InputError
+from tbseg_ops.geometry import Box
 from tbseg_ops.volume.source import Slices, Source, VolumeInfo
 
 
@@ -46,6 +49,10 @@ class OneChannel(Made):
         one = np.ascontiguousarray(found.array[..., self._channel : self._channel + 1])
         return Slices(one, found.fingerprints)
 
+    def window(self, box: Box) -> NDArray[Any]:
+        whole = self._sources[0].window(box)
+        return np.ascontiguousarray(whole[..., self._channel : self._channel + 1])
+
     def fingerprints(self, z0: int, z1: int) -> tuple[str, ...]:
         return self._sources[0].fingerprints(z0, z1)
 
@@ -64,6 +71,12 @@ class Reversed(Made):
         there = None if planned is None else tuple(reversed(planned))
         found = source.read(n - z1, n - z0, there)
         return Slices(np.ascontiguousarray(found.array[::-1]), found.fingerprints[::-1])
+
+    def window(self, box: Box) -> NDArray[Any]:
+        n = len(self.slices)
+        (_, *lo), (_, *hi) = box.lo, box.hi
+        there = Box((n - box.hi[0], lo[0], lo[1]), (n - box.lo[0], hi[0], hi[1]))
+        return np.ascontiguousarray(self._sources[0].window(there)[::-1])
 
     def fingerprints(self, z0: int, z1: int) -> tuple[str, ...]:
         n = len(self.slices)
@@ -91,12 +104,18 @@ class Joined(Made):
         found = _digests([part.fingerprints for part in parts])
         for z, fingerprint in enumerate(found, start=z0):
             self._check_planned(z, fingerprint, planned)
-        dtype = np.result_type(*(part.array for part in parts))
-        array = np.concatenate([part.array for part in parts], axis=3, dtype=dtype)
-        return Slices(array, found)
+        return Slices(_side_by_side([part.array for part in parts]), found)
+
+    def window(self, box: Box) -> NDArray[Any]:
+        return _side_by_side([source.window(box) for source in self._sources])
 
     def fingerprints(self, z0: int, z1: int) -> tuple[str, ...]:
         return _digests([source.fingerprints(z0, z1) for source in self._sources])
+
+
+def _side_by_side(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """(z, y, x, c) of volumes that are channels."""
+    return np.concatenate(parts, axis=3, dtype=np.result_type(*parts))
 
 
 def _digests(found: Sequence[Sequence[str]]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tbseg_ops.errors import InputError
+from tbseg_ops.geometry import Box
 
 if TYPE_CHECKING:  # this module is loaded by whoever only names a volume
     from numpy.typing import NDArray
@@ -95,6 +96,18 @@ class Source(AbstractContextManager["Source"]):
         ``planned``: the fingerprints of all slices in a plan; InputError if one has changed since.
         A slice that is a file of its own is then not decoded.
         """
+
+    def window(self, box: Box) -> "NDArray[Any]":
+        """The voxels (z, y, x, c) of ``box``, which lies in the volume; errors as ``read``.
+
+        Slice by slice, since one may be large; where less can be decoded, only what is needed.
+        """
+        import numpy as np
+
+        _, rows, columns = box.slices
+        return np.concatenate(
+            [self.read(z, z + 1).array[:, rows, columns] for z in range(box.lo[0], box.hi[0])]
+        )
 
     @abstractmethod
     def fingerprints(self, z0: int, z1: int) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from scripts.api import Api, ApiError
+from tests.browser import PROGRAM, browser
 from tests.e2e.deployment import DAG
 
 pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(600)]
@@ -100,6 +101,52 @@ def test_what_the_button_asks_for_computes_just_that_tile(airflow, done):
     assert after["attempts"] == before["attempts"] + 1
     rows = asked(airflow, f"runs/{DAG}/{run}/api/layer?number=1", airflow.api).json()["tiles"]
     assert {row["attempts"] for row in rows} == {1}
+
+
+def test_before_a_run_a_viewer_sees_datasets_and_names_no_path(airflow, form, viewer):
+    texts = {name: form[name] for name in ("volume", "classifier")}
+
+    def post(path, body, api=None):
+        headers = {} if api is None else {"Authorization": api._client.headers["Authorization"]}
+        address = f"{airflow.service.url}/tbseg/look/api/{path}"
+        return httpx.post(address, json=body, headers=headers, trust_env=False, timeout=120)
+
+    for path in ("look/", "look/look.js", "look/start.js", "look/api/datasets"):
+        assert asked(airflow, path).status_code == 401, path
+        assert asked(airflow, path, viewer).status_code == 200, path
+    assert asked(airflow, "look/api/folder", viewer).status_code == 403
+    assert post("dataset", {"dataset": "none"}, viewer).status_code == 404  # allowed to ask
+    box = {"lo": [0, 0, 0], "hi": [2, 3, 4]}
+    for path, body in (("volume", {}), ("classes", {"box": box})):
+        assert post(path, {"texts": texts, **body}).status_code == 401
+        assert post(path, {"texts": texts, **body}, viewer).status_code == 403
+        answer = post(path, {"texts": texts, **body}, airflow.api)
+        assert "answer" in json.loads(answer.text.splitlines()[-1]), answer.text
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="chromium is not installed")
+def test_run_this_fills_in_airflows_own_form(airflow, form, tmp_path):
+    url, inner = airflow.service.url, "document.querySelector('iframe').contentDocument"
+    values = {"volume": form["volume"], "classifier": form["classifier"]}
+    more = {"channel": "0", "order": "reversed"}
+    token = airflow.api._client.headers["Authorization"].removeprefix("Bearer ")
+    with browser(tmp_path / "profile") as page:
+        page.ask("Network.setCookie", name="_token", value=token, url=url, path="/")
+        page.open(f"{url}/plugin/tbseg-look")
+        page.wait(f"{inner}.getElementById('order')", 60)
+        for name, value in {**values, **more}.items():
+            page.run(f"{inner}.getElementById({name!r}).value = {value!r}")
+        page.run(f"{inner}.getElementById('look').click()")
+        page.wait(f"{inner}.querySelector('#run button')", 60)
+        page.run(f"{inner}.querySelector('#run button').click()")
+        page.wait("document.getElementById('tbseg-left')", 60)
+        left = page.run("document.getElementById('tbseg-left').textContent")
+        page.run("document.querySelector('[data-testid=trigger-dag-submit]').click()")
+        page.wait("location.pathname.includes('/runs/')", 60)
+        run = page.run("decodeURIComponent(location.pathname.split('/runs/')[1])")
+    conf = airflow.api.get(f"dags/{DAG}/dagRuns/{run}")["conf"]
+    assert {name: conf[name] for name in values} == values
+    assert left == "Please fill in yourself:\nchannel: 0\norder: reversed"
 
 
 def test_the_views_are_in_airflow(airflow):

@@ -22,7 +22,7 @@ def app():
 def every_route(app):
     """Each route with each of its methods, its parameters filled in."""
     for route in app.routes:
-        path = route.path.replace("{path:path}", "api/run")
+        path = route.path.replace("{path:path}", "api/run").replace("{what:path}", "options")
         path = path.format(dag_id="tbseg_segment", run_id=RUN, viewer="3d")
         for method in route.methods:
             yield method, path
@@ -41,7 +41,81 @@ def test_every_route_is_closed_to_who_is_not_logged_in(app):
 
 def test_no_route_can_change_anything(app):
     changing = [(m, p) for m, p in every_route(app) if m not in ("GET", "HEAD")]
-    assert changing == [("POST", f"/runs/tbseg_segment/{RUN}/api/run")]  # told, and not listened to
+    assert changing == [
+        ("POST", f"/runs/tbseg_segment/{RUN}/api/run"),  # told, and not listened to
+        *(("POST", f"/look/api/{what}") for what in ("dataset", "volume", "classes")),
+    ]
+
+
+def test_who_names_a_path_or_has_something_computed_must_have_the_right_to_start_a_run(app):
+    from tbseg_airflow.pages.app import _may_see_all, _may_start
+
+    rights = {
+        (method, route.path): [d.dependency for d in route.dependencies]
+        for route in app.routes
+        for method in route.methods
+        if route.path.startswith("/look/")
+    }
+    starting = {key for key, asked in rights.items() if _may_start.dependency in asked}
+    assert starting == {
+        ("GET", "/look/api/folder"),
+        ("POST", "/look/api/volume"),
+        ("POST", "/look/api/classes"),
+    }
+    others = {key: asked for key, asked in rights.items() if key not in starting}
+    assert ("POST", "/look/api/dataset") in others
+    for key, asked in others.items():
+        assert _may_see_all.dependency in asked, key
+
+
+@pytest.fixture
+def client(app, monkeypatch):
+    """A person with all rights; what the page does is done by a double."""
+    from airflow.api_fastapi.core_api.security import get_user
+    from fastapi.testclient import TestClient
+    from tbseg_airflow.pages.app import _may_see_all, _may_start
+
+    from tbseg_ops.look import desk
+
+    code = "open('answer.json', 'w').write('{\"answer\": ' + open('request.json').read() + '}')"
+    monkeypatch.setattr(desk, "_CHILD", (sys.executable, "-c", code))
+    anybody = SimpleNamespace(get_id=lambda: "ann")
+    free = {_may_see_all.dependency: lambda: None, _may_start.dependency: lambda: None}
+    monkeypatch.setattr(app, "dependency_overrides", {get_user: lambda: anybody, **free})
+    return TestClient(app)
+
+
+def test_a_look_is_answered_line_by_line(client):
+    texts = {"volume": "/data/v", "channel": "1"}
+    with client.stream("POST", "/look/api/volume", json={"texts": texts}) as answer:
+        *_, line = answer.iter_lines()
+    assert answer.headers["Content-Type"].startswith("application/x-ndjson")
+    subject = json.loads(line)["answer"]["subject"]
+    assert (subject["volume"], subject["channel"]) == ("/data/v", 1)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        *({"Content-Type": "text/plain"}, {"Content-Type": "application/x-www-form-urlencoded"}),
+        {"Content-Type": "application/json", "Sec-Fetch-Site": "cross-site"},
+    ],
+)
+@pytest.mark.parametrize("path", ["dataset", "volume", "classes"])
+def test_a_page_of_another_origin_starts_nothing(client, path, headers):
+    body = json.dumps({"texts": {"volume": "/data/v"}})
+    assert client.post(f"/look/api/{path}", content=body, headers=headers).status_code == 403
+
+
+def test_what_is_too_long_or_not_there(client):
+    long = json.dumps({"texts": {"volume": "/" + "v" * 100_000}})
+    json_type = {"Content-Type": "application/json"}
+    assert client.post("/look/api/volume", content=long, headers=json_type).status_code == 413
+    for path in ("api/command", "api/nothing", "api/volume", "x.js"):
+        assert client.get(f"/look/{path}").status_code in (404, 405), path
+    for path in ("", "look.js", "start.js", "fill.js", "page.css", "api/options", "api/datasets"):
+        assert client.get(f"/look/{path}").status_code == 200, path
+    assert b"Fill in the form" in client.get("/look/start.js").content
 
 
 def test_each_route_of_a_run_asks_for_the_right_to_see_runs_of_that_dag(app):

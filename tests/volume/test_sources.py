@@ -10,6 +10,8 @@ import pytest
 import tifffile
 
 from tbseg_ops.errors import ResourceError
+from tbseg_ops.geometry import Box
+from tbseg_ops.selection import Selection
 from tbseg_ops.volume import open_planned, open_source, stack
 from tbseg_ops.volume import regular_files as files
 from tests.refusals import refused
@@ -57,6 +59,27 @@ def test_ranges(written, tmp_path):
                 source.read(z0, z1)
             with pytest.raises(IndexError):
                 source.fingerprints(z0, z1)
+
+
+@every_kind
+@pytest.mark.parametrize("order", ["forward", "reversed"])
+def test_a_window_is_a_part_of_the_volume(written, order, tmp_path):
+    box = Box((3, 4, 0), (9, 17, 23))
+    selection = Selection(order=order)
+    with open_source(str(written(tmp_path)), selection) as source:
+        assert np.array_equal(source.window(box), source.read(0, 12).array[box.slices])
+
+
+def test_a_window_of_channels(tmp_path):
+    volumes = [as_hdf5(tmp_path), as_stack(tmp_path)]
+    box = Box((3, 4, 5), (9, 17, 20))
+    with open_source(str(volumes[0]), Selection(channels_from=(str(volumes[1]),))) as source:
+        found = source.window(box)
+    assert found.shape == (*box.shape, 2)
+    assert all(np.array_equal(found[..., c], VOLUME[box.slices]) for c in range(2))
+    tifffile.imwrite(tmp_path / "c.tif", np.stack([VOLUME, VOLUME[::-1]], axis=1), imagej=True)
+    with open_source(str(tmp_path / "c.tif"), Selection(channel=1)) as source:
+        assert np.array_equal(source.window(box)[..., 0], VOLUME[::-1][box.slices])
 
 
 @every_kind
