@@ -181,10 +181,21 @@ def check_inside(path: str | os.PathLike[str]) -> None:
     Asked wherever a path from outside is opened (a volume, a slice of it, a classifier) and for
     each run folder, by each step.
     """
+    if ROOTS.value:
+        _check_inside(Path(path).resolve(), path)
+
+
+def check_opened(descriptor: int, path: str | os.PathLike[str]) -> None:
+    """The same of what is open, whatever ``path`` leads to by now.
+
+    Between the check of a path and its opening somebody may exchange a link in it.
+    """
+    if ROOTS.value:
+        _check_inside(Path(f"/proc/self/fd/{descriptor}").readlink(), path)
+
+
+def _check_inside(real: Path, path: str | os.PathLike[str]) -> None:
     roots = [root.resolve() for root in ROOTS.value or ()]
-    if not roots:
-        return
-    real = Path(path).resolve()
     if not any(real.is_relative_to(root) for root in roots):
         raise ConfigError(
             "the path lies outside of the folders that this deployment may use",
