@@ -75,10 +75,10 @@ def is_well(row: Row, found: dict[str, Counter[Outcome]]) -> bool:
 
 def main(words: Sequence[str], page: Path, write: bool) -> bool:
     """Run, print, write; whether all is well."""
-    begun, text = time.monotonic(), page.read_text()
+    begun = time.monotonic()
     chosen = [
         row
-        for row in rows(text)
+        for row in rows(page.read_text())
         if not words or any(word in row.heading + row.cells[0] for word in words)
     ]
     well = True
@@ -86,17 +86,21 @@ def main(words: Sequence[str], page: Path, write: bool) -> bool:
         tests = sorted({f"tests/{test}" for row in chosen for test in row.tests})
         found = outcomes(tests, ROOT, "-n", "2", "--dist", "loadgroup", shown=True)
         well = all(is_well(row, found) for row in chosen)
-        lines = text.splitlines()
         for row in chosen:
-            lines[row.line] = row.with_held(held(row, found))
             print(f"{held(row, found):20}  {row.cells[0]}", flush=True)
         if write:
-            page.write_text("\n".join(lines) + "\n")
+            _write(page, {row.line: row.with_held(held(row, found)) for row in chosen})
     if not words or "guards" in words:
         well = guards.main() and well
     minutes = (time.monotonic() - begun) / 60
     print(f"{'all held' if well else 'NOT ALL HELD'}, {minutes:.0f} minutes", flush=True)
     return well
+
+
+def _write(page: Path, changed: dict[int, str]) -> None:
+    """Other rows may have been written meanwhile: the page is read again."""
+    lines = page.read_text().splitlines()
+    page.write_text("\n".join(changed.get(n, line) for n, line in enumerate(lines)) + "\n")
 
 
 if __name__ == "__main__":
