@@ -18,7 +18,7 @@ from tbseg_ops.run import keys
 from tbseg_ops.run.piece import WHOLE, Piece
 from tbseg_ops.run.plan import Inputs, Plan, Slab
 from tbseg_ops.run.records import Record, Records, Step
-from tbseg_ops.settings import check_inside, here
+from tbseg_ops.settings import here, keep_inside
 from tbseg_ops.storage.commit import commit_over, remove, storage_errors, sweep
 from tbseg_ops.storage.small_files import read_inside
 from tbseg_ops.storage.stale import once_more
@@ -37,7 +37,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        check_inside(path)
+        keep_inside(path)
         self.path = path.absolute()
         self.spec_file = self.path / "spec.json"
         self.plan_file = self.path / "plan.json"

@@ -14,7 +14,7 @@ from tbseg_ops.run import Alone, RunFolder, Team
 from tbseg_ops.run.removed import pruned
 from tbseg_ops.run.result import Progress, StepResult, silent
 from tbseg_ops.run.workplace import Workplace
-from tbseg_ops.settings import check_inside
+from tbseg_ops.settings import keep_inside
 from tbseg_ops.steps.verify import check_bytes, check_identity
 from tbseg_ops.stored import digest_of
 
@@ -47,7 +47,7 @@ def export(
     start, team = time.perf_counter(), team or Alone()
     folder = RunFolder(run)
     target = (out or folder.path / "export").absolute()
-    check_inside(target)
+    keep_inside(target)
     images = images_of(folder.plan, what or _usual(folder, to))
     if "volume" in pruned(folder) and any(image.name == RAW_NAME for image in images):
         raise ConfigError(

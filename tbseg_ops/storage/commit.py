@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tbseg_ops.errors import ConfigError, ResourceError, TbsegError
-from tbseg_ops.settings import PAUSE, PAUSE_FLAG, check_opened
+from tbseg_ops.settings import PAUSE, PAUSE_FLAG, check_kept
 from tbseg_ops.storage.alive import hold, kernel, remove_if_abandoned
 from tbseg_ops.storage.offered import NOT_OFFERED
 from tbseg_ops.storage.visibility import make_folder, mounted
@@ -64,11 +64,11 @@ def _first(tmp: Path, final: Path) -> bool:
 def _folder(path: Path) -> Iterator[int]:
     """A folder, open: whoever exchanges it for a link does not send elsewhere what is made in it.
 
-    ConfigError outside of ``TBSEG_ROOTS``.
+    ConfigError if it is one of a run, and outside of ``TBSEG_ROOTS``.
     """
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        check_opened(folder, path)
+        check_kept(folder, path)
         yield folder
     finally:
         os.close(folder)

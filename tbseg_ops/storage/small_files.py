@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 from tbseg_ops.errors import ConfigError
-from tbseg_ops.settings import check_opened
+from tbseg_ops.settings import check_kept, check_opened
 from tbseg_ops.storage.commit import storage_errors
 
 _MOST_BYTES = 256 * 1024
@@ -15,8 +15,8 @@ _MOST_BYTES = 256 * 1024
 def read_small(path: Path, most: int = _MOST_BYTES) -> bytes | None:
     """The bytes of a regular file of at most ``most``; None if nothing is there.
 
-    ConfigError for a symbolic link (it may lead anywhere), a folder, a device, a longer file, or
-    outside of ``TBSEG_ROOTS``.
+    ConfigError for a symbolic link (it may lead anywhere), a folder, a device, a longer file; or if
+    its folder is one of a run, and leads out of ``TBSEG_ROOTS``.
     """
     with storage_errors(path):
         try:
@@ -30,7 +30,7 @@ def read_small(path: Path, most: int = _MOST_BYTES) -> bytes | None:
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise _odd(path, "a folder, a FIFO or a device", most)
-            check_opened(fd, path)
+            check_kept(fd, path)
             with os.fdopen(fd, "rb", closefd=False) as file:
                 data = file.read(most + 1)
         finally:

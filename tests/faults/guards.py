@@ -278,7 +278,7 @@ GUARDS = (
     Guard(
         "pages: folders within the roots",
         "tbseg_ops/run/folder.py",
-        "        check_inside(path)\n        self.path =",
+        "        keep_inside(path)\n        self.path =",
         "        self.path =",
         PAGES + "which_folders_can_be_seen",
     ),
@@ -306,7 +306,7 @@ GUARDS = (
     Guard(
         "what is written lies within the roots",
         "tbseg_ops/storage/commit.py",
-        "        check_opened(folder, path)\n",
+        "        check_kept(folder, path)\n",
         "",
         "faults/test_links.py::test_a_part_of_a_run_is_not_written_elsewhere",
     ),
