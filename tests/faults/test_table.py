@@ -2,6 +2,9 @@
 
 from collections import Counter
 
+import pytest
+
+from tests.faults.outcomes import RunError, outcomes
 from tests.faults.table import held, is_well, main, rows
 
 PAGE = """## A
@@ -39,3 +42,26 @@ def test_only_rows_that_were_run_are_written(tmp_path, monkeypatch):
     assert main(["two"], page, write=True)
     assert page.read_text() == PAGE.replace("1 of 1", "2 of 2")
     assert not main(["one"], page, write=False)  # one of its tests did not come
+
+
+def test_reports_are_read_by_name_whatever_is_behind_it(tmp_path):
+    """Of one that skips, fails, has parameters, is in a group of xdist."""
+    tests = tmp_path / "tests"
+    tests.mkdir()
+    (tests / "__init__.py").touch()
+    (tests / "test_a.py").write_text(
+        "import pytest\n"
+        "@pytest.mark.xdist_group('airflow')\n"
+        "@pytest.mark.parametrize('n', [1, 2, 3])\n"
+        "def test_one(n):\n"
+        "    if n == 3: pytest.skip('n')\n"
+        "    assert n < 2\n"
+        "def test_two(): pass\n"
+    )
+    found = outcomes(["tests/test_a.py"], tmp_path, "-n", "1", "--dist", "loadgroup")
+    assert found == {
+        "test_a.py::test_one": Counter(passed=1, failed=1, skipped=1),
+        "test_a.py::test_two": Counter(passed=1),
+    }
+    with pytest.raises(RunError):
+        outcomes(["tests/test_b.py"], tmp_path)
