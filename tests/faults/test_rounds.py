@@ -9,8 +9,8 @@ from tests.faults.rounds import main, unexpected
 
 
 @pytest.mark.slow
-def test_ten_rounds(capsys):
-    assert main(10), capsys.readouterr().out
+def test_five_rounds(capsys):
+    assert main(5), capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
