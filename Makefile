@@ -53,6 +53,10 @@ test: lint ## What CI runs: lint and all tests but the slow ones
 test-slow: setup ## The slow tests: failures on purpose, large volumes
 	$(PY) -m pytest -m slow
 
+.PHONY: test-faults
+test-faults: setup ## All that docs/reliability.md names, slow ones too, and the guards taken away: a table
+	$(PY) -m tests.faults.table
+
 .PHONY: bench
 bench: setup ## A table of speeds, against vigra's filters and forest where they are installed
 	$(PY) -m tests.bench

@@ -175,16 +175,47 @@ SETTINGS: tuple[Setting[object], ...] = tuple(
 )
 
 
+_kept: set[Path] = set()  # folders that must stay inside
+
+
 def check_inside(path: str | os.PathLike[str]) -> None:
     """Refuse a path that lies outside of the allowed folders; symbolic links are resolved first.
 
     Asked wherever a path from outside is opened (a volume, a slice of it, a classifier) and for
     each run folder, by each step.
     """
+    if ROOTS.value:
+        _check_inside(Path(path).resolve(), path)
+
+
+def check_opened(descriptor: int, path: str | os.PathLike[str]) -> None:
+    """The same of what is open, whatever ``path`` leads to by now.
+
+    Between the check of a path and its opening somebody may exchange a link in it.
+    """
+    if ROOTS.value:
+        _check_inside(Path(f"/proc/self/fd/{descriptor}").readlink(), path)
+
+
+def keep_inside(folder: Path) -> None:
+    """``check_inside`` of a folder, and again of what is written there: see ``check_kept``."""
+    check_inside(folder)
+    _kept.add(folder.absolute())
+
+
+def check_kept(descriptor: int, folder: Path) -> None:
+    """``check_opened`` of a folder, if it is below one that is kept inside.
+
+    Others (the registry, the jobs of a host) lie where the deployment has put them.
+    """
+    if ROOTS.value:
+        whole = folder.absolute()
+        if not _kept.isdisjoint((whole, *whole.parents)):
+            check_opened(descriptor, folder)
+
+
+def _check_inside(real: Path, path: str | os.PathLike[str]) -> None:
     roots = [root.resolve() for root in ROOTS.value or ()]
-    if not roots:
-        return
-    real = Path(path).resolve()
     if not any(real.is_relative_to(root) for root in roots):
         raise ConfigError(
             "the path lies outside of the folders that this deployment may use",

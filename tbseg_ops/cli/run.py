@@ -144,6 +144,11 @@ class Bars(Progress):
         bar = self.add_task(step, total=None)
         return lambda piece, what, done, total: self.update(bar, completed=done, total=total)
 
+    def stop(self) -> None:
+        """Without bars there is nothing to end; rich would end it with an empty line."""
+        if not self.disable:
+            super().stop()
+
     def say(self, line: str) -> None:
         """A line for people, above the bars."""
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)

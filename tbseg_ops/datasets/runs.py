@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tbseg_ops.errors import ConfigError
-from tbseg_ops.settings import check_inside
+from tbseg_ops.settings import keep_inside
 from tbseg_ops.storage.commit import storage_errors
 from tbseg_ops.storage.locks import locked
 
@@ -18,7 +18,7 @@ class Runs:
     """The folder of the runs of dataset ``name``. ConfigError outside of ``TBSEG_ROOTS``."""
 
     def __init__(self, path: Path, name: str) -> None:
-        check_inside(path)
+        keep_inside(path)
         self.path = path.absolute()
         self.name = name
 

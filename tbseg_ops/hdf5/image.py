@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tbseg_ops.errors import IntegrityError, TbsegError
 from tbseg_ops.hdf5.arms_length import damage
+from tbseg_ops.settings import check_opened
 from tbseg_ops.storage.commit import errno_of, storage_errors
 
 # Readable by HDF5 1.10 and later (napari, Fiji, ilastik), virtual datasets included.
@@ -120,6 +121,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
         raise _damaged(path, found)
     try:
         with h5py.File(path, "r", locking=False) as file:
+            check_opened(file.id.get_vfd_handle(), path)
             yield file
     except TbsegError:
         raise

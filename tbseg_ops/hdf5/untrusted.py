@@ -22,7 +22,7 @@ import h5py
 
 from tbseg_ops.errors import InputError, ResourceError, TbsegError
 from tbseg_ops.limits import check_expansion
-from tbseg_ops.settings import check_inside
+from tbseg_ops.settings import check_inside, check_opened
 from tbseg_ops.storage.commit import errno_of
 from tbseg_ops.storage.offered import NO_LOCKS
 
@@ -63,7 +63,13 @@ def open_untrusted(path: str | os.PathLike[str]) -> h5py.File:
             raise InputError(
                 "the file is empty", file=name, expected="an HDF5 file", found="0 bytes"
             )
-        return _opened_for_reading(name)
+        file = _opened_for_reading(name)
+        try:
+            check_opened(file.id.get_vfd_handle(), name)
+        except BaseException:
+            file.close()
+            raise
+        return file
 
 
 def _opened_for_reading(name: str) -> h5py.File:

@@ -18,8 +18,9 @@ from tbseg_ops.run import keys
 from tbseg_ops.run.piece import WHOLE, Piece
 from tbseg_ops.run.plan import Inputs, Plan, Slab
 from tbseg_ops.run.records import Record, Records, Step
-from tbseg_ops.settings import check_inside, here
-from tbseg_ops.storage.commit import commit_over, storage_errors, sweep
+from tbseg_ops.settings import here, keep_inside
+from tbseg_ops.storage.commit import commit_over, remove, storage_errors, sweep
+from tbseg_ops.storage.small_files import read_inside
 from tbseg_ops.storage.stale import once_more
 from tbseg_ops.storage.visibility import looked_again
 from tbseg_ops.stored import Stored
@@ -36,7 +37,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        check_inside(path)
+        keep_inside(path)
         self.path = path.absolute()
         self.spec_file = self.path / "spec.json"
         self.plan_file = self.path / "plan.json"
@@ -100,7 +101,7 @@ class RunFolder:
         before = records.get(record.name)
         records.put(record)
         if before is not None and before.file != record.file:
-            (self.path / before.file).unlink(missing_ok=True)
+            remove(self.path / before.file)
         return record
 
     def _check_plan(self) -> None:
@@ -279,7 +280,7 @@ class RunFolder:
     def _read(self, path: Path, model: type[StoredT]) -> StoredT:
         with storage_errors(path):
             there = self.path.is_dir() and looked_again(lambda: path.exists() or None, path)
-            data = once_more(path.read_bytes) if there else None
+            data = once_more(read_inside, path) if there else None
         if data is None:
             raise ConfigError(
                 "this is not the folder of a planned run",
@@ -301,6 +302,6 @@ class RunFolder:
 
 def _readable(path: Path, model: type[StoredT]) -> StoredT | None:
     try:
-        return model.model_validate_json(path.read_bytes())
+        return model.model_validate_json(read_inside(path))
     except (OSError, ValidationError):
         return None

@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, ValidationError
 
 from tbseg_ops.pipeline import RecordedStep
-from tbseg_ops.storage.commit import commit_over, storage_errors
+from tbseg_ops.storage.commit import commit_over, remove
+from tbseg_ops.storage.small_files import read_inside
 from tbseg_ops.storage.stale import once_more
 from tbseg_ops.stored import Stored
 
@@ -76,7 +77,7 @@ class Records:
     def get(self, name: str) -> Record | None:
         """The record of that name; a damaged one, or one of another place, counts as none."""
         try:
-            found = Record.model_validate_json(once_more(self.path(name).read_bytes))
+            found = Record.model_validate_json(once_more(read_inside, self.path(name)))
         except (FileNotFoundError, ValidationError):
             return None
         return found if (found.name, found.step) == (name, self.folder.name) else None
@@ -92,9 +93,7 @@ class Records:
 
     def drop(self, name: str) -> None:
         """Forget a piece, so that it is done again."""
-        path = self.path(name)
-        with storage_errors(path):
-            path.unlink(missing_ok=True)
+        remove(self.path(name))
 
     def names(self) -> set[str]:
         """The names of all pieces that have a record, current or not."""

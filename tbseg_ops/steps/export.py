@@ -18,7 +18,7 @@ from tbseg_ops.run.images import RAW_NAME, images_of
 from tbseg_ops.run.removed import pruned
 from tbseg_ops.run.result import Progress, StepResult, silent
 from tbseg_ops.run.workplace import Workplace
-from tbseg_ops.settings import check_inside
+from tbseg_ops.settings import keep_inside
 from tbseg_ops.steps.verify import check_bytes, check_identity
 
 
@@ -49,7 +49,7 @@ def export(
     start, team = time.perf_counter(), team or Alone()
     folder = RunFolder(run)
     target = (out or folder.exports).absolute()
-    check_inside(target)
+    keep_inside(target)
     parts = _parts(folder, to, what)
     if parts:
         made = _export(folder, target, parts, team, progress, needs_verified=to is None)

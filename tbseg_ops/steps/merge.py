@@ -28,7 +28,8 @@ from tbseg_ops.run.piece import WHOLE, Piece
 from tbseg_ops.run.records import Record, Step
 from tbseg_ops.run.result import Progress, StepResult, silent
 from tbseg_ops.run.workplace import Workplace
-from tbseg_ops.storage.commit import being_written, free_bytes, publish_file, set_aside
+from tbseg_ops.settings import check_opened
+from tbseg_ops.storage.commit import being_written, free_bytes, publish_file, remove, set_aside
 from tbseg_ops.storage.locks import locked
 from tbseg_ops.storage.visibility import looked_again, written
 from tbseg_ops.stored import digest_of
@@ -195,6 +196,7 @@ def _write(
     damaged: list[str] = []
     with being_written(final) as tmp:
         with h5py.File(tmp, "w", libver=LIBVER, locking=False) as file:
+            check_opened(file.id.get_vfd_handle(), tmp)
             create_merged(file, plan)
             datasets = {name: file[name] for name in output_names(plan)}
             parts = _in_order(team.map(read, range(len(grid))), read, 2 * team.workers)
@@ -238,7 +240,7 @@ def _prune(folder: RunFolder) -> None:
         for name in ledger.names() - names:
             record = ledger.get(name)
             if record is not None:
-                (folder.path / record.file).unlink(missing_ok=True)
+                remove(folder.path / record.file)
             ledger.drop(name)
 
 

@@ -11,7 +11,6 @@ import os
 import re
 import socket
 import struct
-import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -19,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from tbseg_ops.storage.offered import NO_LOCKS
-from tbseg_ops.storage.visibility import is_fuse, of_this_machine
+from tbseg_ops.storage.visibility import is_fuse, is_older, of_this_machine
 
 _BYTE = 1 << 62
 _UNTOUCHED = 24 * 3600  # seconds after which a file is given up of which nobody can be asked
@@ -66,7 +65,9 @@ def remove_if_abandoned(path: Path) -> bool:
     try:
         free = _lock(descriptor, fcntl.F_WRLCK)
         if free is None or not told:
-            free = free is not False and time.time() - os.fstat(descriptor).st_mtime > _UNTOUCHED
+            free = free is not False and is_older(
+                _UNTOUCHED, os.fstat(descriptor).st_mtime, path.parent
+            )
         if free:
             path.unlink(missing_ok=True)
         return free

@@ -4,7 +4,6 @@ temporary name in the same folder -> write -> fsync -> link (first one wins) or 
 the folder. Everything may run twice at once; nothing is decided by wall-clock.
 """
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -14,15 +13,15 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from tbseg_ops.errors import ConfigError, ResourceError, TbsegError
-from tbseg_ops.settings import PAUSE, PAUSE_FLAG
+from tbseg_ops.settings import PAUSE, PAUSE_FLAG, check_kept
 from tbseg_ops.storage.alive import hold, kernel, remove_if_abandoned
 from tbseg_ops.storage.offered import NOT_OFFERED
-from tbseg_ops.storage.visibility import make_folder
+from tbseg_ops.storage.visibility import make_folder, mounted
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -45,19 +44,38 @@ def commit_new(final: Path, data: bytes) -> bool:
 def _first(tmp: Path, final: Path) -> bool:
     """Give a whole temporary file its final name, unless something has it: then False."""
     pause("linking", final)
-    try:
-        os.link(tmp, final)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        if final.exists():
+    with _folder(final.parent) as folder:
+        try:
+            os.link(tmp.name, final.name, src_dir_fd=folder, dst_dir_fd=folder)
+        except FileExistsError:
             return False
-        tmp.replace(final)  # a file system without hard links: the last writer of equals wins
-    _sync(final.parent)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if final.exists():
+                return False
+            _rename(tmp, final, folder)  # without hard links the last writer of equals wins
+        _fsync(folder)
     pause("linked", final)
     return True
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[int]:
+    """A folder, open: whoever exchanges it for a link does not send elsewhere what is made in it.
+
+    ConfigError if it is one of a run, and outside of ``TBSEG_ROOTS``.
+    """
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        check_kept(folder, path)
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _rename(tmp: Path, final: Path, folder: int) -> None:
+    os.replace(tmp.name, final.name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def commit_link(source: Path, final: Path) -> bool:
@@ -73,8 +91,9 @@ def commit_link(source: Path, final: Path) -> bool:
         try:
             done = _commit_clone(source, final)
             if done is None:
-                os.link(source, final, follow_symlinks=False)
-                _sync(final.parent)
+                with _folder(final.parent) as folder:
+                    os.link(source, final.name, dst_dir_fd=folder, follow_symlinks=False)
+                    _fsync(folder)
                 done = True
         except (FileExistsError, FileNotFoundError):
             return False
@@ -130,11 +149,12 @@ def commit_over(final: Path, data: bytes) -> None:
 
 
 def publish_file(tmp: Path, final: Path) -> None:
-    """Rename a finished temporary file to ``final``, in the place of what was there."""
+    """Rename a finished temporary file to ``final`` beside it, in the place of what was there."""
     _sync(tmp)
     pause("renaming", final)
-    tmp.replace(final)
-    _sync(final.parent)
+    with _folder(final.parent) as folder:
+        _rename(tmp, final, folder)
+        _fsync(folder)
     pause("renamed", final)
 
 
@@ -164,7 +184,9 @@ def being_written(final: Path) -> Iterator[Path]:
     """
     while True:
         with temporary(final, f"{kernel()}.") as tmp:
-            fd = os.open(tmp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            with _folder(tmp.parent) as folder:
+                fd = os.open(tmp.name, flags, 0o666, dir_fd=folder)
             try:
                 if hold(fd, tmp):
                     yield tmp
@@ -173,17 +195,22 @@ def being_written(final: Path) -> Iterator[Path]:
                 os.close(fd)
 
 
+def remove(path: Path) -> None:
+    """Remove a file, if it is there."""
+    with storage_errors(path), suppress(FileNotFoundError), _folder(path.parent) as folder:
+        os.unlink(path.name, dir_fd=folder)
+
+
 def set_aside(path: Path) -> Path | None:
     """Move a damaged or contradicting file out of the way, keeping it; its new path.
 
     None if nothing is there: another worker was faster.
     """
     aside = path.with_name(f"{path.name}.set-aside-{secrets.token_hex(4)}")
-    try:
-        path.rename(aside)
-    except FileNotFoundError:
-        return None
-    return aside
+    with suppress(FileNotFoundError), _folder(path.parent) as folder:
+        _rename(path, aside, folder)
+        return aside
+    return None
 
 
 def is_leftover(name: str) -> bool:
@@ -226,7 +253,7 @@ def storage_errors(path: Path) -> Iterator[None]:
         what, found = "the file system failed", os.strerror(code)
         mend = "look after the disk or the mount and give the same command again"
         if code in _FULL:
-            what, found = "the disk is full", f"{free_bytes(path):,} bytes free"
+            what, found = "the disk is full", _left(path)
             mend = "free some space and give the same command again: finished work is kept"
         elif code in (errno.ENOTDIR, errno.EEXIST):
             kind, what = ConfigError, "a file stands where a folder should be"
@@ -247,12 +274,23 @@ def errno_of(error: OSError | RuntimeError) -> int | None:
 
 def free_bytes(path: Path) -> int:
     """Free bytes on the file system that holds ``path``, or will hold it."""
+    found = _statvfs(path)
+    return 0 if found is None else found.f_bavail * found.f_frsize
+
+
+def _left(path: Path) -> str:
+    """What is free on the file system that holds ``path``: either may run out."""
+    found, (mount, kind) = _statvfs(path), mounted(path.parent)
+    inodes = f" and {found.f_favail:,} inodes" if found is not None and found.f_files else ""
+    return f"{free_bytes(path):,} bytes{inodes} free on {mount} ({kind})"
+
+
+def _statvfs(path: Path) -> os.statvfs_result | None:
     while not path.exists() and path != path.parent:
         path = path.parent
-    with contextlib.suppress(OSError):
-        stat = os.statvfs(path)
-        return stat.f_bavail * stat.f_frsize
-    return 0
+    with suppress(OSError):
+        return os.statvfs(path)
+    return None
 
 
 def _write(tmp: Path, data: bytes) -> None:

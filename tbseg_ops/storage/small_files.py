@@ -1,4 +1,4 @@
-"""Reading the small files of a registry and of a runs folder, whoever put them there."""
+"""Reading small files of a registry, of a runs folder and of a run, whoever put them there."""
 
 import errno
 import os
@@ -6,15 +6,17 @@ import stat
 from pathlib import Path
 
 from tbseg_ops.errors import ConfigError
+from tbseg_ops.settings import check_kept, check_opened
 from tbseg_ops.storage.commit import storage_errors
 
 _MOST_BYTES = 256 * 1024
 
 
-def read_small(path: Path) -> bytes | None:
-    """The bytes of a regular file of at most 256 KiB; None if nothing is there.
+def read_small(path: Path, most: int = _MOST_BYTES) -> bytes | None:
+    """The bytes of a regular file of at most ``most``; None if nothing is there.
 
-    ConfigError for a symbolic link (it may lead anywhere), a folder, a device, a longer file.
+    ConfigError for a symbolic link (it may lead anywhere), a folder, a device, a longer file; or if
+    its folder is one of a run, and leads out of ``TBSEG_ROOTS``.
     """
     with storage_errors(path):
         try:
@@ -23,25 +25,33 @@ def read_small(path: Path) -> bytes | None:
             return None
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENXIO):
-                raise _odd(path, "a symbolic link or a socket") from None
+                raise _odd(path, "a symbolic link or a socket", most) from None
             raise
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise _odd(path, "a folder, a FIFO or a device")
+                raise _odd(path, "a folder, a FIFO or a device", most)
+            check_kept(fd, path)
             with os.fdopen(fd, "rb", closefd=False) as file:
-                data = file.read(_MOST_BYTES + 1)
+                data = file.read(most + 1)
         finally:
             os.close(fd)
-    if len(data) > _MOST_BYTES:
-        raise _odd(path, f"more than {_MOST_BYTES} bytes")
+    if len(data) > most:
+        raise _odd(path, f"more than {most} bytes", most)
     return data
 
 
-def _odd(path: Path, found: str) -> ConfigError:
+def read_inside(path: Path) -> bytes:
+    """The bytes of a file, be it a link; ConfigError if that leads out of ``TBSEG_ROOTS``."""
+    with path.open("rb") as file:
+        check_opened(file.fileno(), path)
+        return file.read()
+
+
+def _odd(path: Path, found: str, most: int) -> ConfigError:
     return ConfigError(
         "this is not a file of tbseg",
         file=path,
-        expected=f"a regular file of at most {_MOST_BYTES} bytes",
+        expected=f"a regular file of at most {most} bytes",
         found=found,
         mend="remove it",
     )

@@ -5,6 +5,7 @@ should be there and is not is looked at again for a while before it counts as lo
 """
 
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -35,6 +36,10 @@ def looked_again(look: Callable[[], T | None], path: Path, since: float | None =
     if found is not None or not (patience := seen_within(path)):
         return found
     age = 0.0 if since is None else max(0.0, time.time() - since)
+    if since is not None and age > patience:
+        if is_older(patience, since, path.parent):
+            return None
+        age = 0.0  # the clock of this machine is ahead
     end, pause = time.monotonic() + patience - age, _PAUSES[0]
     while found is None and time.monotonic() < end:
         time.sleep(pause)
@@ -42,6 +47,21 @@ def looked_again(look: Callable[[], T | None], path: Path, since: float | None =
         _ask_server(path.parent)
         found = look()
     return found
+
+
+def is_older(seconds: float, moment: float, folder: Path) -> bool:
+    """Whether ``moment``, when a file in ``folder`` was written, is more than ``seconds`` ago.
+
+    So it must be by the clock of the file system, too: the one of this machine may be wrong.
+    """
+    return time.time() - moment > seconds and _now(folder) - moment > seconds
+
+
+def _now(folder: Path) -> float:
+    """The time that a file gets that is written there now, by a server's clock if there is one."""
+    with suppress(OSError), tempfile.TemporaryFile(dir=folder) as file:
+        return os.fstat(file.fileno()).st_mtime
+    return time.time()  # it cannot be written to
 
 
 def make_folder(folder: Path) -> None:
@@ -73,14 +93,19 @@ def is_fuse(folder: Path) -> bool:
     return file_system(folder).startswith("fuse")
 
 
-@lru_cache(maxsize=256)
 def file_system(folder: Path) -> str:
     """The kind of the file system that holds ``folder``, or will hold it, as mount names it."""
+    return mounted(folder)[1]
+
+
+@lru_cache(maxsize=256)
+def mounted(folder: Path) -> tuple[str, str]:
+    """Where the file system that holds ``folder``, or will hold it, is mounted, and its kind."""
     real = folder.resolve()
     holding = [m for m in psutil.disk_partitions(all=True) if real.is_relative_to(m.mountpoint)]
     # Of several on one folder the last one is seen.
     best = max(range(len(holding)), key=lambda i: (len(holding[i].mountpoint), i), default=None)
-    return "unknown" if best is None else holding[best].fstype
+    return ("/", "unknown") if best is None else (holding[best].mountpoint, holding[best].fstype)
 
 
 def written(path: Path) -> float | None:

@@ -16,8 +16,9 @@ from importlib.resources.abc import Traversable
 from time import monotonic
 from typing import Any
 
-from tbseg_ops.errors import ConfigError, TbsegError, system_errors
+from tbseg_ops.errors import ConfigError, TbsegError
 from tbseg_ops.run.folder import RunFolder
+from tbseg_ops.storage.small_files import read_small
 from tbseg_ops.view import scene
 from tbseg_ops.view.comparison import Comparison
 from tbseg_ops.view.picture import Picture, Pictures
@@ -41,6 +42,7 @@ HEADERS = {
 _PAGE = {"": "index.html", "volume": "volume.html"}
 _CLIENT = "v/3d/"
 _MOST = 64  # answers that are kept
+_MOST_OF_A_REPORT = 256 << 20  # bytes
 _OLDEST = 1.5  # seconds, since a file can be lost without a commit; tiles are seen within 3
 _SHARE = 20
 
@@ -112,8 +114,8 @@ class Site:
 
     def _report(self) -> Answer | None:
         file = self.view.folder.report_file
-        with system_errors(str(file)):
-            return Answer(200, _kind(file.name), file.read_bytes()) if file.is_file() else None
+        data = read_small(file, _MOST_OF_A_REPORT)
+        return None if data is None else Answer(200, _kind(file.name), data)
 
     def _data(self, path: str) -> Answer | None:
         if path == "names/info":

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import product
 from math import ceil, inf, prod
-from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
 
@@ -94,17 +93,17 @@ def _picked(
     chunk, shape = dataset.chunks, (len(zs), len(ys), len(xs), *dataset.shape[3:])
     found = np.zeros(shape, dataset.dtype)
     plane = prod(chunk[1:]) * dataset.dtype.itemsize
-    with Path(dataset.file.filename).open("rb", buffering=0) as file:
-        for at, (in_z, in_y, in_x) in _chunks_of((zs, ys, xs), chunk[:3]):
-            stored = dataset.id.get_chunk_info_by_coord((*at, *(0,) * (dataset.ndim - 3)))
-            if stored.byte_offset is None:
-                continue
-            picks = np.ix_(ys[in_y] - at[1], xs[in_x] - at[2])
-            for number, z in enumerate(zs[in_z] - at[0], in_z.start):
-                data = os.pread(file.fileno(), plane, stored.byte_offset + int(z) * plane)
-                if len(data) == plane:
-                    voxels = np.frombuffer(data, dataset.dtype).reshape(chunk[1:])
-                    found[number, in_y, in_x] = voxels[picks]
+    file = dataset.file.id.get_vfd_handle()
+    for at, (in_z, in_y, in_x) in _chunks_of((zs, ys, xs), chunk[:3]):
+        stored = dataset.id.get_chunk_info_by_coord((*at, *(0,) * (dataset.ndim - 3)))
+        if stored.byte_offset is None:
+            continue
+        picks = np.ix_(ys[in_y] - at[1], xs[in_x] - at[2])
+        for number, z in enumerate(zs[in_z] - at[0], in_z.start):
+            data = os.pread(file, plane, stored.byte_offset + int(z) * plane)
+            if len(data) == plane:
+                voxels = np.frombuffer(data, dataset.dtype).reshape(chunk[1:])
+                found[number, in_y, in_x] = voxels[picks]
     return found.reshape(*shape[:3], -1)
 
 

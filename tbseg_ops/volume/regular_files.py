@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tbseg_ops.errors import InputError, system_errors
-from tbseg_ops.settings import check_inside
+from tbseg_ops.settings import check_inside, check_opened
 
 
 def open_regular(path: str) -> BinaryIO:
@@ -22,6 +22,7 @@ def open_regular(path: str) -> BinaryIO:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             _check_regular(os.fstat(descriptor).st_mode, path)
+            check_opened(descriptor, path)
             return os.fdopen(descriptor, "rb")
         except BaseException:
             os.close(descriptor)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sqlite3
 import time
 
 import h5py
@@ -95,6 +96,16 @@ def test_the_deployment_is_stopped_and_started(airflow, started, tmp_path):
     assert not [p for p in tree if p.is_running()]
     assert find(airflow.home) is None
     command(airflow.home, "up", "--port", port)
+    assert_right(airflow, started, tmp_path)
+
+
+def test_the_database_is_away_for_a_minute(airflow, started, tmp_path):
+    """Twice as long as a lock is waited for, and as long as a task may be silent."""
+    database = airflow.home.path / ".airflow" / "airflow.db"
+    with contextlib.closing(sqlite3.connect(database, timeout=60, isolation_level=None)) as lock:
+        lock.execute("BEGIN EXCLUSIVE")
+        time.sleep(60)
+        lock.execute("ROLLBACK")
     assert_right(airflow, started, tmp_path)
 
 

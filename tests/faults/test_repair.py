@@ -93,6 +93,17 @@ def test_a_flipped_voxel(kind, copies, finished):
     assert kind == "merged" or list(path.parent.glob(f"{path.name}.set-aside-*"))
 
 
+def test_a_sub_volume_with_other_voxels_is_not_computed_with(copies, finished):
+    path, folder = file_of(copies, "tile"), RunFolder(copies)
+    with h5py.File(path, "r+") as file:
+        file["volume"][...] = 255 - file["volume"][...]
+    file_of(copies, "classes").unlink()
+    folder.records("classify").drop(TILE)
+    through(copies)
+    assert is_right(copies, finished)
+    assert len(list(path.parent.glob(f"{path.name}.set-aside-*"))) == 1
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("how", ["cut off", *slow("empty", "gone", "a text")])
 def test_a_file_that_is_none(how, kind, run, finished):

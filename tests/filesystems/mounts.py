@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tbseg_ops.storage.visibility import mounted as mounted_at
 from tests.airflow_home import ROOT
 
 NEEDED = [
@@ -38,3 +39,37 @@ def mounted(backing: Path, mount: Path, behaviour: dict[str, Any]) -> Iterator[P
     finally:
         subprocess.run(["fusermount3", "-u", "-z", mount], check=False)
         server.wait(20)
+
+
+@contextmanager
+def memory_disk(mount: Path, options: str) -> Iterator[Path]:
+    """A disk of its own at ``mount``, a tmpfs with such options (``size=16m``).
+
+    The test is skipped where this user may mount none.
+    """
+    mount.mkdir(parents=True)
+    if not _mount("-t", "tmpfs", "-o", options, "none", mount):
+        pytest.skip("needs the right to mount (root)")
+    mounted_at.cache_clear()  # what kind of file system it is may be known from before
+    try:
+        yield mount
+    finally:
+        subprocess.run(["umount", "-l", mount], check=True)
+        mounted_at.cache_clear()
+
+
+@contextmanager
+def read_only(mount: Path) -> Iterator[None]:
+    """Nothing can be written to it."""
+    assert _mount("-o", "remount,ro", mount)
+    try:
+        yield
+    finally:
+        assert _mount("-o", "remount,rw", mount)
+
+
+def _mount(*words: object) -> bool:
+    return (
+        subprocess.run(["mount", *map(str, words)], capture_output=True, check=False).returncode
+        == 0
+    )

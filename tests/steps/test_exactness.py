@@ -5,7 +5,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tbseg_ops import steps
 from tbseg_ops.classifier import Passport
+from tbseg_ops.errors import IntegrityError
 from tbseg_ops.run.status import status
 from tests.reference_sets import ReferenceSet
 from tests.runs import VESSELS, datasets, planned, same, stack, through
@@ -59,6 +61,8 @@ def test_a_halo_one_voxel_smaller_gives_another_result(untiled, tmp_path, monkey
     found = datasets(tmp_path / "segmentation.h5")
     name = next(n for n in found if n.startswith("probabilities/"))
     assert not np.array_equal(found[name], expected[name])
+    with pytest.raises(IntegrityError, match="not what the classifier gives in one piece"):
+        steps.verify(run=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["vessels-2d", "two-channel", "label-gap"])

@@ -145,6 +145,24 @@ def test_a_damaged_tile_is_found_and_made_anew(run, damage):
     assert temporary_files(run) == []
 
 
+def test_verify_looks_at_each_byte(run):
+    """Two voxels of a tile that have exchanged their classes everywhere: the counts are right."""
+    folder, path = RunFolder(run), run / "segmentation.h5"
+    core = folder.plan.grid[5].core.slices
+    with h5py.File(path, "r+") as file:
+        arrays = [file["labels"], *file["classes"].values()]
+        labels = arrays[0][core]
+        one, two = (tuple(np.argwhere(labels == label)[0]) for label in (1, 2))
+        for array in arrays:
+            part = array[core]
+            part[one], part[two] = part[two], part[one]
+            array[core] = part
+    record = folder.records("merge").get("volume")
+    folder.records("merge").put(record.model_copy(update={"size": path.stat().st_size}))
+    with pytest.raises(IntegrityError, match="its chunks are not those that were recorded"):
+        steps.verify(run=run)
+
+
 @pytest.mark.parametrize("damage", ["flip", "chunk of zeros", "other run"])
 def test_verify_finds_an_altered_result_and_merge_repairs_it(run, damage):
     path = run / "segmentation.h5"

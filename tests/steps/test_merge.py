@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from tbseg_ops import steps
+from tbseg_ops.errors import IntegrityError
 from tbseg_ops.run import Pool, RunFolder
 from tbseg_ops.steps.merge import _Chunks, _in_order
-from tests.runs import planned, through
+from tests.faults.test_damage import chunk_of, flip
+from tests.runs import copied, planned, through
 
 
 @pytest.mark.parametrize("most", [0, 1, 5, 100])
@@ -70,3 +72,24 @@ def test_the_whole_file_is_the_same(team, finished, tmp_path):
     steps.merge(run=run, team=team)
     merged: Path = RunFolder(run).segmentation_file
     assert merged.read_bytes() == (finished / "run" / "segmentation.h5").read_bytes()
+
+
+@pytest.mark.parametrize("wrong", ["not classified", "damaged"])
+def test_a_tile_that_is_not_there_as_recorded_is_named_and_nothing_is_merged(
+    wrong, finished, tmp_path
+):
+    run, tile = copied(finished, tmp_path), "z001_y000_x001"
+    folder = RunFolder(run)
+    for step in ("merge", "verify"):
+        folder.records(step).drop("volume")
+    folder.segmentation_file.unlink()
+    if wrong == "damaged":
+        path = run / folder.records("classify").get(tile).file
+        flip(path, chunk_of(path, "labels"))
+    else:
+        folder.records("classify").drop(tile)
+    with pytest.raises(IntegrityError, match=wrong) as caught:
+        steps.merge(run=run)
+    assert caught.value.tile == tile
+    assert not folder.segmentation_file.exists()
+    assert folder.records("merge").get("volume") is None

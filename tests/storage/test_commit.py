@@ -64,6 +64,47 @@ def test_a_failing_system_call_commits_nothing(tmp_path, monkeypatch, call, code
     assert os.listdir(tmp_path) == []
 
 
+NEW_NAME = ["link", "replace"]
+
+
+@pytest.mark.parametrize("how", ["new", "over", "published", "copied"])
+def test_each_file_is_on_the_disk_before_its_name_and_then_the_name(how, tmp_path, monkeypatch):
+    """After a power cut a name without its bytes would be an empty file that is whole by name."""
+    final, calls = tmp_path / "tile.h5", []
+
+    def watched(name, subject):
+        real = getattr(os, name)
+
+        def call(*args, **kwargs):
+            calls.append((name, subject(*args[:1], **kwargs)))
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(os, name, call)
+
+    def of_path(path, src_dir_fd=None, **_):
+        return os.stat(path, dir_fd=src_dir_fd).st_ino
+
+    watched("fsync", lambda fd: os.fstat(fd).st_ino)
+    watched("link", of_path)
+    watched("replace", of_path)
+    if how == "new":
+        commit.commit_new(final, b"x")
+    elif how == "over":
+        commit.commit_over(final, b"x")
+    elif how == "published":
+        with commit.being_written(final) as tmp:
+            tmp.write_bytes(b"x")
+            commit.publish_file(tmp, final)
+    else:
+        (tmp_path / "source").write_bytes(b"x")
+        commit._commit_copy(tmp_path / "source", final)
+    file, folder = of_path(final), of_path(tmp_path)
+    named = next(i for i, (name, _) in enumerate(calls) if name in NEW_NAME)
+    assert calls[named][1] == file
+    assert ("fsync", file) in calls[:named]
+    assert ("fsync", folder) in calls[named:]
+
+
 def test_without_hard_links_the_file_is_renamed(tmp_path, monkeypatch):
     def no_links(*args, **kwargs):
         raise OSError(errno.EPERM, "Operation not permitted")

@@ -67,9 +67,9 @@ def test_the_longest_mount_counts_and_of_two_on_one_folder_the_last(monkeypatch)
     table = [("/", "ext4"), ("/data/far", "nfs4"), ("/data", "xfs"), ("/data/far", "fuse.x")]
     mounts = [SimpleNamespace(mountpoint=point, fstype=kind) for point, kind in table]
     monkeypatch.setattr("psutil.disk_partitions", lambda all: mounts)
-    visibility.file_system.cache_clear()
+    visibility.mounted.cache_clear()
     kinds = [visibility.file_system(path) for path in map(Path, ("/d", "/data/far/x"))]
-    visibility.file_system.cache_clear()
+    visibility.mounted.cache_clear()
     assert kinds == ["ext4", "fuse.x"]
 
 
