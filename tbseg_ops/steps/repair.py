@@ -4,9 +4,12 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
 
 from tbseg_ops.errors import ConfigError, IntegrityError, TbsegError
-from tbseg_ops.run import Alone, Plan, RunFolder, RunSpec, Team
+from tbseg_ops.run import Alone, Inputs, Plan, RunFolder, RunSpec, Team
 from tbseg_ops.run.piece import WHOLE
 from tbseg_ops.run.removed import pruned
 from tbseg_ops.run.result import Progress, silent
@@ -22,6 +25,8 @@ from tbseg_ops.steps.verify import check_bytes, check_identity, verify
 from tbseg_ops.storage.commit import commit_over, set_aside, storage_errors
 from tbseg_ops.storage.locks import locked
 from tbseg_ops.stored import Stored
+
+StoredT = TypeVar("StoredT", bound=Stored)
 
 
 class Repaired(Stored):
@@ -143,7 +148,8 @@ def _check_what_is_kept(folder: RunFolder, team: Team, progress: Progress) -> No
 def _mend_plan(folder: RunFolder) -> list[str]:
     """Write spec, inputs and plan again where they do not belong together; what was wrong.
 
-    Two of the three decide: a plan that is whole knows its spec and a digest of its inputs.
+    Two of the three decide, under whatever name they are: a plan that is whole knows its spec and a
+    digest of its inputs. ConfigError if too little is left.
     """
     try:
         _ = folder.plan, folder.inputs
@@ -157,9 +163,14 @@ def _mend_plan(folder: RunFolder) -> list[str]:
         commit_over(folder.spec_file, folder.plan.spec.to_bytes())
         return [f"there was no spec ({folder.spec_file})"]
     told = [_told(problem)]
-    plan, inputs, spec = folder.stored_plan(), folder.stored_inputs(), _spec(folder)
+    plan, inputs, spec = _left(folder, Plan), _left(folder, Inputs), _left(folder, RunSpec)
+    if plan is not None and plan.is_altered:
+        plan = None
     if plan is not None and inputs is not None and plan.is_of(inputs):
-        commit_over(folder.spec_file, plan.spec.to_bytes())
+        with locked(folder.path):
+            commit_over(folder.spec_file, plan.spec.to_bytes())
+            commit_over(folder.inputs_file, inputs.to_bytes())
+            commit_over(folder.plan_file, plan.to_bytes())
         return told
     if plan is not None and (spec is None or spec == plan.spec):
         spec, known = plan.spec, plan.inputs_digest
@@ -168,14 +179,23 @@ def _mend_plan(folder: RunFolder) -> list[str]:
     else:
         known = None
     if spec is None or known is None:
-        raise problem
+        raise ConfigError(
+            "too little is left of the plan to make it again",
+            file=problem.file,
+            expected="two of spec.json, inputs.json and plan.json",
+            found=problem.what.splitlines()[0].rstrip(":"),
+            mend=f"tbseg plan --update VOLUME CLASSIFIER {folder.quoted}: what is finished is"
+            " recognised",
+        ) from problem
     _plan_again(folder, spec, known, plan)
     return told
 
 
-def _spec(folder: RunFolder) -> RunSpec | None:
-    with suppress(TbsegError):
-        return folder.stored_spec()
+def _left(folder: RunFolder, model: type[StoredT]) -> StoredT | None:
+    """One of the three, also if it has the name of another: two may have been exchanged."""
+    for path in (folder.plan_file, folder.inputs_file, folder.spec_file):
+        with suppress(OSError, ValidationError):
+            return model.model_validate_json(path.read_bytes())
     return None
 
 

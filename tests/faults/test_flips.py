@@ -1,23 +1,43 @@
-"""A flipped bit anywhere does no harm or is mended by one command; more by tests.faults.flips."""
-
-import shutil
+"""Harm to any file at any time is none or is mended by one command; more by tests.faults.flips."""
 
 import pytest
 
-from tests.faults.flips import KINDS, flipped, made, places
+from tbseg_ops.hdf5 import arms_length
+from tests.faults.flips import Runs, Trying, flips, harms
+from tests.tiny import quickly
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A finished run, and a copy of it."""
-    folder = tmp_path_factory.mktemp("flips")
-    made(folder)
-    shutil.copytree(folder / "run", folder / "whole")
-    return folder
+def runs(tmp_path_factory):
+    with quickly():
+        yield Runs(tmp_path_factory.mktemp("flips"))
+
+
+def wrong(runs, trials, monkeypatch, *, between):
+    """Those that were not noticed, or not mended."""
+    monkeypatch.setattr(arms_length, "_SECONDS", 2.0)
+    trying = Trying(runs, 1, between=between)
+    try:
+        tried = [(trial, trying(trial)) for trial in trials]
+    finally:
+        trying.end()
+    assert len({found.outcome for _, found in tried}) > 1
+    return [one for one in tried if one[1].outcome not in ("harmless", "mended")]
+
+
+def test_no_flip_is_unseen_and_none_wedges(runs, monkeypatch):
+    assert wrong(runs, flips(runs, 1), monkeypatch, between=False) == []
+
+
+def test_no_harm_between_two_steps_is_unseen_and_none_wedges(runs, monkeypatch):
+    assert wrong(runs, list(harms(runs, 1))[::19], monkeypatch, between=True) == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_no_flip_is_unseen_and_none_wedges(kind, run):
-    for place in places(kind, 4):
-        assert flipped(run / "run", run / "whole", kind, *place) in ("harmless", "mended"), place
+def test_no_flip_of_many(runs, monkeypatch):
+    assert wrong(runs, flips(runs, 16), monkeypatch, between=False) == []
+
+
+@pytest.mark.slow
+def test_no_harm_of_all_between_two_steps(runs, monkeypatch):
+    assert wrong(runs, harms(runs, 1), monkeypatch, between=True) == []

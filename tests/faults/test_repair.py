@@ -11,6 +11,7 @@ import pytest
 from tbseg_ops import steps
 from tbseg_ops.errors import ConfigError, IntegrityError, TbsegError
 from tbseg_ops.run import RunFolder
+from tests.faults.harm import exchange
 from tests.faults.test_damage import chunk_of, flip, is_right, of_ten_slices
 from tests.runs import copied, last_json, planned, spec_of, stack, tbseg, through
 
@@ -215,6 +216,25 @@ def test_a_plan_is_written_again(how, name, run, finished, tmp_path):
     steps.repair(run=run)
     assert before == {n: (run / n).read_bytes() for n in before}
     steps.verify(run=run, deep=True)
+    assert is_right(run, finished)
+
+
+def test_two_exchanged_files_of_a_plan_are_put_back(run, finished):
+    before = {n: (run / n).read_bytes() for n in ("plan.json", "inputs.json", "spec.json")}
+    exchange(run / "plan.json", run / "inputs.json")
+    steps.repair(run=run)
+    assert before == {n: (run / n).read_bytes() for n in before}
+    assert is_right(run, finished)
+
+
+def test_too_little_is_left_of_a_plan(run, finished, tmp_path):
+    for name in ("plan.json", "inputs.json"):
+        (run / name).write_bytes(b"{")
+    with pytest.raises(ConfigError, match="too little is left") as caught:
+        steps.repair(run=run)
+    assert caught.value.mend.startswith("tbseg plan --update")
+    steps.plan(spec=spec_of(tmp_path / "slices"), run=run, update=True)
+    assert through(run)["classify"].computed == 0
     assert is_right(run, finished)
 
 
