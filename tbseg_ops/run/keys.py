@@ -9,7 +9,7 @@ from typing import Any
 
 from tbseg_ops.geometry import Tile
 from tbseg_ops.run.outputs import output_names
-from tbseg_ops.run.plan import Inputs, Plan, Slab, slab_chunk
+from tbseg_ops.run.plan import CHECKED, Inputs, Plan, Slab, slab_chunk
 from tbseg_ops.run.records import Record
 from tbseg_ops.stored import digest_of
 
@@ -30,7 +30,7 @@ def of_slab(plan: Plan, inputs: Inputs, slab: Slab) -> str:
             "shape": plan.volume.shape[1:],
             "channels": plan.volume.channels,
             "dtype": plan.volume.dtype,
-            "chunk": slab_chunk(read.shape, slab),
+            "chunk": CHECKED if plan.refers else slab_chunk(read.shape, slab),
         }
     )
 

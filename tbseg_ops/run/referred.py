@@ -22,7 +22,7 @@ from tbseg_ops.geometry import Box, Index
 from tbseg_ops.hdf5.image import stamp, stamped
 from tbseg_ops.run.folder import RunFolder
 from tbseg_ops.run.outputs import RAW, describe
-from tbseg_ops.run.plan import Plan, Slab
+from tbseg_ops.run.plan import CHECKED, Plan, Slab
 from tbseg_ops.storage.stale import once_more
 from tbseg_ops.volume import Slices
 from tbseg_ops.volume.source import Pixels
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from tbseg_ops.volume.stack import SliceFiles
 
 _CHECKS, _OFFSETS = "checks", "offsets"
-_CHUNK: Index = (16, 16, 16)  # tiles of 256³, halo 15: at most 1.4 times the volume is read
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def seen_in(slices: Slices, read: Box, slab: Slab) -> Seen:
         )
     _, rows, columns = read.slices
     array = slices.array[:, rows, columns]
-    return Seen(slices.pixels, _checks(array, _CHUNK))
+    return Seen(slices.pixels, _checks(array, CHECKED))
 
 
 def refer(file: h5py.File, folder: RunFolder, slab: Slab, seen: Seen) -> None:
@@ -99,16 +98,16 @@ def read_referred(
         return
     seen = _recorded(file, plan, slab)
     wanted = part.relative_to(held.lo)
-    first = tuple(lo // c for lo, c in zip(wanted.lo, _CHUNK, strict=True))
-    last = tuple(ceil(hi / c) for hi, c in zip(wanted.hi, _CHUNK, strict=True))
+    first = tuple(lo // c for lo, c in zip(wanted.lo, CHECKED, strict=True))
+    last = tuple(ceil(hi / c) for hi, c in zip(wanted.hi, CHECKED, strict=True))
     whole = _box(
-        [i * c for i, c in zip(first, _CHUNK, strict=True)],
-        [min(i * c, n) for i, c, n in zip(last, _CHUNK, held.shape, strict=True)],
+        [i * c for i, c in zip(first, CHECKED, strict=True)],
+        [min(i * c, n) for i, c, n in zip(last, CHECKED, held.shape, strict=True)],
     )
     axes = [np.arange(lo, hi) for lo, hi in zip(whole.lo, whole.hi, strict=True)]
     voxels = once_more(_picked, folder, slab, seen.pixels, axes)
     expected = seen.checks[tuple(slice(i, j) for i, j in zip(first, last, strict=True))]
-    if not np.array_equal(_checks(voxels, _CHUNK), expected):
+    if not np.array_equal(_checks(voxels, CHECKED), expected):
         _accuse(folder, slab, Path(file.filename))
     inside = voxels[wanted.relative_to(whole.lo).slices]
     target = array[part.relative_to(box.lo).slices]
@@ -155,7 +154,7 @@ def _picked(
 def _recorded(file: h5py.File, plan: Plan, slab: Slab) -> Seen:
     offsets, checks, dtype = file[_OFFSETS][...], file[_CHECKS][...], stamped(file, "stored")
     shape = plan.slab_box(slab).shape
-    expected = tuple(ceil(n / c) for n, c in zip(shape, _CHUNK, strict=True))
+    expected = tuple(ceil(n / c) for n, c in zip(shape, CHECKED, strict=True))
     if (checks.shape, offsets.shape) != (expected, shape[:1]) or offsets.min() < 0:
         raise _other(file.filename, "a slab of the volume has another form than planned")
     native = np.dtype(plan.volume.dtype)

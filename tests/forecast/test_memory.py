@@ -35,8 +35,12 @@ def test_of_two_stages_it_is_within_a_fifth_too(tmp_path):
     ("classifier", "changes"),
     [
         ("vessels-3d", {}),
-        ("vessels-all-features", {}),
-        ("vessels-all-features", {"probabilities": "all", "output": "intensity"}),
+        pytest.param("vessels-all-features", {}, marks=pytest.mark.slow),
+        pytest.param(
+            "vessels-all-features",
+            {"probabilities": "all", "output": "intensity"},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_prediction_is_within_a_fifth(classifier, changes, tmp_path):

@@ -644,6 +644,7 @@ def test_a_log_that_is_too_long_is_told(task, programs, cluster, monkeypatch, ca
     assert "three" in said
 
 
+@pytest.mark.slow
 def test_fifty_pods_at_once(task, programs, cluster, tmp_path):
     go_on = tmp_path / "go-on"
     programs(
