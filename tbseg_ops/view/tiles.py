@@ -5,9 +5,11 @@ a tile, so what was found is kept as long as the records are the same files.
 """
 
 import os
+import re
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import product
 from math import prod
 from time import monotonic
@@ -69,6 +71,28 @@ class Whole:
     verified: bool
 
 
+@dataclass
+class _Counted:
+    """Tiles that are done, by layers: ``done[axis][layer]``. ``inodes``: of the records seen."""
+
+    plan: _Stamp | None
+    done: tuple[list[int], ...]
+    inodes: dict[str, int] = field(default_factory=dict)
+    tiles: dict[str, Tile] = field(default_factory=dict)
+
+    def add(self, name: str, tile: Tile) -> None:
+        self.tiles[name] = tile
+        for layers, at in zip(self.done, tile.position, strict=True):
+            layers[at] += 1
+
+    def forget(self, name: str) -> None:
+        """A record that is gone, or another one now."""
+        self.inodes.pop(name, None)
+        tile = self.tiles.pop(name, None)
+        for layers, at in zip(self.done, () if tile is None else tile.position, strict=False):
+            layers[at] -= 1
+
+
 class RunView:
     """What can be seen of a run, for any number of threads. ConfigError if it has no plan.
 
@@ -80,7 +104,7 @@ class RunView:
         self._lock = threading.Lock()
         self._plan_stamp: _Stamp | None = None
         self._known: dict[str, tuple[tuple[_Stamp | None, ...], TileState]] = {}
-        self._layers: dict[tuple[int, int], list[tuple[int, str]]] = {}
+        self._counted, self._counting = _Counted(None, ()), threading.Lock()
         self._looked_at: dict[object, list[Tile]] = {}
         self._whole: tuple[tuple[object, ...], Whole] = ((), Whole(False, False))
         self.folder  # noqa: B018 - a folder without a plan is told at once
@@ -95,7 +119,6 @@ class RunView:
                 _ = run.plan, run.inputs  # ConfigError, IntegrityError: the old one stays
                 self._run, self._plan_stamp = run, stamp
                 self._known.clear()
-                self._layers.clear()
             return self._run
 
     def _tile(self, folder: RunFolder, tile: Tile, verified: bool) -> TileState:
@@ -135,36 +158,45 @@ class RunView:
         The next call goes on from there. That a file is gone is seen by ``layer`` only: of tens of
         thousands of tiles no more is asked here than which records there are.
         """
-        folder, end = self.folder, monotonic() + seconds
-        grid, verified = folder.plan.grid, self.whole.verified
-        records = _inodes(folder.records("classify").folder)
-        found: list[dict[str, int | None]] = []
-        for number in range(grid.counts[axis]):
-            done: int | None = 0
-            names = self._names(grid, axis, number)
-            for index, name in names:
-                inode, known = records.get(f"{name}.json"), self._known.get(name)
-                if inode is None:
-                    continue
-                if known is None or known[0][1] is None or known[0][1][1] != inode:
-                    if monotonic() > end:
-                        done = None
-                        break
-                    state = self._tile(folder, grid[index], verified)
-                else:
-                    state = known[1]
-                assert done is not None
-                done += state.state == "done"
-            found.append({"layer": number, "done": done, "total": len(names)})
-        return found
+        folder, counts = self.folder, self.folder.plan.grid.counts
+        with self._counting:
+            if self._counted.plan != self._plan_stamp:
+                self._counted = _Counted(self._plan_stamp, tuple([0] * n for n in counts))
+            left = self._count(folder, seconds)
+            done = list(self._counted.done[axis])
+        waiting = {name.removesuffix(".json").split("_")[axis] for name in left}
+        return [
+            {
+                "layer": number,
+                "done": None if f"{'zyx'[axis]}{number:03d}" in waiting else done[number],
+                "total": prod(counts) // counts[axis],
+            }
+            for number in range(counts[axis])
+        ]
 
-    def _names(self, grid: Grid, axis: int, number: int) -> list[tuple[int, str]]:
-        """Index and name of the tiles of a layer, made once."""
-        key = (axis, number)
-        if key not in self._layers:
-            tiles = layer_of(grid, axis, number)
-            self._layers[key] = [(tile.index, tile.name) for tile in tiles]
-        return self._layers[key]
+    def _count(self, folder: RunFolder, seconds: float) -> list[str]:
+        """Look at the records that are new since the last call; the names of those left over."""
+        counted, verified, end = self._counted, self.whole.verified, monotonic() + seconds
+        records = _inodes(folder.records("classify").folder)
+        for name in counted.inodes.keys() - records.keys():
+            counted.forget(name)
+        changed = (name for name, inode in records.items() if counted.inodes.get(name) != inode)
+        new = sorted(filter(_RECORD.fullmatch, changed))
+        for number, name in enumerate(new):
+            tile_name, inode = name.removesuffix(".json"), records[name]
+            known = self._known.get(tile_name)
+            is_known = (
+                known is not None and (stamp := known[0][1]) is not None and stamp[1] == inode
+            )
+            if not is_known and monotonic() > end:
+                return new[number:]
+            counted.forget(name)
+            with suppress(KeyError):  # of an earlier plan
+                tile = folder.plan.grid.by_name(tile_name)
+                if self._tile(folder, tile, verified).state == "done":
+                    counted.add(name, tile)
+            counted.inodes[name] = inode
+        return []
 
     @property
     def revision(self) -> str:
@@ -204,6 +236,7 @@ class RunView:
 
 
 _STEPS: tuple[Step, ...] = ("split", "classify")
+_RECORD = re.compile(r"z\d+_y\d+_x\d+\.json", re.ASCII)
 _LAYERS = 8  # whose tiles are kept
 
 
