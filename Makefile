@@ -73,6 +73,10 @@ bench-tiles: setup ## What the commands that look at all tiles cost, up to 100,0
 bench-export: setup ## Time and memory of an export, beside what the disk takes: a table
 	$(PY) -m tests.bench.exports
 
+.PHONY: bench-pages
+bench-pages: setup ## What it costs to look at a run of 30,720 tiles, and five who do: a table
+	$(PY) -m tests.bench.pages
+
 .PHONY: bench-airflow
 bench-airflow: setup ## What Airflow costs beside the work, against tbseg run: a table
 	$(PY) -m tests.bench.airflow

@@ -73,12 +73,18 @@ class Whole:
 
 @dataclass
 class _Counted:
-    """Tiles that are done, by layers: ``done[axis][layer]``. ``inodes``: of the records seen."""
+    """Tiles that are done, by layers: ``done[axis][layer]``.
+
+    ``inodes``: of the records seen; ``left``: names and inodes of others, when the folder was as
+    ``stamp`` says.
+    """
 
     plan: _Stamp | None
     done: tuple[list[int], ...]
     inodes: dict[str, int] = field(default_factory=dict)
     tiles: dict[str, Tile] = field(default_factory=dict)
+    left: list[tuple[str, int]] = field(default_factory=list)
+    stamp: _Stamp | None = None
 
     def add(self, name: str, tile: Tile) -> None:
         self.tiles[name] = tile
@@ -162,9 +168,9 @@ class RunView:
         with self._counting:
             if self._counted.plan != self._plan_stamp:
                 self._counted = _Counted(self._plan_stamp, tuple([0] * n for n in counts))
-            left = self._count(folder, seconds)
-            done = list(self._counted.done[axis])
-        waiting = {name.removesuffix(".json").split("_")[axis] for name in left}
+            self._count(folder, seconds)
+            done, left = list(self._counted.done[axis]), self._counted.left
+        waiting = {name.removesuffix(".json").split("_")[axis] for name, _ in left}
         return [
             {
                 "layer": number,
@@ -174,29 +180,34 @@ class RunView:
             for number in range(counts[axis])
         ]
 
-    def _count(self, folder: RunFolder, seconds: float) -> list[str]:
-        """Look at the records that are new since the last call; the names of those left over."""
-        counted, verified, end = self._counted, self.whole.verified, monotonic() + seconds
-        records = _inodes(folder.records("classify").folder)
-        for name in counted.inodes.keys() - records.keys():
-            counted.forget(name)
-        changed = (name for name, inode in records.items() if counted.inodes.get(name) != inode)
-        new = sorted(filter(_RECORD.fullmatch, changed))
-        for number, name in enumerate(new):
-            tile_name, inode = name.removesuffix(".json"), records[name]
+    def _count(self, folder: RunFolder, seconds: float) -> None:
+        """Look at the records that are new since the last call."""
+        counted, verified, place = self._counted, self.whole.verified, folder.records("classify")
+        new, stamp = counted.left, _stamp(place.folder)
+        if not new or stamp != counted.stamp:
+            records = _inodes(place.folder)
+            for name in counted.inodes.keys() - records.keys():
+                counted.forget(name)
+            changed = (item for item in records.items() if counted.inodes.get(item[0]) != item[1])
+            new = sorted(item for item in changed if _RECORD.fullmatch(item[0]))
+            counted.stamp = stamp
+        end = monotonic() + seconds
+        counted.left = []
+        for number, (name, inode) in enumerate(new):
+            tile_name = name.removesuffix(".json")
             known = self._known.get(tile_name)
             is_known = (
                 known is not None and (stamp := known[0][1]) is not None and stamp[1] == inode
             )
             if not is_known and monotonic() > end:
-                return new[number:]
+                counted.left = new[number:]
+                break
             counted.forget(name)
             with suppress(KeyError):  # of an earlier plan
                 tile = folder.plan.grid.by_name(tile_name)
                 if self._tile(folder, tile, verified).state == "done":
                     counted.add(name, tile)
             counted.inodes[name] = inode
-        return []
 
     @property
     def revision(self) -> str:
