@@ -363,7 +363,13 @@ def life(tmp_path, monkeypatch):
 
 
 def test_some_lives(life):
-    quick = settings(max_examples=8, stateful_step_count=10, derandomize=True, database=None)
+    quick = settings(
+        max_examples=8,
+        stateful_step_count=10,
+        phases=(Phase.generate,),  # the lives are short, and shrinking takes longer than trying
+        derandomize=True,
+        database=None,
+    )
     run_state_machine_as_test(life, settings=quick)
 
 
@@ -373,7 +379,7 @@ def test_many_lives(life):
     many = settings(
         max_examples=int(os.environ.get("TBSEG_LIVES", "200")),
         stateful_step_count=16,
-        phases=(Phase.generate,),  # the lives are short, and shrinking takes longer than trying
+        phases=(Phase.generate,),
         report_multiple_bugs=False,
         database=None,
     )
