@@ -92,7 +92,7 @@ GUARDS = (
     Guard(
         "the checksums of slices that are referred to",
         "tbseg_ops/run/referred.py",
-        "if not np.array_equal(_checks(voxels, chunk), expected):",
+        "if not np.array_equal(_checks(voxels, CHECKED), expected):",
         NEVER,
         "steps/test_refer.py::test_a_changed_slice_is_refused",
     ),

@@ -105,7 +105,15 @@ def test_plan_asks_before_it_plans(check, tmp_path, monkeypatch, backend):
     made = TbsegPlan(task_id="plan", home="/home")
     called = []
     monkeypatch.setattr(made, "command", lambda context: [])
-    made.call = lambda command: called.append(command) or {"run": "r", "tiles": 1, "batches": 1}
+    made.call = lambda command: (
+        called.append(command)
+        or {
+            "run": "r",
+            "tiles": 1,
+            "batches": 1,
+            "publish": [],
+        }
+    )
     params = {"dataset": None, "only_tiles": None, "run": str(run), "backend": backend}
     params |= {"volume": "/v", "classifier": "/c.ilp"}
     context = {

@@ -7,7 +7,7 @@ import pytest
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Airflow's own imports
 
 DAG = "tbseg_segment"
-WORK = {"doctor", "ingest", "split", "calibrate", "classify", "merge"}
+WORK = {"doctor", "ingest", "split", "calibrate", "classify", "merge", "export"}
 
 
 @pytest.fixture(scope="module")

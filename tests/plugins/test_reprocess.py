@@ -1,7 +1,7 @@
 """Which datasets are looked at, and which runs are started: the operators without a scheduler."""
 
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from types import SimpleNamespace
 
 import pytest
@@ -55,6 +55,7 @@ def context(checks=(), alive=(), params=None, events=(), run_id="scheduled__1"):
     )
     found = {
         "ti": ti,
+        "dag_run": SimpleNamespace(run_after=datetime(2026, 11, 26, 2, 30, tzinfo=UTC)),
         "params": {"datasets": None, "most": 10} | (params or {}),
         "triggering_asset_events": {Asset(uri): [] for uri in events},
     }

@@ -343,7 +343,7 @@ def plan(monkeypatch):
     variables = {}
     monkeypatch.setattr(module.Variable, "get", lambda name, default: variables.get(name, default))
     monkeypatch.setattr(module.TbsegPlan, "_check_owner", lambda self, params: None)
-    report = {"run": "/r", "tiles": 9, "batches": 3, "labels": ["a"], "notes": []}
+    report = {"run": "/r", "tiles": 9, "batches": 3, "publish": [], "labels": ["a"], "notes": []}
 
     def run(conf=(), **changes):
         made = module.TbsegPlan(task_id="plan", home="/home")
@@ -389,7 +389,9 @@ def test_plan(plan):
         "/c.ilp",
         "/v-c",
     ]
-    assert pushed == {"plan": {"run": "/r", "tiles": 9, "batches": 3, "clear_number": 0}}
+    assert pushed == {
+        "plan": {"run": "/r", "tiles": 9, "batches": 3, "publish": [], "clear_number": 0}
+    }
 
 
 def test_plan_over_chosen_tiles(plan):

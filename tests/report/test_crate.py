@@ -59,6 +59,7 @@ def test_inputs_parameters_and_results(finished):
     assert values == {
         "scale": 0,
         "order": "forward",
+        "publish": "none",
         "tile": "20,24,30",
         "engine": "native",
         "output": "mask",
