@@ -32,7 +32,7 @@ def _look_at(item: h5py.HLObject) -> None:
     _attributes(item)
     if not isinstance(item, h5py.Dataset):
         return
-    _ = item.dtype, item.shape, item.maxshape, item.fillvalue
+    _ = item.dtype, item.shape, item.maxshape, item.fillvalue, item.external
     if item.is_virtual:
         item.virtual_sources()
     elif item.chunks is not None:

@@ -17,6 +17,7 @@ from tbseg_ops.run.done import How, arrived, own
 from tbseg_ops.run.folder import RunFolder
 from tbseg_ops.run.piece import Piece
 from tbseg_ops.run.records import NOT_READ, Record, sha256_of
+from tbseg_ops.run.referred import lists_what_it_did
 from tbseg_ops.run.takeover import take_over
 from tbseg_ops.storage.commit import commit_new, commit_over, pause, set_aside, storage_errors
 from tbseg_ops.storage.visibility import looked_again, seen_within, written
@@ -192,7 +193,7 @@ def _read_facts(piece: Piece) -> Facts | None:
             true = stamped(file, "key") == piece.key
             if true and piece.refers:
                 return Facts(NOT_READ)
-            true = true and facts.content == content_of(file)
+            true = true and facts.content == content_of(file) and lists_what_it_did(file)
     except IntegrityError:
         return None
     texts = (facts.chunks, facts.predicted)

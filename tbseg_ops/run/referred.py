@@ -24,6 +24,7 @@ from tbseg_ops.run.folder import RunFolder
 from tbseg_ops.run.outputs import RAW, describe
 from tbseg_ops.run.plan import Plan, Slab, slab_chunk
 from tbseg_ops.storage.stale import once_more
+from tbseg_ops.stored import digest_of
 from tbseg_ops.volume import Slices
 from tbseg_ops.volume.source import Pixels
 
@@ -72,10 +73,25 @@ def refer(file: h5py.File, folder: RunFolder, slab: Slab, seen: Seen) -> None:
         (source.path(z), offset, size)
         for z, offset in zip(range(slab.z0, slab.z1), seen.pixels.offsets, strict=True)
     ]
-    describe(file.create_dataset(RAW, shape, np.dtype(seen.pixels.dtype), external=there), plan)
+    dataset = file.create_dataset(RAW, shape, np.dtype(seen.pixels.dtype), external=there)
+    describe(dataset, plan)
     for name, array in seen.arrays.items():
         file.create_dataset(name, data=array, chunks=array.shape, fletcher32=True)
-    stamp(file, stored=seen.pixels.dtype)
+    stamp(file, stored=seen.pixels.dtype, listed=_listed(dataset))
+
+
+def lists_what_it_did(file: h5py.File) -> bool:
+    """Whether a slab names the same places in slices to other programs as when it was written.
+
+    They are not compared with the slices of the plan, which may have moved. Slabs of an earlier
+    tbseg, and those that hold voxels, do not say.
+    """
+    listed = stamped(file, "listed")
+    return not listed or listed == _listed(file[RAW])
+
+
+def _listed(dataset: h5py.Dataset) -> str:
+    return digest_of([list(place) for place in dataset.external or ()])
 
 
 def whole_shape(plan: Plan, slab: Slab) -> tuple[int, ...]:

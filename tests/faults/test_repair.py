@@ -236,6 +236,21 @@ def test_what_other_programs_read_is_looked_at_too(run, finished):
     assert np.array_equal(raw_of(run), expected)
 
 
+def test_the_names_of_slices_that_other_programs_read_are_looked_at_too(tmp_path):
+    run = tmp_path / "run"
+    planned(run, stack(tmp_path / "slices"), ingest="refer")
+    through(run)
+    path, expected = file_of(run, "slab"), raw_of(run)
+    at = path.read_bytes().index(b"img_1.tif") + 4
+    flip(path, at)  # now the slice before it
+    assert path.read_bytes().count(b"img_0.tif") == 2
+    with pytest.raises(IntegrityError, match="slab_00000"):
+        steps.verify(run=run, deep=True)
+    assert steps.repair(run=run).damaged
+    steps.verify(run=run, deep=True)
+    assert np.array_equal(raw_of(run), expected)
+
+
 def test_slices_that_are_others_now_are_for_a_person(run, tmp_path):
     data = (run / "plan.json").read_bytes()
     flip(run / "plan.json", data.index(b'"batch_size"') + 2)
