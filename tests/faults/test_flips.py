@@ -30,7 +30,7 @@ def test_no_flip_is_unseen_and_none_wedges(runs, monkeypatch):
 
 
 def test_no_harm_between_two_steps_is_unseen_and_none_wedges(runs, monkeypatch):
-    assert wrong(runs, list(harms(runs, 1))[::19], monkeypatch, between=True) == []
+    assert wrong(runs, list(harms(runs, 1))[::29], monkeypatch, between=True) == []
 
 
 @pytest.mark.slow

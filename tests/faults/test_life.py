@@ -304,6 +304,7 @@ class Life(RuleBasedStateMachine):
             except ConfigError as error:
                 self.check_for_a_person(error)
                 self.plan_as(self.tiny.spec())
+                self.repaired()
             if (self.run / "pruned.json").exists():  # a run without some of its files is no harm
                 self.plan_as(self.tiny.spec())
             through(self.run)
@@ -366,8 +367,8 @@ def life(tmp_path, monkeypatch):
 
 def test_some_lives(life):
     quick = settings(
-        max_examples=8,
-        stateful_step_count=10,
+        max_examples=7,
+        stateful_step_count=9,
         phases=(Phase.generate,),  # the lives are short, and shrinking takes longer than trying
         derandomize=True,
         database=None,
