@@ -64,8 +64,8 @@ GUARDS = (
     Guard(
         "the content of a file without a record",
         "tbseg_ops/run/finish.py",
-        "true = true and facts.content == content_of(file)",
-        "pass",
+        "true and facts.content == content_of(file)",
+        "true",
         "faults/test_repair.py::test_a_flipped_voxel[tile]",
     ),
     Guard(

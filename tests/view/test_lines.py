@@ -89,7 +89,7 @@ def printed(run):
 def asked(run, kind):
     """The different commands of one kind, for ``run``."""
     every = [
-        [str(run) if word == "run/" else word for word in words]
+        [str(run) if word in ("run/", "other/") else word for word in words]
         for words in documented() + printed(run)
     ]
     kinds = {"view": lambda w: w[0] == "view" and "--napari" not in w}
@@ -103,11 +103,14 @@ def test_each_text_names_its_viewers(run):
 
 
 @pytest.mark.skipif(BROWSER is None, reason="chromium is not installed")
-def test_the_lines_that_open_a_browser(run, tmp_path):
+@pytest.mark.parametrize("number", range(2))
+def test_the_lines_that_open_a_browser(number, run, tmp_path):
     browser = tmp_path / "browser"
     browser.write_text(KEEPS.format(browser=BROWSER, folder=tmp_path))
     browser.chmod(0o755)
-    (words,) = asked(run, "view")
+    both = asked(run, "view")
+    assert ["--compare" in words for words in both] == [False, True]
+    words = both[number]
     child = subprocess.Popen(
         command(*words),
         env={"PATH": "/usr/bin:/bin", "BROWSER": f"{browser} %s", "HOME": str(tmp_path)},
