@@ -14,6 +14,7 @@ from math import ceil, prod
 Index = tuple[int, int, int]
 
 _TARGET_CHUNK = 64
+TILE_NAME = re.compile(r"z(\d{3,9})_y(\d{3,9})_x(\d{3,9})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +174,7 @@ class Grid(Sequence[Tile]):
 
     def by_name(self, name: str) -> Tile:
         """The tile of that name; KeyError if this grid has none."""
-        match = re.fullmatch(r"z(\d{3,9})_y(\d{3,9})_x(\d{3,9})", name, re.ASCII)
+        match = TILE_NAME.fullmatch(name)
         if match:
             z, y, x = (int(group) for group in match.groups())
             nz, ny, nx = self.counts

@@ -4,7 +4,7 @@ The API server makes these links whenever such a page is opened, so that they ar
 task runs. One that leads nowhere yet is "", which Airflow does not show.
 """
 
-import re
+from abc import abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlsplit
@@ -18,6 +18,7 @@ from tbseg_airflow.operators.forecast import TbsegCalibrate, TbsegForecast
 from tbseg_airflow.operators.plan import TbsegPlan
 from tbseg_airflow.operators.step import TbsegStep
 from tbseg_airflow.pages import PREFIX, TILES
+from tbseg_ops.geometry import TILE_NAME
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from tbseg_ops.run import RunFolder
 
 # Airflow's models and the library are imported when a link is made: each task loads the plugins.
-
-_TILE = re.compile(r"z\d{3,9}_y\d{3,9}_x\d{3,9}")
 
 
 class _Link(BaseOperatorLink):
@@ -46,9 +45,9 @@ class _Link(BaseOperatorLink):
             return self.of(folder, ti_key, session)
         return ""
 
+    @abstractmethod
     def of(self, folder: "RunFolder", ti_key: Any, session: "Session") -> str:
         """The address for an instance of a task of a run that is planned; "" for none."""
-        raise NotImplementedError
 
 
 class RunLink(_Link):
@@ -90,7 +89,7 @@ def _tile_of(folder: "RunFolder", ti_key: Any, session: "Session") -> str:
 
     wanted = {name: getattr(ti_key, name) for name in ("dag_id", "run_id", "task_id", "map_index")}
     title = session.scalar(select(TaskInstance._rendered_map_index).filter_by(**wanted))
-    named = _TILE.search(title or "")
+    named = TILE_NAME.search(title or "")
     return named[0] if named else folder.plan.batch(ti_key.map_index)[0].name
 
 

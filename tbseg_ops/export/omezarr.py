@@ -106,7 +106,8 @@ def shards(
 ) -> Iterator[list[Shard]]:
     """Those of one level after the other: each needs all of the one before it."""
     last: dict[str, dict[Index, str]] = {}  # the keys of the level before, by image and place
-    for number, level in enumerate(levels_of(plan)):
+    levels = levels_of(plan)
+    for number, level in enumerate(levels):
         found = []
         for where, image in inside:
             side = _sides(image, level)[1]
@@ -116,7 +117,7 @@ def shards(
                 if number == 0:
                     key = contents.key(image, box)
                 else:
-                    before = _before(image, levels_of(plan)[number - 1], level, box)
+                    before = _before(image, levels[number - 1], level, box)
                     key = digest_of([level.factors, box.shape, [last[where][b] for b in before]])
                 keys[at] = key
                 files = tuple(_files(image, f"{where}/{number}".lstrip("/"), at))

@@ -27,7 +27,7 @@ from tbseg_ops.look.folders import listing
 from tbseg_ops.look.subject import Subject, options
 from tbseg_ops.reference import Reference
 from tbseg_ops.settings import ROOTS, dataset_names
-from tbseg_ops.view.site import JSON, Answer, page
+from tbseg_ops.view.site import JSON, Answer, as_json, page, refusal
 
 ANYBODY, NAMING_PATHS = ("api/dataset",), ("api/volume", "api/classes")
 """What can be posted: where a registered dataset decides what is read, and where the one who posts
@@ -62,13 +62,13 @@ class LookSite:
         match path:
             case "api/options":
                 fields = [_field(option) for option in options()]
-                return _json({"fields": fields, "given": self._given})
+                return as_json({"fields": fields, "given": self._given})
             case "api/datasets":
-                return _json(dataset_names())
+                return as_json(dataset_names())
             case "api/folder":
-                return _json(self._folder(query.get("path", "")))
+                return as_json(self._folder(query.get("path", "")))
             case "api/command":
-                return _json({"command": command(_object(query.get("of", "").encode()))})
+                return as_json({"command": command(_object(query.get("of", "").encode()))})
         own = files("tbseg_ops.look").joinpath("page")
         return page(_PAGE.get(path, path), own) or page(path)
 
@@ -94,12 +94,6 @@ class LookSite:
                 mend="type or paste the path, or have the folders of volumes named there",
             )
         return listing(path, roots)
-
-
-def refusal(error: TbsegError) -> Answer:
-    """The answer that tells it."""
-    status = 404 if isinstance(error, ConfigError) else 409
-    return Answer(status, JSON, error.to_json().encode())
 
 
 def command(values: Mapping[str, Any]) -> str:
@@ -156,7 +150,3 @@ def _field(option: Option) -> dict[str, Any]:
         "choices": option.choices,
         "more": option.name not in ("volume", "classifier"),
     }
-
-
-def _json(value: Any) -> Answer:
-    return Answer(200, JSON, json.dumps(value).encode())

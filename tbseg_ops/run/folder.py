@@ -183,12 +183,12 @@ class RunFolder:
 
     def stored_plan(self) -> Plan | None:
         """The plan that this folder has now, if it can be read and was not altered."""
-        plan = _readable(self.plan_file, Plan)
+        plan = readable(self.plan_file, Plan)
         return None if plan is None or plan.is_altered else plan
 
     def stored_inputs(self) -> Inputs | None:
         """The inputs that this folder has now, if they can be read."""
-        return _readable(self.inputs_file, Inputs)
+        return readable(self.inputs_file, Inputs)
 
     def under(self, plan: Plan, inputs: Inputs) -> "RunFolder":
         """This folder as it will be with a plan that is not stored yet."""
@@ -300,7 +300,8 @@ class RunFolder:
             ) from None
 
 
-def _readable(path: Path, model: type[StoredT]) -> StoredT | None:
+def readable(path: Path, model: type[StoredT]) -> StoredT | None:
+    """What is stored in a file of a run; None if it cannot be read as that."""
     try:
         return model.model_validate_json(read_inside(path))
     except (OSError, ValidationError):

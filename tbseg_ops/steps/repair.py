@@ -2,14 +2,12 @@
 
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
-
 from tbseg_ops.errors import ConfigError, IntegrityError, TbsegError
 from tbseg_ops.run import Alone, Inputs, Plan, RunFolder, RunSpec, Team
+from tbseg_ops.run.folder import readable
 from tbseg_ops.run.piece import WHOLE
 from tbseg_ops.run.removed import pruned
 from tbseg_ops.run.result import Progress, silent
@@ -193,10 +191,8 @@ def _mend_plan(folder: RunFolder) -> list[str]:
 
 def _left(folder: RunFolder, model: type[StoredT]) -> StoredT | None:
     """One of the three, also if it has the name of another: two may have been exchanged."""
-    for path in (folder.plan_file, folder.inputs_file, folder.spec_file):
-        with suppress(OSError, ValidationError):
-            return model.model_validate_json(path.read_bytes())
-    return None
+    files = (folder.plan_file, folder.inputs_file, folder.spec_file)
+    return next(filter(None, (readable(file, model) for file in files)), None)
 
 
 def _plan_again(folder: RunFolder, spec: RunSpec, inputs_digest: str, before: Plan | None) -> None:

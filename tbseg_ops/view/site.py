@@ -95,8 +95,7 @@ class Site:
         try:
             found = self._get(path, query, other or self._other)
         except TbsegError as error:
-            status = 404 if isinstance(error, ConfigError) else 409
-            return Answer(status, JSON, error.to_json().encode())
+            return refusal(error)
         return found or _missing()
 
     def post(self, path: str, body: bytes) -> Answer:
@@ -119,7 +118,7 @@ class Site:
 
     def _data(self, path: str) -> Answer | None:
         if path == "names/info":
-            return _json(scene.names(self.view))
+            return as_json(scene.names(self.view))
         found = self._zarr.get(path)
         return None if found is None else Answer(200, *found)
 
@@ -171,15 +170,15 @@ class Site:
                 told = summary(view)
                 told["client"] = scene.client_folder() is not None
                 told["other"] = self._other and str(self._other.view.folder.path)
-                return _json(told)
+                return as_json(told)
             case "revision":
-                return _json({"revision": view.revision})
+                return as_json({"revision": view.revision})
             case "progress":
-                return _json(view.progress(axis))
+                return as_json(view.progress(axis))
             case "layer":
-                return _json(view.layer(_number(query, "number"), axis))
+                return as_json(view.layer(_number(query, "number"), axis))
             case "tile":
-                return _json(view.one(query.get("name", "")))
+                return as_json(view.one(query.get("name", "")))
             case "plane":
                 kind, at = query.get("kind", ""), _number(query, "at")
                 return _picture(self._pictures.plane(kind, axis, at, beside))
@@ -187,11 +186,11 @@ class Site:
                 kind, name = query.get("kind", ""), query.get("name", "")
                 return _picture(self._pictures.tile(kind, name, axis, beside))
             case "comparison":
-                return _json(self._against(other).told())
+                return as_json(self._against(other).told())
             case "differs":
-                return _json(self._against(other).shares(axis, _number(query, "number")))
+                return as_json(self._against(other).shares(axis, _number(query, "number")))
             case "scene":
-                return _json(scene.scene(view, self._pictures.bounds(), self._zarr.names()))
+                return as_json(scene.scene(view, self._pictures.bounds(), self._zarr.names()))
         return None
 
 
@@ -238,7 +237,14 @@ def _picture(picture: Picture) -> Answer:
     return Answer(200 if picture.complete else 206, "image/png", picture.png)
 
 
-def _json(value: Any) -> Answer:
+def refusal(error: TbsegError) -> Answer:
+    """The answer that tells it."""
+    status = 404 if isinstance(error, ConfigError) else 409
+    return Answer(status, JSON, error.to_json().encode())
+
+
+def as_json(value: Any) -> Answer:
+    """The answer that tells a value."""
     # What is in a name need not be UTF-8: lone surrogates are escaped by JSON itself.
     return Answer(200, JSON, json.dumps(value).encode())
 

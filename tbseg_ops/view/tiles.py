@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Any, Literal, get_args
 
 from tbseg_ops.errors import IntegrityError, TbsegError
-from tbseg_ops.geometry import Grid, Tile
+from tbseg_ops.geometry import TILE_NAME, Grid, Tile
 from tbseg_ops.run.done import Found, merged_file, own, own_classes
 from tbseg_ops.run.folder import RunFolder
 from tbseg_ops.run.piece import WHOLE
@@ -247,7 +247,7 @@ class RunView:
 
 
 _STEPS: tuple[Step, ...] = ("split", "classify")
-_RECORD = re.compile(r"z\d+_y\d+_x\d+\.json", re.ASCII)
+_RECORD = re.compile(TILE_NAME.pattern + r"\.json", re.ASCII)
 _LAYERS = 8  # whose tiles are kept
 
 

@@ -15,8 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from math import ceil
 from operator import add, sub
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench.cgroup import no_more_than
 from tests.reference_sets import ReferenceSet
 from tests.synthetic import write_stack
 
@@ -82,7 +82,7 @@ def main() -> None:
     rows = Table("slices", "options", "step", "s", "CPU", *BYTES)
     with (
         tempfile.TemporaryDirectory(prefix="tbseg-bench-") as name,
-        _no_more_than(chosen.memory) as within,
+        no_more_than(chosen.memory) as within,
     ):
         place = Path(name)
         for layout in chosen.layouts:
@@ -94,27 +94,6 @@ def main() -> None:
                 _run(rows, volume.nbytes, slices, place / "run", way, within)
             shutil.rmtree(slices)
     Console(width=130).print(rows)
-
-
-@contextmanager
-def _no_more_than(mebibytes: int | None) -> Iterator[list[str]]:
-    """The words before a command that may have so much memory, the cache of its files included."""
-    if mebibytes is None:
-        yield []
-        return
-    lines = [line.split(":") for line in Path("/proc/self/cgroup").read_text().split()]
-    old = [own for _, controllers, own in lines if "memory" in controllers.split(",")]
-    root = Path("/sys/fs/cgroup", *(["memory"] if old else []))
-    group = root / (old or [own for _, _, own in lines])[0].lstrip("/") / f"tbseg-{os.getpid()}"
-    group.mkdir()
-    try:
-        limit = "memory.limit_in_bytes" if old else "memory.max"
-        (group / limit).write_text(f"{mebibytes}M")
-        yield ["sh", "-c", f'echo $$ > "{group}/cgroup.procs"; exec "$@"', "sh"]
-    finally:
-        while "\n" in (group / "cgroup.procs").read_text():
-            time.sleep(0.1)
-        group.rmdir()
 
 
 def _volume(shape: tuple[int, int, int]) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 Noise of 16 bits, voxels four times as deep as wide, and labels in blocks of 16 voxels: an engine
 that does nothing gives them. Memory is the most that a process had. With ``--limit`` the export
-runs in a memory cgroup of so many MB, page cache included (as root, where cgroups are version 1).
+runs in a memory cgroup of so many MB, page cache included (as root).
 """
 
 import argparse
@@ -11,7 +11,6 @@ import shutil
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -22,12 +21,12 @@ from rich.table import Table
 from tbseg_ops import steps
 from tbseg_ops.engines.native import engine
 from tbseg_ops.run import RunFolder, RunSpec
+from tests.bench.cgroup import no_more_than
 from tests.reference_sets import ReferenceSet
 
 VESSELS = ReferenceSet("vessels-3d")
 PLANE = (1024, 1024)
 BLOCK = 16
-CGROUP = Path("/sys/fs/cgroup/memory/tbseg-bench")
 EXPORTS = {
     "raw as OME-Zarr": ["--to", "ome-zarr", "--what", "raw"],
     "labels as OME-Zarr": ["--to", "ome-zarr", "--what", "labels"],
@@ -44,24 +43,24 @@ def main() -> None:
     options.add_argument("--folder", type=Path, help="where, if not where temporary files are")
     given = options.parse_args()
     rows = Table("", "GB in", "GB out", "seconds", "processor s", "MB/s of input", "most MB")
-    with tempfile.TemporaryDirectory(prefix="tbseg-bench-", dir=given.folder) as name:
+    with (
+        tempfile.TemporaryDirectory(prefix="tbseg-bench-", dir=given.folder) as name,
+        no_more_than(given.limit) as within,
+    ):
         folder = Path(name)
         run = made(folder, given.planes)
         voxels = given.planes * PLANE[0] * PLANE[1]
+        program = [sys.executable, "-m", "tbseg_ops.cli.main"]
         rows.add_row("the disk: write and fsync", *_row(*_raw_disk(folder, 2 * voxels)))
         for what, words in EXPORTS.items():
             out = folder / "out"
             size = voxels * (1 if "labels" in what else 2)
             words = ["export", str(run), "--out", str(out), "--workers", str(given.workers), *words]
-            seconds, spent, most = _measured(words, given.limit)
+            seconds, spent, most = _measured([*within, *program, *words])
             written = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
             rows.add_row(what, *_row(size, written, seconds, spent, most))
             shutil.rmtree(out)
     Console(width=120).print(rows)
-    while CGROUP.exists():  # the kernel lets go of it a little after its last process has ended
-        with suppress(OSError):
-            CGROUP.rmdir()
-        time.sleep(0.1)
 
 
 def _row(size: int, written: int, seconds: float, spent: float, most: float) -> list[str]:
@@ -106,18 +105,13 @@ def _raw_disk(folder: Path, size: int) -> tuple[int, int, float, float, float]:
     return size, size, seconds, 0.0, 0.0
 
 
-def _measured(words: list[str], limit: int | None) -> tuple[float, float, float]:
+def _measured(words: list[str]) -> tuple[float, float, float]:
     """Seconds, seconds of processors, and the most MB that one of its processes had."""
-    if limit is not None:
-        CGROUP.mkdir(exist_ok=True)
-        (CGROUP / "memory.limit_in_bytes").write_text(str(limit << 20))
     start = time.perf_counter()
     child = os.fork()
     if child == 0:
-        if limit is not None:
-            (CGROUP / "cgroup.procs").write_text(str(os.getpid()))
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        os.execv(sys.executable, [sys.executable, "-m", "tbseg_ops.cli.main", *words])
+        os.execvp(words[0], words)
     _, status, used = os.wait4(child, 0)
     seconds = time.perf_counter() - start
     if status:

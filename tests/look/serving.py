@@ -1,20 +1,9 @@
 """The page "Before the run", served on loopback."""
 
-import threading
-from contextlib import contextmanager
-
 from tbseg_ops.look.site import LookSite
-from tbseg_ops.view.server import ViewServer
+from tests.view.serving import answering
 
 
-@contextmanager
 def looked(roots, given=None):
     """The server, answering."""
-    server = ViewServer(LookSite(lambda: roots, given))
-    thread = threading.Thread(target=server.serve)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.close()
-        thread.join(10)
+    return answering(LookSite(lambda: roots, given))

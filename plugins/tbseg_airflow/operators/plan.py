@@ -14,6 +14,7 @@ from tbseg_airflow.form import by_title, shown
 from tbseg_airflow.machines import places_before
 from tbseg_airflow.operators.step import TbsegStep
 from tbseg_airflow.outcome import StepRefused
+from tbseg_ops.geometry import TILE_NAME
 from tbseg_ops.options import RunSpec, Target
 from tbseg_ops.reference import Reference
 from tbseg_ops.selection import PATH_SCHEMA
@@ -21,7 +22,6 @@ from tbseg_ops.selection import PATH_SCHEMA
 # Form field -> option of `tbseg plan`.
 OPTIONS = {option.name: option.typed for option in shown(RunSpec) if not option.argument}
 RUNS_VARIABLE = "tbseg_runs"
-_TILE = r"z\d{3,9}_y\d{3,9}_x\d{3,9}"
 MOST_INSTANCES = 1000  # of a mapped task: [core] max_map_length of airflow.cfg
 
 
@@ -124,7 +124,7 @@ class TbsegPlan(TbsegStep):
     @staticmethod
     def _chosen(text: str | None) -> list[str]:
         names = tile_names(text)
-        wrong = [name for name in names if not re.fullmatch(_TILE, name)]
+        wrong = [name for name in names if not TILE_NAME.fullmatch(name)]
         if wrong:
             raise StepRefused(
                 "what is to be computed anew is not the name of a tile",
