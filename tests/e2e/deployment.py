@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
+
 from scripts.api import Api, ApiError
 from scripts.follow import Follower
 from scripts.home import Home
@@ -55,6 +57,12 @@ class Deployment:
                 time.sleep(0.5)
             else:
                 return
+
+    def page(self, path: str, api: Api | None = None) -> httpx.Response:
+        """A page of tbseg, asked for by nobody or by who is logged in."""
+        headers = {} if api is None else {"Authorization": api._client.headers["Authorization"]}
+        address = f"{self.service.url}/tbseg/{path}"
+        return httpx.get(address, headers=headers, trust_env=False, timeout=30)
 
     def trigger(self, **conf: Any) -> str:
         """Start a run; its id."""

@@ -22,9 +22,10 @@ def answer(airflow, run, option):
     return asked
 
 
+@pytest.mark.slow
 def test_a_short_run_is_measured_and_asks_nobody(airflow, form, tmp_path):
     folder = tmp_path / "run"
-    more = {"tile": "20,45,30", "calibration": 3, "approval_hours": 1}  # four tiles
+    more = {"calibration": 3, "approval_hours": 1}  # four tiles
     run = airflow.run(**{**form, **more}, run=str(folder))
     assert airflow.computed(run, "calibrate") == [2]
     assert sorted(airflow.computed(run, "classify")) == [0, 0, 1, 1]

@@ -1,4 +1,4 @@
-"""The pages in a real Airflow: log-in and rights, and what the button for a tile asks for."""
+"""The pages in a real Airflow: log-in and rights, links, and the form that is filled in."""
 
 import json
 import re
@@ -15,22 +15,10 @@ pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def done(airflow, form, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pages") / "run"
-    return folder, airflow.run(**form, run=str(folder))
-
-
-@pytest.fixture(scope="module")
 def viewer(airflow):
     """A person who may look and nothing else, logged in."""
     password = json.loads((airflow.home.state / "passwords.json").read_text())["vera"]
     return Api(airflow.service.url, "vera", password)
-
-
-def asked(airflow, path, api=None):
-    headers = {} if api is None else {"Authorization": api._client.headers["Authorization"]}
-    address = f"{airflow.service.url}/tbseg/{path}"
-    return httpx.get(address, headers=headers, trust_env=False, timeout=30)
 
 
 def test_nobody_sees_anything_and_a_viewer_sees_runs(airflow, done, viewer):
@@ -41,10 +29,10 @@ def test_nobody_sees_anything_and_a_viewer_sees_runs(airflow, done, viewer):
                   "data/labels/0/0/0/0", "v/3d/", "report", "api/scene")
     )]  # fmt: skip
     for path in paths:
-        assert asked(airflow, path).status_code == 401, path
-        assert asked(airflow, path, viewer).status_code == 200, path
-    (mine,) = [r for r in asked(airflow, "api/runs", viewer).json() if r["run"] == run]
-    assert (mine["folder"], mine["state"], mine["tiles"]) == (str(folder), "success", 8)
+        assert airflow.page(path).status_code == 401, path
+        assert airflow.page(path, viewer).status_code == 200, path
+    (mine,) = [r for r in airflow.page("api/runs", viewer).json() if r["run"] == run]
+    assert (mine["folder"], mine["state"], mine["tiles"]) == (str(folder), "success", 4)
 
 
 def test_pages_of_tasks_link_to_the_run_its_tiles_and_the_report(airflow, done, viewer):
@@ -64,7 +52,7 @@ def test_pages_of_tasks_link_to_the_run_its_tiles_and_the_report(airflow, done, 
     name = airflow.instances(run)["classify[3]"]["rendered_map_index"]
     assert re.fullmatch(rf"{re.escape(f'/tbseg/runs/{DAG}/{run}/')}#z=\d+&tile={name}", one)
     for path in (report, one):
-        assert asked(airflow, path.removeprefix("/tbseg/"), viewer).status_code == 200
+        assert airflow.page(path.removeprefix("/tbseg/"), viewer).status_code == 200
 
 
 OTHERS = [
@@ -76,7 +64,7 @@ OTHERS = [
 @pytest.mark.parametrize("path", OTHERS)
 def test_other_things_are_not_served(airflow, done, viewer, path):
     path = path.format(dag=DAG, run=done[1])
-    assert asked(airflow, f"runs/{path}", viewer).status_code in (403, 404)
+    assert airflow.page(f"runs/{path}", viewer).status_code in (403, 404)
 
 
 def test_a_viewer_cannot_have_tiles_computed_again(airflow, done, viewer):
@@ -85,22 +73,6 @@ def test_a_viewer_cannot_have_tiles_computed_again(airflow, done, viewer):
     with pytest.raises(ApiError) as refused:
         viewer.post(f"dags/{DAG}/clearTaskInstances", body)
     assert refused.value.status == 403
-
-
-def test_what_the_button_asks_for_computes_just_that_tile(airflow, done):
-    _, run = done
-    before = asked(airflow, f"runs/{DAG}/{run}/api/tile?name=z000_y000_x001", airflow.api).json()
-    script = asked(airflow, f"runs/{DAG}/{run}/host.js", airflow.api).text
-    words = dict(
-        re.findall(r"(dry_run|include_downstream|only_failed|reset_dag_runs): (\w+)", script)
-    )
-    assert words == {"dry_run": "false", "include_downstream": "true", "only_failed": "false",
-                     "reset_dag_runs": "true"}  # fmt: skip
-    airflow.clear(run, [["classify", before["batch"]]])
-    after = asked(airflow, f"runs/{DAG}/{run}/api/tile?name=z000_y000_x001", airflow.api).json()
-    assert after["attempts"] == before["attempts"] + 1
-    rows = asked(airflow, f"runs/{DAG}/{run}/api/layer?number=1", airflow.api).json()["tiles"]
-    assert {row["attempts"] for row in rows} == {1}
 
 
 def test_before_a_run_a_viewer_sees_datasets_and_names_no_path(airflow, form, viewer):
@@ -112,9 +84,9 @@ def test_before_a_run_a_viewer_sees_datasets_and_names_no_path(airflow, form, vi
         return httpx.post(address, json=body, headers=headers, trust_env=False, timeout=120)
 
     for path in ("look/", "look/look.js", "look/start.js", "look/api/datasets"):
-        assert asked(airflow, path).status_code == 401, path
-        assert asked(airflow, path, viewer).status_code == 200, path
-    assert asked(airflow, "look/api/folder", viewer).status_code == 403
+        assert airflow.page(path).status_code == 401, path
+        assert airflow.page(path, viewer).status_code == 200, path
+    assert airflow.page("look/api/folder", viewer).status_code == 403
     assert post("dataset", {"dataset": "none"}, viewer).status_code == 404  # allowed to ask
     box = {"lo": [0, 0, 0], "hi": [2, 3, 4]}
     for path, body in (("volume", {}), ("classes", {"box": box})):

@@ -1,5 +1,6 @@
 """The DAG in a real Airflow: a whole run, doing things again, and wrong input."""
 
+import re
 import subprocess
 import sys
 
@@ -17,19 +18,6 @@ pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(600)]
 
 TILES = [f"z00{z}_y000_x00{x}" for z in (0, 1) for x in (0, 1)]
 ALL = range(len(TILES))
-
-
-@pytest.fixture(scope="session")
-def form(form):
-    """Four tiles: each instance of a task costs half a second and more."""
-    return form | {"tile": "20,45,30", "publish": "tiff"}
-
-
-@pytest.fixture(scope="session")
-def done(airflow, form, tmp_path_factory):
-    """A finished run: its folder and its id."""
-    folder = tmp_path_factory.mktemp("done") / "run"
-    return folder, airflow.run(**form, run=str(folder))
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +72,23 @@ def test_a_second_run_computes_nothing(airflow, again):
     assert airflow.computed(again, "classify") == [0] * 4
 
 
+def test_what_the_button_asks_for_computes_just_that_tile(airflow, done):
+    _, run = done
+    before = airflow.page(f"runs/{DAG}/{run}/api/tile?name=z000_y000_x001", airflow.api).json()
+    script = airflow.page(f"runs/{DAG}/{run}/host.js", airflow.api).text
+    words = dict(
+        re.findall(r"(dry_run|include_downstream|only_failed|reset_dag_runs): (\w+)", script)
+    )
+    assert words == {"dry_run": "false", "include_downstream": "true", "only_failed": "false",
+                     "reset_dag_runs": "true"}  # fmt: skip
+    airflow.clear(run, [["classify", before["batch"]]])
+    after = airflow.page(f"runs/{DAG}/{run}/api/tile?name=z000_y000_x001", airflow.api).json()
+    assert after["attempts"] == before["attempts"] + 1
+    rows = airflow.page(f"runs/{DAG}/{run}/api/layer?number=1", airflow.api).json()["tiles"]
+    assert {row["attempts"] for row in rows} == {1}
+
+
+@pytest.mark.slow
 def test_clearing_tiles(airflow, again):
     """One after the other on the same run, since what was cleared before must not matter."""
     run = again

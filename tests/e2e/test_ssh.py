@@ -42,7 +42,7 @@ def local(finished):
 def over_hosts(airflow, form, rack, tmp_path_factory):
     """A run of four tiles over two hosts: its form with the folder, and its id."""
     folder = tmp_path_factory.mktemp("hosts") / "run"
-    conf = {**form, "tile": "20,45,30", "run": str(folder), "backend": "ssh"}
+    conf = {**form, "run": str(folder), "backend": "ssh"}
     return folder, conf, airflow.run(**conf)
 
 
@@ -56,6 +56,11 @@ def test_a_run_over_two_hosts(airflow, over_hosts, local):
     assert any(line.startswith("classify z001_y000_x001: computed") for line in log)
     assert any(line.startswith("done: step classify, computed 1") for line in log)
     assert same(datasets(folder / "segmentation.h5"), local)
+
+
+@pytest.mark.slow
+def test_one_tile_again(airflow, over_hosts):
+    folder, _, run = over_hosts
     airflow.clear(run, [["classify", 2]])
     records = RunFolder(folder).records("classify")
     attempts = {name: records.get(name).attempts for name in records.names()}
@@ -80,8 +85,7 @@ def test_a_full_pool_bounds_the_jobs_and_blocks_nobody(
     airflow, form, rack, local, tmp_path, two_slots
 ):
     """An instance whose job has ended needs a slot again: it gets one before its siblings."""
-    four_tiles = {**form, "tile": "37,24,30"}
-    run = airflow.trigger(**four_tiles, run=str(tmp_path / "run"), backend="ssh")
+    run = airflow.trigger(**form, run=str(tmp_path / "run"), backend="ssh")
     busy, end = set(), time.monotonic() + 500
     while (states := airflow.states(run)).get("publish") != "success":
         assert time.monotonic() < end, states
@@ -97,6 +101,7 @@ def test_a_full_pool_bounds_the_jobs_and_blocks_nobody(
     assert same(datasets(tmp_path / "run" / "segmentation.h5"), local)
 
 
+@pytest.mark.slow
 def test_wrong_input_is_told_as_on_this_machine(airflow, over_hosts):
     """Refused at once, with the message of the host, and not tried again."""
     _, conf, _ = over_hosts
@@ -107,6 +112,7 @@ def test_wrong_input_is_told_as_on_this_machine(airflow, over_hosts):
     assert any("no tile of that name" in line for line in airflow.log(run, "split"))
 
 
+@pytest.mark.slow
 def test_a_task_that_is_marked_failed_ends_on_its_host(airflow, form, rack, tmp_path):
     conf = {**form, "tile": "20,64,64"}  # two tiles
     run = airflow.trigger(**conf, run=str(tmp_path / "run"), backend="ssh")
@@ -130,7 +136,8 @@ def test_a_task_that_is_marked_failed_ends_on_its_host(airflow, form, rack, tmp_
 @pytest.mark.slow
 def test_the_triggerer_is_killed(airflow, form, rack, local, tmp_path):
     """Its jobs go on, the next one finds them: no tile is computed twice."""
-    run = airflow.trigger(**form, run=str(tmp_path / "run"), backend="ssh")
+    eight = {**form, "tile": "20,24,30"}
+    run = airflow.trigger(**eight, run=str(tmp_path / "run"), backend="ssh")
     airflow.until(run, "classify[0]", "deferred")
     time.sleep(2)
     triggerer = component(airflow.service, "triggerer")
