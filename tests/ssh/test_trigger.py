@@ -11,7 +11,7 @@ import pytest
 
 from tests.runs import datasets, planned, same, through
 
-TILES_24, TILES_12 = (20, 12, 20), (20, 24, 20)
+TILE, TILES = (20, 24, 30), 8  # more jobs than places on three hosts
 
 
 def trigger_of(run, settings, step="classify", batch=0, job=None, **options):
@@ -53,20 +53,10 @@ def local(finished):
 
 @pytest.fixture
 def run(finished, tmp_path):
-    return ingested(tmp_path / "run", finished / "slices", TILES_24, 24)
-
-
-@pytest.fixture
-def twelve(finished, tmp_path):
-    """Twice as many jobs as there are places: enough where the hosts matter, not the tiles."""
-    return ingested(tmp_path / "run", finished / "slices", TILES_12, 12)
-
-
-def ingested(run, slices, tile, tiles):
-    made = planned(run, slices, tile=tile, max_batches=tiles)
-    assert (len(made.grid), made.batches) == (tiles, tiles)
-    through(run, until="ingest")
-    return run
+    made = planned(tmp_path / "run", finished / "slices", tile=TILE, max_batches=TILES)
+    assert (len(made.grid), made.batches) == (TILES, TILES)
+    through(tmp_path / "run", until="ingest")
+    return tmp_path / "run"
 
 
 def computed(events):
@@ -74,11 +64,11 @@ def computed(events):
     return sum(event["transcript"]["report"]["computed"] for event in events)
 
 
-def test_24_tiles_over_three_hosts(rack, run, local):
+def test_a_run_over_three_hosts(rack, run, local):
     made = rack(3)
     for step in ("split", "classify"):
-        events = together(run, made.settings(), step, 24)
-        assert computed(events) == 24
+        events = together(run, made.settings(), step, TILES)
+        assert computed(events) == TILES
         assert len({event["host"] for event in events}) == 3
     through(run)
     assert same(datasets(run / "segmentation.h5"), local)
@@ -86,9 +76,9 @@ def test_24_tiles_over_three_hosts(rack, run, local):
 
 
 @pytest.mark.parametrize("back", [True, False])
-def test_a_host_that_is_cut_off_in_the_middle(back, rack, twelve, local):
+def test_a_host_that_is_cut_off_in_the_middle(back, rack, run, local):
     """Its jobs go on without a connection; only when it stays away are they done elsewhere."""
-    made, run = rack(3, seconds=1), twelve
+    made = rack(3, seconds=1)
     lost = made.hosts[1]
 
     async def cut():
@@ -100,22 +90,22 @@ def test_a_host_that_is_cut_off_in_the_middle(back, rack, twelve, local):
             await asyncio.sleep(2)
             lost.start()
 
-    events = together(run, made.settings(), "classify", 12, cut)
-    assert computed(events) <= 12  # what the lost host had finished is recognised
+    events = together(run, made.settings(), "classify", TILES, cut)
+    assert computed(events) <= TILES  # what the lost host had finished is recognised
     through(run)
     assert same(datasets(run / "segmentation.h5"), local)
 
 
-def test_a_host_that_hangs_stops_nobody(rack, twelve, local, monkeypatch):
+def test_a_host_that_hangs_stops_nobody(rack, run, monkeypatch):
     """A stopped server accepts connections and says nothing."""
     monkeypatch.setattr("tbseg_airflow.backends.ssh.link.ANSWER_SECONDS", 2.0)
     monkeypatch.setattr("tbseg_airflow.backends.ssh.link.CONNECT_SECONDS", 2.0)
     made = rack(3)
     made.hosts[0].signal(signal.SIGSTOP)
     start = time.monotonic()
-    events = together(twelve, made.settings(), "classify", 12)
+    events = together(run, made.settings(), "classify", TILES)
     assert {event["host"][-7:] for event in events} == {"(host2)", "(host3)"}
-    assert computed(events) == 12
+    assert computed(events) == TILES
     assert time.monotonic() - start < 60
     made.hosts[0].signal(signal.SIGCONT)
 
