@@ -47,7 +47,7 @@ check: lint ## Lint and the library's own tests, without programs, workers, Airf
 
 .PHONY: test
 test: lint ## What CI runs: lint and all tests but the slow ones
-	$(PY) -m pytest -n 2 --dist loadgroup -m "not slow"
+	$(PY) -m pytest -n 3 --dist loadgroup -m "not slow"
 
 .PHONY: test-slow
 test-slow: setup ## The slow tests: failures on purpose, large volumes

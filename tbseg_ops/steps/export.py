@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from tbseg_ops.errors import ConfigError, IntegrityError
-from tbseg_ops.export import omezarr, tiff
 from tbseg_ops.export.draft import Draft, drafted
 from tbseg_ops.export.pieces import Contents, Piece, digest, take
 from tbseg_ops.options import Format
@@ -118,10 +117,15 @@ def _fill(
     slices, (_, image) = part.to == "tiff-slices", part.inside[0]
     rounds: Iterable[Sequence[Piece]]
     write: Callable[[Workplace, Any], None]
+    # Loaded by who exports: tensorstore costs every other start of a program a quarter of a second.
     if part.to == "ome-zarr":
+        from tbseg_ops.export import omezarr
+
         create = partial(omezarr.create, plan, path, part.inside)
         rounds, write = omezarr.shards(plan, path, part.inside, contents), omezarr.write
     else:
+        from tbseg_ops.export import tiff
+
         create = partial(tiff.create, plan, image, path, slices)
         rounds, write = [list(tiff.pieces(plan, image, path, slices, contents))], tiff.write
     if "created" not in draft.done:

@@ -10,6 +10,7 @@ import pytest
 
 from tbseg_ops.errors import ConfigError
 from tbseg_ops.run import RunFolder
+from tests.quick import some_slow
 from tests.runs import (
     VESSELS,
     command,
@@ -24,7 +25,7 @@ from tests.runs import (
     through,
 )
 
-POINTS = ["writing", "syncing", "linking", "linked", "recording", "renaming", "renamed"]
+POINTS = ["writing", "linked", "renamed", "syncing", "linking", "recording", "renaming"]
 
 
 def start(flag, pause, *arguments, **more):
@@ -52,7 +53,7 @@ def kill(process, signum=signal.SIGKILL):
     process.stdout.close()
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", some_slow(POINTS, 3))
 def test_kill_9_in_the_middle_of_a_tile(point, finished, tmp_path):
     """Half of the tiles are done, the next one is killed at ``point``; those are not redone."""
     run = copied(finished, tmp_path)
@@ -115,7 +116,7 @@ def test_kill_9_of_a_worker_of_the_pool(finished, tmp_path):
     assert same(datasets(run / "segmentation.h5"), datasets(finished / "run/segmentation.h5"))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", some_slow([2, 1], 1))
 def test_sigterm_leaves_no_child_and_no_temporary_file(workers, finished, tmp_path):
     run, flag = tmp_path / "run", tmp_path / "flag"
     planned(run, finished / "slices")

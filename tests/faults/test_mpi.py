@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.quick import some_slow
 from tests.runs import command, copied, datasets, planned, same, temporary_files, through
 
 MPIEXEC = str(Path(sys.executable).with_name("mpiexec"))
@@ -25,7 +26,7 @@ def mpi(ranks, *arguments):
     )
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("ranks", some_slow([2, 1, 4], 1))
 def test_any_number_of_ranks_gives_the_same_bytes(ranks, finished, tmp_path):
     run = tmp_path / "run"
     planned(run, finished / "slices")

@@ -22,6 +22,7 @@ def image(programs):
         path.chmod(0o755)
 
 
+@pytest.mark.slow
 def test_a_run_in_pods(task, image, variable, finished, tmp_path):
     """Every step, under another path of the shared folder; merge by two ranks in one pod."""
     run = tmp_path / "run"

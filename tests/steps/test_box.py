@@ -10,6 +10,7 @@ from tbseg_ops import steps
 from tbseg_ops.errors import ConfigError, InputError
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.work_left import work_left
+from tests.quick import some_slow
 from tests.runs import VESSELS, datasets, planned, spec_of, stack, through
 
 MAPS = {"probabilities": "all", "tile": (24, 30, 28)}
@@ -44,7 +45,7 @@ def cropped(whole, part, lo):
         assert np.array_equal(whole[name][there], array), name
 
 
-@pytest.mark.parametrize("name", BOXES)
+@pytest.mark.parametrize("name", some_slow(BOXES, 2))
 def test_the_result_of_a_part_is_that_part_of_the_result(name, brain, tmp_path):
     box, lo = BOXES[name]
     made = planned(tmp_path / "run", brain / "slices", box=box, **MAPS)
@@ -64,7 +65,9 @@ def test_the_result_of_a_part_is_that_part_of_the_result(name, brain, tmp_path):
 
 @pytest.mark.parametrize(
     "more",
-    [{"split": "copy"}, {"output": "intensity"}, {"engine": "native", "order": "reversed"}],
+    some_slow(
+        [{"engine": "native", "order": "reversed"}, {"split": "copy"}, {"output": "intensity"}], 1
+    ),
     ids=str,
 )
 def test_other_choices_go_with_a_part(more, brain, tmp_path):

@@ -9,7 +9,7 @@ from tests.reference_sets import ReferenceSet
 from tests.runs import tbseg
 from tests.synthetic import write_stack
 
-SLICES, WORKERS = 1000, 8
+SLICES, WORKERS = 1000, 4
 SAMPLED = 8
 
 # Loaded by each Python process of the command, those of the pool included.

@@ -14,6 +14,7 @@ from tbseg_ops.run import RunFolder
 from tbseg_ops.run.done import own
 from tbseg_ops.run.raw import read_volume
 from tbseg_ops.view.voxels import raw_box
+from tests.quick import some_slow
 from tests.reference_sets import ReferenceSet
 from tests.runs import VESSELS, planned, spec_of, stack, through
 from tests.synthetic import noise_volume, write_stack
@@ -32,12 +33,15 @@ def referring(tmp_path):
 
 @pytest.mark.parametrize(
     ("more", "layout"),
-    [
-        ({}, {}),
-        ({"split": "copy", "output": "intensity"}, {"byteorder": ">", "rowsperstrip": 7}),
-        ({"box": "5:30,7:40,:"}, {"bigtiff": True}),
-        ({"mask": True}, {}),
-    ],
+    some_slow(
+        [
+            ({}, {}),
+            ({"split": "copy", "output": "intensity"}, {"byteorder": ">", "rowsperstrip": 7}),
+            ({"box": "5:30,7:40,:"}, {"bigtiff": True}),
+            ({"mask": True}, {}),
+        ],
+        2,
+    ),
     ids=["plain", "strips", "box", "mask"],
 )
 def test_the_same_bytes_as_with_a_copy(more, layout, tmp_path):

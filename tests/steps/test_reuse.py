@@ -11,6 +11,7 @@ from tbseg_ops import steps
 from tbseg_ops.errors import ConfigError
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.work_left import work_left
+from tests.quick import some_slow
 from tests.runs import TILE, VESSELS, datasets, planned, same, spec_of, stack, tbseg, through
 from tests.steps.test_identity import replaced
 from tests.synthetic import write_page
@@ -134,13 +135,16 @@ def test_a_retrained_classifier(finished, tmp_path, slices):
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [
-        ({}, {"output": "intensity"}),
-        ({"output": "intensity"}, {}),
-        ({"probabilities": "all"}, {"probabilities": ("background",)}),
-        ({"probabilities": "all"}, {}),
-        ({"probabilities": "all"}, {"probabilities": "all", "probability_dtype": "uint8"}),
-    ],
+    some_slow(
+        [
+            ({}, {"output": "intensity"}),
+            ({"output": "intensity"}, {}),
+            ({"probabilities": "all"}, {"probabilities": ("background",)}),
+            ({"probabilities": "all"}, {}),
+            ({"probabilities": "all"}, {"probabilities": "all", "probability_dtype": "uint8"}),
+        ],
+        2,
+    ),
 )
 def test_another_output_asks_no_engine(tmp_path, slices, before, after, monkeypatch):
     planned(tmp_path / "before", slices, **before)
@@ -168,7 +172,7 @@ def test_an_output_that_was_not_kept_asks_the_engine(finished, tmp_path, slices)
     assert counts(results, "classify") == (8, 0, 0)
 
 
-@pytest.mark.parametrize("more", [1, 9])
+@pytest.mark.parametrize("more", some_slow([9, 1], 1))
 def test_appended_slices_compute_the_new_part_only(tmp_path, slices, more):
     """24 slices in tiles of 8, then some more: no seam moves, and far tiles are kept."""
     classifier = {"classifier": str(VESSELS.classifier), "tile": (8, 24, 30)}
@@ -199,7 +203,7 @@ def test_a_volume_that_was_thin_is_cut_anew(tmp_path):
     assert made.grid.core[0] == 111
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "link elsewhere"])
+@pytest.mark.parametrize("damage", some_slow(["flip", "link elsewhere", "truncate", "remove"], 2))
 def test_a_damaged_piece_is_not_taken_over(finished, tmp_path, slices, damage):
     earlier, run = tmp_path / "earlier", tmp_path / "run"
     new_run(finished / "run", earlier, slices)

@@ -27,6 +27,7 @@ from tbseg_ops.engines.ilastik.limits import Limits
 from tbseg_ops.errors import ConfigError, InputError, IntegrityError, ResourceError
 from tbseg_ops.geometry import Box
 from tests.classifier.projects import trained_on
+from tests.quick import some_slow
 from tests.reference_sets import REFERENCE, ReferenceSet
 
 FAKE = Path(__file__).parents[2] / "fake_ilastik.py"
@@ -331,7 +332,7 @@ def test_failure(mode, fake):
         engine_for().predict(tile(), CORE)
 
 
-@pytest.mark.parametrize("mode", FAILURES)
+@pytest.mark.parametrize("mode", some_slow(FAILURES, 6))
 def test_failure_at_the_last_of_several_tiles(mode, fake):
     kind, message = FAILURES[mode]
     fake(mode)

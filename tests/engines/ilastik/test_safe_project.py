@@ -12,6 +12,7 @@ from tbseg_ops.engines.ilastik import safe_project as strip
 from tbseg_ops.engines.ilastik.safe_project import safe_project
 from tbseg_ops.errors import InputError
 from tests.classifier.projects import trained_on
+from tests.quick import some_slow
 from tests.reference_sets import CLASSIFIERS, ReferenceSet
 
 PROJECT = ReferenceSet("vessels-3d").classifier
@@ -19,7 +20,7 @@ FORESTS = "PixelClassification/ClassifierForests"
 LEFT_OUT = {"Prediction Export", "PixelClassification/Bookmarks"}
 
 
-@pytest.mark.parametrize("reference", CLASSIFIERS, ids=str)
+@pytest.mark.parametrize("reference", some_slow(CLASSIFIERS, 2), ids=str)
 def test_equals_the_original_but_for_what_is_left_out(reference, tmp_path):
     copy = tmp_path / "copy.ilp"
     copy.write_bytes(safe_project(reference.classifier))

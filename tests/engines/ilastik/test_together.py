@@ -52,7 +52,7 @@ def test_ilastik_is_started_once_for_many_tiles(finished, tmp_path, monkeypatch)
 
 def test_only_the_tiles_that_are_missing_go_to_ilastik(finished, tmp_path, monkeypatch):
     run, log = tmp_path / "run", tmp_path / "starts"
-    counted(monkeypatch, log)
+    counted(monkeypatch, log, "ramp")
     planned(run, finished / "slices", engine="ilastik")
     through(run, until="classify")
     assert starts(log) == [8]
@@ -73,7 +73,7 @@ def test_only_the_tiles_that_are_missing_go_to_ilastik(finished, tmp_path, monke
 def test_a_damaged_tile_among_finished_ones_is_computed_anew(finished, tmp_path, monkeypatch):
     """Its size is right, so that nobody knows before its turn."""
     run, log = tmp_path / "run", tmp_path / "starts"
-    counted(monkeypatch, log)
+    counted(monkeypatch, log, "ramp")
     planned(run, finished / "slices", engine="ilastik")
     through(run, until="classify")
     folder = RunFolder(run)
@@ -106,7 +106,7 @@ def test_tiles_before_the_failure_are_kept(finished, tmp_path, monkeypatch):
 @pytest.mark.parametrize("workers", [2, 3])
 def test_workers_share_the_tiles_evenly(workers, finished, tmp_path, monkeypatch):
     run, log = tmp_path / "run", tmp_path / "starts"
-    counted(monkeypatch, log)
+    counted(monkeypatch, log, "ramp")
     planned(run, finished / "slices", engine="ilastik")
     through(run, until="split")
     assert steps.classify(run=run, team=Pool(workers)).computed == 8

@@ -19,6 +19,7 @@ from tbseg_ops.geometry import Box, Grid
 from tests.classifier.projects import changed
 from tests.classifier.projects import replace as put
 from tests.engines.native.exactness import FLAT, GENERIC, LONG, ODD, ROOT
+from tests.quick import some_slow
 from tests.reference_sets import REFERENCE, ReferenceSet
 
 PROJECT = REFERENCE / "two-stage" / "classifier.ilp"
@@ -59,7 +60,7 @@ def test_both_stages_equal_what_the_ilastik_team_published():
         assert np.array_equal(found, expected)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("dtype", some_slow([np.uint16, np.uint8, np.float32], 1))
 @pytest.mark.parametrize(("tile", "threads"), [(ODD, 1), (FLAT, 2), (LONG, 2), ((11, 17, 13), 1)])
 def test_tiles_give_what_the_whole_volume_gives(dtype, tile, threads):
     raw = RAW.astype(dtype)
