@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -36,7 +37,9 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
     "dag-processor": ("dag-processor",),
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
-MOST_RESTARTS = 5  # of one component, before the deployment is given up
+MOST_RESTARTS = 5  # of a component that never stayed up, before the deployment is given up
+STAYS_UP = 30.0  # seconds; what has lived so long once works, and is started again for ever
+LONGEST_PAUSE = 15.0  # seconds before it is: a database may be away for a while
 TASK_GRACE = 12.0  # seconds for running tasks to end and to report
 COMPONENT_GRACE = 8.0
 
@@ -61,12 +64,40 @@ def environment(home: Home, port: int, cores: int) -> dict[str, str]:
     return env
 
 
+@dataclass
+class Starts:
+    """How often a component was started, and when it is to be started again (monotonic seconds).
+
+    One that never stayed up has wrong settings, which no patience mends. One that did has lost
+    something for a while, such as its database: it is started again until that is back.
+    """
+
+    failed: int = 0  # in a row
+    proven: bool = False
+    running: bool = False
+    since: float = 0.0
+    due: float = 0.0
+
+    def begun(self, now: float) -> None:
+        self.running, self.since = True, now
+
+    def ended(self, now: float) -> None:
+        if now - self.since >= STAYS_UP:
+            self.proven, self.failed = True, 0
+        self.failed += 1
+        self.running, self.due = False, now + min(2.0 ** (self.failed - 1), LONGEST_PAUSE)
+
+    @property
+    def hopeless(self) -> bool:
+        return not self.proven and self.failed > MOST_RESTARTS
+
+
 class Supervisor:
     def __init__(self, home: Home, port: int) -> None:
         self.home = home
         self.env = environment(home, port, len(os.sched_getaffinity(0)))
         self.children: dict[str, subprocess.Popen[bytes]] = {}
-        self.restarts = dict.fromkeys(COMPONENTS, 0)
+        self.starts = {name: Starts() for name in COMPONENTS}
 
     def run(self) -> int:
         """Until a signal, which raises SystemExit, or a component that keeps dying: then 1."""
@@ -79,7 +110,7 @@ class Supervisor:
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             for name in COMPONENTS:
-                self.children[name] = self._airflow(name, COMPONENTS[name])
+                self._start(name)
             while self._mend():
                 time.sleep(0.2)
             return 1
@@ -98,18 +129,24 @@ class Supervisor:
                 preexec_fn=die_with_parent,
             )
 
+    def _start(self, name: str) -> None:
+        self.children[name] = self._airflow(name, COMPONENTS[name])
+        self.starts[name].begun(time.monotonic())
+
     def _mend(self) -> bool:
-        """Start what has died again; False when one has died too often."""
+        """Start what has died again; False if one of them has never stayed up."""
         for name, child in self.children.items():
+            starts, now = self.starts[name], time.monotonic()
             if child.poll() is None:
                 continue
-            print(f"{name} ended with {child.returncode}", flush=True)
-            self.restarts[name] += 1
-            if self.restarts[name] > MOST_RESTARTS:
+            if starts.running:
+                starts.ended(now)
+                print(f"{name} ended with {child.returncode}", flush=True)
+            if starts.hopeless:
                 print(f"{name} does not stay up: giving up", flush=True)
                 return False
-            time.sleep(1)
-            self.children[name] = self._airflow(name, COMPONENTS[name])
+            if now >= starts.due:
+                self._start(name)
         return True
 
     def _end(self) -> None:

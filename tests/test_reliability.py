@@ -11,7 +11,7 @@ from tests.faults.table import HELD, NOT_RUN, PAGE, TEST, rows
 TESTS = Path(__file__).parent
 TEXT = PAGE.read_text()
 NAMED = sorted(set(TEST.findall(TEXT)))
-SLOW = re.compile(r"pytest\.mark\.slow\b|\*slow\(")  # or by a helper of that name
+SLOW = re.compile(r"pytest\.mark\.slow\b|\bsome_slow\(")
 
 
 def functions(path):

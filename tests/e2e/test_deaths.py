@@ -23,17 +23,21 @@ pytestmark = [
 NUCLEI = ReferenceSet("nuclei")
 
 
-@pytest.fixture
-def started(airflow, tmp_path):
-    """A run whose tiles are being classified, a second or two each."""
+def start_slow_run(airflow, folder):
+    """A run whose tiles are being classified, a second or two each; its id."""
     run = airflow.trigger(
         volume=f"{NUCLEI.volume}:/data",
         classifier=str(NUCLEI.classifier),
         tile="32,128,128",
-        run=str(tmp_path / "run"),
+        run=str(folder),
     )
     airflow.until(run, "classify[0]", "running", seconds=180)
     return run
+
+
+@pytest.fixture
+def started(airflow, tmp_path):
+    return start_slow_run(airflow, tmp_path / "run")
 
 
 def arguments(process: psutil.Process) -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 from scripts import demo
 from scripts.home import Home
 from scripts.service import down, find, free_port
+from scripts.supervise import LONGEST_PAUSE, MOST_RESTARTS, STAYS_UP, Starts
 from tests.e2e.deployment import command
 from tests.reference_sets import ReferenceSet
 
@@ -95,3 +96,28 @@ def test_score_of_the_demo(tmp_path):
     with h5py.File(tmp_path / "segmentation.h5", "w") as file:
         file["labels"] = ours
     assert demo.differing_voxels(tmp_path / "segmentation.h5", labels) == (2, 60 * 256 * 256)
+
+
+def test_a_component_that_never_stayed_up_is_given_up_and_one_that_did_is_not():
+    """A database that is away for a while ends all components again and again."""
+    wrong, right = Starts(), Starts()
+    now = 0.0
+    for _ in range(MOST_RESTARTS + 1):
+        assert not wrong.hopeless
+        wrong.begun(now)
+        wrong.ended(now + 3)
+        now = wrong.due
+    assert wrong.hopeless
+    right.begun(0)
+    right.ended(STAYS_UP)
+    pauses = []
+    for _ in range(10):
+        now = right.due
+        right.begun(now)
+        right.ended(now + 3)
+        pauses.append(right.due - now - 3)
+    assert not right.hopeless
+    assert pauses == [2, 4, 8, *[LONGEST_PAUSE] * 7]
+    right.begun(now)
+    right.ended(now + STAYS_UP)
+    assert right.due == now + STAYS_UP + 1  # it has worked again

@@ -13,15 +13,11 @@ from tbseg_ops.errors import ConfigError, IntegrityError, TbsegError
 from tbseg_ops.run import RunFolder
 from tests.faults.harm import exchange
 from tests.faults.test_damage import chunk_of, flip, is_right, of_ten_slices
+from tests.quick import some_slow
 from tests.runs import copied, last_json, planned, spec_of, stack, tbseg, through
 
 TILE, OTHER = "z001_y000_x001", "z000_y000_x001"
 KINDS = ("slab", "tile", "classes", "merged")
-
-
-def slow(*cases):
-    """More of a kind of which some are tried in each run of the tests."""
-    return [pytest.param(case, marks=pytest.mark.slow) for case in cases]
 
 
 @pytest.fixture
@@ -106,7 +102,7 @@ def test_a_sub_volume_with_other_voxels_is_not_computed_with(copies, finished):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("how", ["cut off", *slow("empty", "gone", "a text")])
+@pytest.mark.parametrize("how", some_slow(["cut off", "empty", "gone", "a text"], 1))
 def test_a_file_that_is_none(how, kind, run, finished):
     path = file_of(run, kind)
     if how == "gone":
@@ -123,7 +119,7 @@ def test_a_file_that_is_none(how, kind, run, finished):
     mended(run, finished)
 
 
-@pytest.mark.parametrize("kind", ["tile", *slow("classes")])
+@pytest.mark.parametrize("kind", some_slow(["tile", "classes"], 1))
 def test_exchanged_tiles(kind, copies, finished):
     one, two = file_of(copies, kind), file_of(copies, kind, OTHER)
     spare = one.read_bytes()
@@ -134,7 +130,7 @@ def test_exchanged_tiles(kind, copies, finished):
     mended(copies, finished)
 
 
-@pytest.mark.parametrize("kind", ["slab", *slow("tile", "classes", "merged")])
+@pytest.mark.parametrize("kind", some_slow(["slab", "tile", "classes", "merged"], 1))
 def test_a_file_of_another_run(kind, copies, finished, tmp_path):
     other = tmp_path / "other"
     planned(other, stack(tmp_path / "reversed", raw_of(copies)[::-1]), split="copy")
@@ -172,7 +168,7 @@ MORE = [
 ]
 
 
-@pytest.mark.parametrize("what", [*LIES, *slow(*MORE)])
+@pytest.mark.parametrize("what", some_slow([*LIES, *MORE], len(LIES)))
 def test_a_record_that_lies(what, run, finished):
     step, field = what.split()
     path = next(
@@ -193,7 +189,7 @@ def test_a_record_that_lies(what, run, finished):
     assert is_right(run, finished)
 
 
-@pytest.mark.parametrize("step", ["split", *slow("ingest", "classify", "merge", "verify")])
+@pytest.mark.parametrize("step", some_slow(["split", "ingest", "classify", "merge", "verify"], 1))
 def test_a_record_that_cannot_be_read(step, run, finished):
     path = sorted((run / "records" / step).glob("*.json"))[-1]
     flip(path, 3)
@@ -203,7 +199,7 @@ def test_a_record_that_cannot_be_read(step, run, finished):
 
 
 @pytest.mark.parametrize("name", ["plan.json", "inputs.json", "spec.json"])
-@pytest.mark.parametrize("how", ["flipped", *slow("another run's", "gone")])
+@pytest.mark.parametrize("how", some_slow(["flipped", "another run's", "gone"], 1))
 def test_a_plan_is_written_again(how, name, run, finished, tmp_path):
     before = {n: (run / n).read_bytes() for n in ("plan.json", "inputs.json", "spec.json")}
     if how == "flipped":
