@@ -75,7 +75,9 @@ def _param(option: Option, examples: Any) -> Param:
     """
     sentences = [option.description]
     if option.examples:
-        sentences.append(f"Such as {', '.join(f'`{example}`' for example in option.examples)}.")
+        # Not as code: in Airflow's small print its boxes lie over the lines beside them.
+        plain = [re.sub(r"([*_])", r"\\\1", example) for example in option.examples]
+        sentences.append(f"Such as {', '.join(plain)}.")
     if option.empty:
         sentences.append(f"Empty: {option.empty}.")
     schema = {**_plain(option.schema), "title": option.title, "description_md": " ".join(sentences)}

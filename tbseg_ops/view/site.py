@@ -172,7 +172,7 @@ class Site:
                 told["other"] = self._other and str(self._other.view.folder.path)
                 return as_json(told)
             case "revision":
-                return as_json({"revision": view.revision})
+                return as_json({"revision": view.revision, "raw": view.raw_revision})
             case "progress":
                 return as_json(view.progress(axis))
             case "layer":

@@ -218,6 +218,12 @@ class RunView:
         return digest_of(stamps)[:16]
 
     @property
+    def raw_revision(self) -> str:
+        """Another text whenever the volume itself, or more of it, came into the run since."""
+        folder = self.folder
+        return digest_of([_stamp(folder.records("ingest").folder), _stamp(folder.plan_file)])[:16]
+
+    @property
     def result(self) -> tuple[object, ...]:
         """By it the merged file and the plan are known to be the same."""
         file = self.folder.segmentation_file

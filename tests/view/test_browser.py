@@ -98,6 +98,17 @@ def test_all_can_be_done_with_keys(window, begun):
     assert window.run(focused), "who is on the map stays there"
 
 
+def test_the_volume_in_3d_fills_the_window(window, compared):
+    window.open(f"{compared}volume", width=1200, height=800)
+    window.wait("document.querySelector('#frame').src")
+    width, height = window.run(
+        "(({ width, height }) => [width, height])"
+        "(document.querySelector('#frame').getBoundingClientRect())"
+    )
+    assert width > 1100
+    assert height > 700
+
+
 PAGES = {
     "a run that goes on": ("begun", "#z=5", PICTURED),
     "a tile": ("begun", "#y=5&tile=z000_y000_x001", "document.querySelector('#tile table')"),

@@ -19,21 +19,23 @@ async function start() {
   watch(run.revision);
 }
 
-// Neuroglancer keeps what it was told is not there, too.
-function forget() {
+// Neuroglancer keeps what it was told is not there, too. Most news are of classes: the volume is kept then.
+function forget(rawToo) {
   const viewer = $("frame").contentWindow?.viewer;
-  for (const source of viewer?.chunkManager.memoize.map.values() ?? []) source.invalidateCache?.();
+  for (const source of viewer?.chunkManager.memoize.map.values() ?? []) {
+    if (rawToo || !source.parameters?.url?.includes("/data/raw/")) source.invalidateCache?.();
+  }
 }
 
 async function watch(seen) {
+  let rawSeen = null;
   for (;; await new Promise((r) => setTimeout(r, LOOK_MS))) {
     if (document.hidden) continue;
     try {
-      const { revision } = await get("api/revision");
-      if (revision !== seen) {
-        seen = revision;
-        forget();
-      }
+      const { revision, raw } = await get("api/revision");
+      if (revision !== seen) forget(raw !== rawSeen);
+      seen = revision;
+      rawSeen = raw;
       tell(null);
     } catch (error) {
       tell(error);
