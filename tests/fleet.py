@@ -32,25 +32,19 @@ TILE: Index = (8, 8, 8)
 class Worked:
     """What hosts did: seconds until the ``end`` of each, and how often their engines were asked.
 
-    ``helped``: tiles that were finished for other hosts' batches; ``busy``: seconds that each host
-    was at work on batches of its own. ``said``: all that was printed.
+    ``helped``: tiles that were finished for other hosts' batches. ``rate``: tiles a second if no
+    host were ever idle, by what each did of batches of its own. ``said``: all that was printed.
     """
 
     ends: tuple[float, ...]
     asked: tuple[int, ...]
-    busy: tuple[float, ...]
+    rate: float
     helped: int
     said: str
 
     @property
     def seconds(self) -> float:
         return max(self.ends)
-
-    @property
-    def rate(self) -> float:
-        """Tiles a second, were no host ever idle. Only of hosts that did not help."""
-        assert self.helped == 0
-        return sum(asked / busy for asked, busy in zip(self.asked, self.busy, strict=True))
 
 
 def split_run(folder: Path, classifier: Path, batches: int, tiles: int) -> Path:
@@ -105,7 +99,10 @@ def work(run: Path, paces: Sequence[float], helping: bool = True) -> Worked:
     return Worked(
         ends=ends,
         asked=tuple(answers[n][-1]["asked"] for n in range(len(hosts))),
-        busy=tuple(sum(a["busy"] for a in answers[n]) for n in range(len(hosts))),
+        rate=sum(
+            sum(answer["computed"] for answer in each) / sum(answer["busy"] for answer in each)
+            for each in answers.values()
+        ),
         helped=sum(answer["helped"] or 0 for answer in done),
         said="\n".join(line for answer in done for line in answer["said"]),
     )
@@ -152,7 +149,8 @@ def _host(run: Path, pace: float, helping: bool) -> None:
         result = steps.classify(run=run, batch=int(line), progress=say)
         assert result.computed + result.reused == len(RunFolder(run).plan.batch(int(line)))
         answer = {"end": time.monotonic(), "asked": engine.asked, "helped": result.helped}
-        print(json.dumps({**answer, "busy": result.seconds, "said": said}), flush=True)
+        answer |= {"computed": result.computed, "busy": result.seconds, "said": said}
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":
