@@ -105,14 +105,22 @@ def test_a_redo_helps_nobody(run, chosen):
 
 
 def test_nobody_helps_the_dead(run):
-    """A batch whose process was killed waits in the queue, and its sign of life goes."""
+    """A batch whose process was killed waits in the queue, and its sign of life goes.
+
+    The sign that is left on a tile keeps nobody from doing its batch.
+    """
     folder = RunFolder(run)
     steps.classify(run=run, batch=1)
     dead = folder.path / "batches" / f".batch-2-{folder.plan.digest[:12]}.host.{kernel()}.1.a.tmp"
+    of_tile = dead.with_name(dead.name.replace("batch-2", f"tile-{folder.plan.batch(2)[1].index}"))
     dead.touch()
+    of_tile.touch()
     assert steps.classify(run=run, batch=0).helped is None
     assert not dead.exists()
     assert recorded(run)[2] == []
+    assert steps.classify(run=run, batch=2).computed == TILES
+    steps.merge(run=run)
+    assert not of_tile.exists()
 
 
 def failing(monkeypatch, first, error):
