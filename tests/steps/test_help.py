@@ -176,12 +176,12 @@ def test_merging_ends_it(run):
 
 def test_hosts_of_different_speed_end_together(split, tmp_path, monkeypatch):
     """1x, 2x and 4x: what they make is what one host makes, byte for byte."""
-    run, alone = (split_run(tmp_path / name, split / "tiny.ilp", 4, 6) for name in ("all", "one"))
-    done, tiles = work(run, (0.4, 0.2, 0.1)), 24
+    run, alone = (split_run(tmp_path / name, split / "tiny.ilp", 4, 8) for name in ("all", "one"))
+    done, tiles = work(run, (0.4, 0.2, 0.1)), 32
     assert done.helped > 0, done.said
     assert tiles <= sum(done.asked) <= tiles + 3, done.said
-    # A tile of the slowest host, and some; were he not helped, he alone would take 2.4 s.
-    assert max(done.ends) - min(done.ends) < 1.2, done
+    # About a tile of the slowest host; were he not helped, half of the time.
+    assert max(done.ends) - min(done.ends) < 0.4 * max(done.ends), done
     monkeypatch.setattr(workplace, "load_engine", lambda *args, **more: SleepingEngine(0))
     steps.classify(run=alone)
     for each in (run, alone):
