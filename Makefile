@@ -81,6 +81,10 @@ bench-pages: setup ## What it costs to look at a run of 30,720 tiles, and five w
 bench-airflow: setup ## What Airflow costs beside the work, against tbseg run: a table
 	$(PY) -m tests.bench.airflow
 
+.PHONY: bench-fleet
+bench-fleet: setup ## Hosts of 1x, 2x and 4x speed on one run, with and without helping: a table
+	$(PY) -m tests.bench.fleet
+
 # The first of them that answers. IMAGE_OPTIONS: for a package index or certificates of your own.
 ENGINE = $(shell for e in docker podman buildah; do $$e version >/dev/null 2>&1 && echo $$e && break; done)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' tbseg_ops/__init__.py)

@@ -25,6 +25,10 @@ from tbseg_ops.storage.visibility import looked_again, seen_within, written
 _SETTLED = 5  # times that a file that is there may be gone, or be damaged, when looked at
 
 
+class DifferentResultsError(IntegrityError):
+    """Two valid results for one key differ: a machine computes wrongly."""
+
+
 @dataclass(frozen=True)
 class Facts:
     """What a record says of a file, and the file (as attributes) of itself.
@@ -80,7 +84,7 @@ def finish(
 
     May be called by any number of workers at once: one commits, the others compare. A file that
     was committed without its record (killed in between) is adopted if it holds what it says.
-    IntegrityError if two valid results for one key differ; both are kept.
+    DifferentResultsError if two valid results for one key differ; both are kept.
     """
     finished = None if force else _recognised(folder, piece)
     if finished is not None:
@@ -147,7 +151,7 @@ def _settle(piece: Piece, made: Made, exact: bool, times: int = 1) -> Facts:
     if there is not None:
         rival = path.with_name(f"{path.name}.rival-{os.getpid()}")
         commit_over(rival, made.data)
-        raise IntegrityError(
+        raise DifferentResultsError(
             f"two runs of {piece.step} gave different results for the same input and parameters",
             file=path,
             tile=piece.name,

@@ -143,8 +143,12 @@ class Plan(Stored):
     def batch(self, number: int) -> list[Tile]:
         """The tiles of one batch: neighbours in raster order."""
         grid = self.grid
+        return [grid[i] for i in self.batch_indices(number)]
+
+    def batch_indices(self, number: int) -> range:
+        """The indices in the grid of the tiles of one batch."""
         first = number * self.batch_size
-        return [grid[i] for i in range(first, min(first + self.batch_size, len(grid)))]
+        return range(first, min(first + self.batch_size, len(self.grid)))
 
     def batch_name(self, number: int) -> str:
         """A name for people: the tile's own, or the first and last one's."""

@@ -23,7 +23,8 @@ class StepResult(Stored):
     """Counts of one step; ``file`` is the result's path where the step makes one for the volume.
 
     ``reused`` are all pieces that were not computed; among them ``taken`` over from earlier runs,
-    and ``derived`` from what was computed earlier.
+    and ``derived`` from what was computed earlier. ``helped``: tiles of other batches that were
+    finished beside; they are in no other count, nor in ``seconds``.
     """
 
     step: str
@@ -33,6 +34,7 @@ class StepResult(Stored):
     derived: int = 0
     seconds: float
     file: str | None = None
+    helped: int | None = None
 
 
 def work_through(

@@ -11,7 +11,8 @@ import h5py
 
 from tbseg_ops.geometry import Box, Grid, Tile
 from tbseg_ops.hdf5.image import content_of_arrays, count_not_finite, image_of, stamp
-from tbseg_ops.run import RunFolder, Team
+from tbseg_ops.run import Alone, RunFolder, Team, under_mpi
+from tbseg_ops.run.batches import Batches
 from tbseg_ops.run.done import own_content
 from tbseg_ops.run.finish import Facts, Finished, Made, finish
 from tbseg_ops.run.outputs import chunks_digest, create_outputs, raw_chunks
@@ -28,6 +29,7 @@ from tbseg_ops.run.prediction import (
 from tbseg_ops.run.raw import SubVolume
 from tbseg_ops.run.result import Progress, StepResult, silent, work_through
 from tbseg_ops.run.workplace import Workplace
+from tbseg_ops.steps.help import help_others
 from tbseg_ops.steps.split import read_tile
 
 
@@ -43,13 +45,26 @@ def classify(
 ) -> StepResult:
     """Classify what is missing of a batch or of all tiles; anew the named ``tiles``, or ``again``.
 
-    The result is the same bytes for any number of workers and ``threads`` (of the engine).
+    The result is the same bytes for any number of workers and ``threads`` (of the engine). After
+    a batch of several tiles, those of others that work on a batch: see ``help_others``.
     """
     folder = RunFolder(run)
     wanted = [tile.index for tile in folder.tiles(batch, tiles)]
-    work = partial(classify_share, Workplace(folder, threads), again or tiles is not None)
+    place, force = Workplace(folder, threads), again or tiles is not None
     some = tile_shares(folder, wanted, team)
-    return work_through("classify", folder, some, work, team, progress, len(wanted))
+    do = partial(work_through, "classify", folder, some)
+    if batch is None or force or under_mpi() or folder.plan.batch_size == 1:
+        return do(partial(classify_share, place, force), team, progress, len(wanted))
+    with Batches(folder).at_batch(batch):
+        done = do(partial(_in_sight, place), team, progress, len(wanted))
+    helped = help_others(place, _in_sight, team or Alone(), progress)
+    return done.model_copy(update={"helped": helped or None})
+
+
+def _in_sight(place: Workplace, indices: Sequence[int]) -> Iterator[Finished]:
+    """The class files of some tiles; helpers see that they are being computed."""
+    with Batches(place.folder).at_tiles(indices):
+        yield from classify_share(place, False, indices)
 
 
 def tile_shares(

@@ -21,6 +21,7 @@ from tbseg_ops.errors import IntegrityError, ResourceError
 from tbseg_ops.geometry import Index
 from tbseg_ops.hdf5.image import LIBVER, opened, stamp, stamped
 from tbseg_ops.run import Alone, RunFolder, Team
+from tbseg_ops.run.batches import Batches
 from tbseg_ops.run.done import own, own_classes
 from tbseg_ops.run.finish import new_record
 from tbseg_ops.run.outputs import chunks_digest, create_merged, output_names, raw_chunks
@@ -49,6 +50,7 @@ def merge(*, run: Path, team: Team | None = None, progress: Progress = silent) -
     grid, computed = folder.plan.grid, 0
     if team.is_root:
         records = class_records(folder)
+        Batches(folder).clear()
         piece = folder.merged(records)
         if not _is_current(folder, piece):
             with folder.swept(is_root=True):

@@ -94,7 +94,7 @@ def grown_tree(
             votes[random.integers(classes)] = 1
         else:
             votes[:] = random.integers(0, 4, classes) + 1e-3
-        parameters.extend((random.integers(1, 99), *(votes / votes.sum())))
+        parameters.extend((float(random.integers(1, 99)), *(votes / votes.sum())))
         return at
 
     def node(left: int) -> int:

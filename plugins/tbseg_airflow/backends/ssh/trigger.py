@@ -1,7 +1,7 @@
 """Waits in the triggerer for a job on one of the hosts, and starts it where there is room.
 
-No tile is computed by two hosts at once: a job runs on without being asked for as long as its
-lease, and is given to another host only when that has certainly run out.
+No job runs on two hosts at once: it runs on without being asked for as long as its lease, and is
+given to another host only when that has certainly run out.
 """
 
 import asyncio
