@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 from tbseg_ops.errors import IntegrityError, TbsegError
 from tbseg_ops.geometry import TILE_NAME, Grid, Tile
 from tbseg_ops.run.done import Found, merged_file, own, own_classes
+from tbseg_ops.run.exports import beside
 from tbseg_ops.run.folder import RunFolder
 from tbseg_ops.run.piece import WHOLE
 from tbseg_ops.run.plan import Plan
@@ -65,10 +66,11 @@ class TileState:
 
 @dataclass(frozen=True)
 class Whole:
-    """``merged``: the merged file is there, made of just the present tiles."""
+    """``merged``: the merged file is there, made of just the present tiles; ``key``: its key."""
 
     merged: bool
     verified: bool
+    key: str | None = None
 
 
 @dataclass
@@ -214,7 +216,9 @@ class RunView:
         """Another text whenever something was committed since."""
         folder = self.folder
         files = [folder.records(step).folder for step in get_args(Step)]
-        stamps = [_stamp(f) for f in (*files, folder.plan_file, folder.report_file)]
+        exported = beside(folder.exports / "any")
+        files += [folder.plan_file, folder.report_file, folder.pruned_file, exported]
+        stamps = [_stamp(f) for f in files]
         return digest_of(stamps)[:16]
 
     @property
@@ -265,7 +269,8 @@ def _whole_of(folder: RunFolder) -> Whole:
     merged = merged_file(folder, [own_classes(folder, tile) for tile in folder.plan.grid])
     if merged is None:
         return Whole(False, False)
-    return Whole(True, own(folder, folder.verified(merged[1])) is not None)
+    verified = own(folder, folder.verified(merged[1])) is not None
+    return Whole(True, verified, merged[1].key)
 
 
 def _state_of(folder: RunFolder, tile: Tile, stamp: "_Stamp | None") -> TileState:

@@ -51,6 +51,20 @@ def test_a_view_that_is_kept_sees_each_step_of_the_work(run):
     assert summary(view)["report"]
 
 
+def test_exports_that_were_asked_for_are_told_with_their_paths(tmp_path):
+    run = tmp_path / "run"
+    planned(run, stack(tmp_path / "slices"), publish=("tiff",))
+    through(run, until="verify")
+    view = RunView(RunFolder(run))
+    path, before = str(run / "export" / "labels.tif"), view.revision
+    assert summary(view)["exports"] == [{"path": path, "is_there": False}]
+    steps.export(run=run)
+    assert view.revision != before
+    assert summary(view)["exports"] == [{"path": path, "is_there": True}]
+    (run / "export" / "labels.tif").unlink()
+    assert not summary(view)["exports"][0]["is_there"]
+
+
 def test_a_row_says_what_the_record_says(finished):
     view = RunView(RunFolder(finished / "run"))
     row = view.layer(1)["tiles"][3]
