@@ -235,8 +235,18 @@ class RunView:
         stamps = tuple(_stamp(folder.records(s).folder) for s in steps)
         key = (*stamps, _stamp(folder.segmentation_file), self._plan_stamp)
         if self._whole[0] != key:
-            self._whole = (key, _whole_of(folder))
+            self._whole = (key, self._whole_of(folder))
         return self._whole[1]
+
+    def _whole_of(self, folder: RunFolder) -> Whole:
+        if folder.records("merge").get(WHOLE) is None:  # else each tile is looked at
+            return Whole(False, False)
+        records = (self._tile(folder, tile, verified=True).record for tile in folder.plan.grid)
+        merged = merged_file(folder, [None if r is None else Found(folder, r) for r in records])
+        if merged is None:
+            return Whole(False, False)
+        verified = own(folder, folder.verified(merged[1])) is not None
+        return Whole(True, verified, merged[1].key)
 
     def one(self, name: str) -> dict[str, Any]:
         """All that is known of one tile; ConfigError if there is none of that name."""
@@ -261,16 +271,6 @@ def layer_of(grid: Grid, axis: int, number: int) -> Iterable[Tile]:
     ranges[axis] = range(number, number + 1)
     _, ny, nx = grid.counts
     return (grid[(z * ny + y) * nx + x] for z, y, x in product(*ranges))
-
-
-def _whole_of(folder: RunFolder) -> Whole:
-    if folder.records("merge").get(WHOLE) is None:  # else each tile is looked at
-        return Whole(False, False)
-    merged = merged_file(folder, [own_classes(folder, tile) for tile in folder.plan.grid])
-    if merged is None:
-        return Whole(False, False)
-    verified = own(folder, folder.verified(merged[1])) is not None
-    return Whole(True, verified, merged[1].key)
 
 
 def _state_of(folder: RunFolder, tile: Tile, stamp: "_Stamp | None") -> TileState:

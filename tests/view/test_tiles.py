@@ -7,6 +7,7 @@ import pytest
 from tbseg_ops import steps
 from tbseg_ops.errors import ConfigError
 from tbseg_ops.run import RunFolder
+from tbseg_ops.run.piece import WHOLE
 from tbseg_ops.run.status import status
 from tbseg_ops.view import tiles as module
 from tbseg_ops.view.summary import summary
@@ -110,8 +111,10 @@ def test_nothing_is_asked_twice_of_records_that_did_not_change(finished, monkeyp
     assert all(layer["done"] == layer["total"] for layer in view.progress(seconds=0))
 
 
-def test_what_was_not_reached_in_time_is_counted_by_the_next_call(finished, monkeypatch):
-    view, clock = RunView(RunFolder(finished / "run")), [0.0]
+def test_what_was_not_reached_in_time_is_counted_by_the_next_call(finished, tmp_path, monkeypatch):
+    folder = RunFolder(copied(finished, tmp_path))
+    folder.records("merge").drop(WHOLE)  # of a merged run all tiles are looked at
+    view, clock = RunView(folder), [0.0]
     assert [layer["done"] for layer in view.progress(seconds=-1)] == [None, None]
     monkeypatch.setattr(module, "monotonic", lambda: clock.__setitem__(0, clock[0] + 1) or clock[0])
     counted = [[layer["done"] for layer in view.progress(seconds=3.5)] for _ in range(4)]
