@@ -3,6 +3,8 @@
 from typing import Any
 
 from tbseg_ops.run.done import own
+from tbseg_ops.run.exports import exports
+from tbseg_ops.run.removed import pruned
 from tbseg_ops.view.paint import colors_of, hexadecimal
 from tbseg_ops.view.tiles import RunView
 
@@ -12,6 +14,8 @@ def summary(view: RunView) -> dict[str, Any]:
     folder, whole = view.folder, view.whole
     plan = folder.plan
     slabs = [own(folder, folder.slab(slab)) for slab in plan.slabs]
+    gone = "export" in pruned(folder)
+    exported = exports(folder, whole.key if whole.verified and not gone else None)
     return {
         "name": folder.path.name,
         "folder": str(folder.path),
@@ -35,6 +39,8 @@ def summary(view: RunView) -> dict[str, Any]:
         "slabs": {"done": sum(s is not None and s.is_there for s in slabs), "total": len(slabs)},
         "merged": whole.merged,
         "verified": whole.verified,
+        "exports": [{"path": str(path), "is_there": there} for path, there in exported],
+        "exports_removed": gone,
         "report": whole.merged and folder.report_file.is_file(),
         "called_off": folder.called_off_file.exists(),
         "warnings": plan.warnings,

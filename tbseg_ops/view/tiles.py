@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 from tbseg_ops.errors import IntegrityError, TbsegError
 from tbseg_ops.geometry import TILE_NAME, Grid, Tile
 from tbseg_ops.run.done import Found, merged_file, own, own_classes
+from tbseg_ops.run.exports import beside
 from tbseg_ops.run.folder import RunFolder
 from tbseg_ops.run.piece import WHOLE
 from tbseg_ops.run.plan import Plan
@@ -65,10 +66,11 @@ class TileState:
 
 @dataclass(frozen=True)
 class Whole:
-    """``merged``: the merged file is there, made of just the present tiles."""
+    """``merged``: the merged file is there, made of just the present tiles; ``key``: its key."""
 
     merged: bool
     verified: bool
+    key: str | None = None
 
 
 @dataclass
@@ -214,7 +216,9 @@ class RunView:
         """Another text whenever something was committed since."""
         folder = self.folder
         files = [folder.records(step).folder for step in get_args(Step)]
-        stamps = [_stamp(f) for f in (*files, folder.plan_file, folder.report_file)]
+        exported = beside(folder.exports / "any")
+        files += [folder.plan_file, folder.report_file, folder.pruned_file, exported]
+        stamps = [_stamp(f) for f in files]
         return digest_of(stamps)[:16]
 
     @property
@@ -237,8 +241,18 @@ class RunView:
         stamps = tuple(_stamp(folder.records(s).folder) for s in steps)
         key = (*stamps, _stamp(folder.segmentation_file), self._plan_stamp)
         if self._whole[0] != key:
-            self._whole = (key, _whole_of(folder))
+            self._whole = (key, self._whole_of(folder))
         return self._whole[1]
+
+    def _whole_of(self, folder: RunFolder) -> Whole:
+        if folder.records("merge").get(WHOLE) is None:  # else each tile is looked at
+            return Whole(False, False)
+        records = (self._tile(folder, tile, verified=True).record for tile in folder.plan.grid)
+        merged = merged_file(folder, [None if r is None else Found(folder, r) for r in records])
+        if merged is None:
+            return Whole(False, False)
+        verified = own(folder, folder.verified(merged[1])) is not None
+        return Whole(True, verified, merged[1].key)
 
     def one(self, name: str) -> dict[str, Any]:
         """All that is known of one tile; ConfigError if there is none of that name."""
@@ -263,15 +277,6 @@ def layer_of(grid: Grid, axis: int, number: int) -> Iterable[Tile]:
     ranges[axis] = range(number, number + 1)
     _, ny, nx = grid.counts
     return (grid[(z * ny + y) * nx + x] for z, y, x in product(*ranges))
-
-
-def _whole_of(folder: RunFolder) -> Whole:
-    if folder.records("merge").get(WHOLE) is None:  # else each tile is looked at
-        return Whole(False, False)
-    merged = merged_file(folder, [own_classes(folder, tile) for tile in folder.plan.grid])
-    if merged is None:
-        return Whole(False, False)
-    return Whole(True, own(folder, folder.verified(merged[1])) is not None)
 
 
 def _state_of(folder: RunFolder, tile: Tile, stamp: "_Stamp | None") -> TileState:

@@ -7,6 +7,7 @@ import pytest
 from tbseg_ops import steps
 from tbseg_ops.errors import ConfigError
 from tbseg_ops.run import RunFolder
+from tbseg_ops.run.piece import WHOLE
 from tbseg_ops.run.status import status
 from tbseg_ops.view import tiles as module
 from tbseg_ops.view.summary import summary
@@ -49,6 +50,20 @@ def test_a_view_that_is_kept_sees_each_step_of_the_work(run):
     assert set(states(view).values()) == {"done"}
     assert (view.whole.merged, view.whole.verified) == (True, True)
     assert summary(view)["report"]
+
+
+def test_exports_that_were_asked_for_are_told_with_their_paths(tmp_path):
+    run = tmp_path / "run"
+    planned(run, stack(tmp_path / "slices"), publish=("tiff",))
+    through(run, until="verify")
+    view = RunView(RunFolder(run))
+    path, before = str(run / "export" / "labels.tif"), view.revision
+    assert summary(view)["exports"] == [{"path": path, "is_there": False}]
+    steps.export(run=run)
+    assert view.revision != before
+    assert summary(view)["exports"] == [{"path": path, "is_there": True}]
+    (run / "export" / "labels.tif").unlink()
+    assert not summary(view)["exports"][0]["is_there"]
 
 
 def test_a_row_says_what_the_record_says(finished):
@@ -96,8 +111,10 @@ def test_nothing_is_asked_twice_of_records_that_did_not_change(finished, monkeyp
     assert all(layer["done"] == layer["total"] for layer in view.progress(seconds=0))
 
 
-def test_what_was_not_reached_in_time_is_counted_by_the_next_call(finished, monkeypatch):
-    view, clock = RunView(RunFolder(finished / "run")), [0.0]
+def test_what_was_not_reached_in_time_is_counted_by_the_next_call(finished, tmp_path, monkeypatch):
+    folder = RunFolder(copied(finished, tmp_path))
+    folder.records("merge").drop(WHOLE)  # of a merged run all tiles are looked at
+    view, clock = RunView(folder), [0.0]
     assert [layer["done"] for layer in view.progress(seconds=-1)] == [None, None]
     monkeypatch.setattr(module, "monotonic", lambda: clock.__setitem__(0, clock[0] + 1) or clock[0])
     counted = [[layer["done"] for layer in view.progress(seconds=3.5)] for _ in range(4)]

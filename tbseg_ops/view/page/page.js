@@ -48,6 +48,11 @@ async function loadRun() {
   const size = run.voxel_size ? `, voxel ${run.voxel_size.map(short).join(" × ")} ${run.unit ?? ""}` : "";
   $("folder").textContent = `${run.folder} · ${run.shape.join(" × ")} voxels (z, y, x)${size}`;
   $("report").hidden = !run.report;
+  $("exports").hidden = !run.exports.length;
+  $("exports").lastElementChild.replaceChildren(...run.exports.map(({ path, is_there: there }) => {
+    const [word, look] = there ? ["✓ exported", "good"] : run.exports_removed ? ["removed", ""] : ["not exported", "busy"];
+    return element("li", {}, element("code", {}, path), " ", element("span", { class: `badge ${look}` }, word));
+  }));
   $("warnings").replaceChildren(...run.warnings.map((text) => element("li", {}, text)));
 }
 
