@@ -12,6 +12,7 @@ import pytest
 from tests.runs import datasets, planned, same, through
 
 TILE, TILES = (20, 24, 30), 8  # more jobs than places on three hosts
+TILES_24 = (20, 12, 20)  # what the slow tests take
 
 
 def trigger_of(run, settings, step="classify", batch=0, job=None, **options):
