@@ -36,6 +36,11 @@ class Home:
         """Locked by the supervisor for as long as it lives; holds its `Service` as JSON."""
         return self.state / "service.lock"
 
+    @property
+    def ready(self) -> Path:
+        """There once the deployment could take a run."""
+        return self.state / "service.ready"
+
     def log(self, component: str) -> Path:
         return self.logs / f"{component}.log"
 

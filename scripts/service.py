@@ -67,6 +67,7 @@ def up(home: Home, port: int | None = None) -> Service:
         if service is None:
             raise ServiceError(f"Airflow did not start.\n{_tail(home.log('supervisor'))}")
     _wait_until_ready(service)
+    home.ready.touch()
     return service
 
 

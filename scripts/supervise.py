@@ -37,9 +37,9 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
     "dag-processor": ("dag-processor",),
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
-MOST_RESTARTS = 5  # of a component that never stayed up, before the deployment is given up
-STAYS_UP = 30.0  # seconds; what has lived so long once works, and is started again for ever
-LONGEST_PAUSE = 15.0  # seconds before it is: a database may be away for a while
+MOST_RESTARTS = 5  # of one component, before a deployment that was never ready is given up
+STAYS_UP = 30.0  # seconds; after that a component that dies is started again at once
+LONGEST_PAUSE = 15.0  # seconds before one that has just died is
 TASK_GRACE = 12.0  # seconds for running tasks to end and to report
 COMPONENT_GRACE = 8.0
 
@@ -66,14 +66,9 @@ def environment(home: Home, port: int, cores: int) -> dict[str, str]:
 
 @dataclass
 class Starts:
-    """How often a component was started, and when it is to be started again (monotonic seconds).
-
-    One that never stayed up has wrong settings, which no patience mends. One that did has lost
-    something for a while, such as its database: it is started again until that is back.
-    """
+    """How the starts of a component went, and when it is due again (monotonic seconds)."""
 
     failed: int = 0  # in a row
-    proven: bool = False
     running: bool = False
     since: float = 0.0
     due: float = 0.0
@@ -83,13 +78,9 @@ class Starts:
 
     def ended(self, now: float) -> None:
         if now - self.since >= STAYS_UP:
-            self.proven, self.failed = True, 0
+            self.failed = 0
         self.failed += 1
         self.running, self.due = False, now + min(2.0 ** (self.failed - 1), LONGEST_PAUSE)
-
-    @property
-    def hopeless(self) -> bool:
-        return not self.proven and self.failed > MOST_RESTARTS
 
 
 class Supervisor:
@@ -101,6 +92,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Until a signal, which raises SystemExit, or a component that keeps dying: then 1."""
+        self.home.ready.unlink(missing_ok=True)  # of an earlier one
         adopt_orphans()  # what a component that died has left is ended with the others
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # no migration ends half way
         if self._airflow("migrate", ("db", "migrate")).wait() != 0:
@@ -134,7 +126,7 @@ class Supervisor:
         self.starts[name].begun(time.monotonic())
 
     def _mend(self) -> bool:
-        """Start what has died again; False if one of them has never stayed up."""
+        """Start what has died again; False if it never was ready and one of them keeps dying."""
         for name, child in self.children.items():
             starts, now = self.starts[name], time.monotonic()
             if child.poll() is None:
@@ -142,12 +134,20 @@ class Supervisor:
             if starts.running:
                 starts.ended(now)
                 print(f"{name} ended with {child.returncode}", flush=True)
-            if starts.hopeless:
+            if self.is_hopeless(starts):
                 print(f"{name} does not stay up: giving up", flush=True)
                 return False
             if now >= starts.due:
                 self._start(name)
         return True
+
+    def is_hopeless(self, starts: Starts) -> bool:
+        """Whether patience mends nothing.
+
+        A deployment that never was ready has wrong settings. One that was has lost something for a
+        while, such as its database: components are started again until that is back.
+        """
+        return starts.failed > MOST_RESTARTS and not self.home.ready.exists()
 
     def _end(self) -> None:
         """End tasks and components; the API server last, so that the tasks can still report."""

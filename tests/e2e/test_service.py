@@ -11,7 +11,7 @@ import pytest
 from scripts import demo
 from scripts.home import Home
 from scripts.service import down, find, free_port
-from scripts.supervise import LONGEST_PAUSE, MOST_RESTARTS, STAYS_UP, Starts
+from scripts.supervise import LONGEST_PAUSE, MOST_RESTARTS, STAYS_UP, Starts, Supervisor
 from tests.e2e.deployment import command
 from tests.reference_sets import ReferenceSet
 
@@ -98,26 +98,21 @@ def test_score_of_the_demo(tmp_path):
     assert demo.differing_voxels(tmp_path / "segmentation.h5", labels) == (2, 60 * 256 * 256)
 
 
-def test_a_component_that_never_stayed_up_is_given_up_and_one_that_did_is_not():
+def test_what_was_never_ready_is_given_up_and_what_was_is_not(tmp_path):
     """A database that is away for a while ends all components again and again."""
-    wrong, right = Starts(), Starts()
-    now = 0.0
+    home = Home(tmp_path)
+    home.prepare()
+    supervisor, starts, now, pauses = Supervisor(home, 1), Starts(), 0.0, []
     for _ in range(MOST_RESTARTS + 1):
-        assert not wrong.hopeless
-        wrong.begun(now)
-        wrong.ended(now + 3)
-        now = wrong.due
-    assert wrong.hopeless
-    right.begun(0)
-    right.ended(STAYS_UP)
-    pauses = []
-    for _ in range(10):
-        now = right.due
-        right.begun(now)
-        right.ended(now + 3)
-        pauses.append(right.due - now - 3)
-    assert not right.hopeless
-    assert pauses == [2, 4, 8, *[LONGEST_PAUSE] * 7]
-    right.begun(now)
-    right.ended(now + STAYS_UP)
-    assert right.due == now + STAYS_UP + 1  # it has worked again
+        assert not supervisor.is_hopeless(starts)
+        starts.begun(now)
+        starts.ended(now + 3)
+        pauses.append(starts.due - now - 3)
+        now = starts.due
+    assert supervisor.is_hopeless(starts)
+    home.ready.touch()
+    assert not supervisor.is_hopeless(starts)
+    assert pauses == [1, 2, 4, 8, LONGEST_PAUSE, LONGEST_PAUSE]
+    starts.begun(now)
+    starts.ended(now + STAYS_UP)
+    assert starts.due == now + STAYS_UP + 1  # it has worked again
