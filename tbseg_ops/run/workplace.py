@@ -7,6 +7,7 @@ from typing import Any
 from tbseg_ops.engines import ClassifierChangedError, Engine, load_engine
 from tbseg_ops.errors import ConfigError
 from tbseg_ops.run import RunFolder
+from tbseg_ops.run.batches import Batches
 from tbseg_ops.run.plan import Plan
 from tbseg_ops.settings import here
 from tbseg_ops.volume import Source, open_mask
@@ -37,6 +38,10 @@ class Workplace:
         return (
             None if mask is None else open_mask(here(mask), self.folder.plan.volume.shape, slices)
         )
+
+    @cached_property
+    def batches(self) -> Batches:
+        return Batches(self.folder)
 
     @cached_property
     def engine(self) -> Engine:

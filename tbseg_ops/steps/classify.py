@@ -12,7 +12,6 @@ import h5py
 from tbseg_ops.geometry import Box, Grid, Tile
 from tbseg_ops.hdf5.image import content_of_arrays, count_not_finite, image_of, stamp
 from tbseg_ops.run import Alone, RunFolder, Team, under_mpi
-from tbseg_ops.run.batches import Batches
 from tbseg_ops.run.done import own_content
 from tbseg_ops.run.finish import Facts, Finished, Made, finish
 from tbseg_ops.run.outputs import chunks_digest, create_outputs, raw_chunks
@@ -55,7 +54,7 @@ def classify(
     do = partial(work_through, "classify", folder, some)
     if batch is None or force or under_mpi() or folder.plan.batch_size == 1:
         return do(partial(classify_share, place, force), team, progress, len(wanted))
-    with Batches(folder).at_batch(batch):
+    with place.batches.at_batch(batch):
         done = do(partial(_in_sight, place), team, progress, len(wanted))
     helped = help_others(place, _in_sight, team or Alone(), progress)
     return done.model_copy(update={"helped": helped or None})
@@ -63,7 +62,7 @@ def classify(
 
 def _in_sight(place: Workplace, indices: Sequence[int]) -> Iterator[Finished]:
     """The class files of some tiles; helpers see that they are being computed."""
-    with Batches(place.folder).at_tiles(indices):
+    with place.batches.at_tiles(indices):
         yield from classify_share(place, False, indices)
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from tbseg_ops.run import Alone, Team
-from tbseg_ops.run.batches import Batches
 from tbseg_ops.run.finish import DifferentResultsError, Finished
 from tbseg_ops.run.result import Progress
 from tbseg_ops.run.workplace import Workplace
@@ -28,7 +27,7 @@ def help_others(place: Workplace, work: Work, team: Team, progress: Progress) ->
     one_by_one = isinstance(team, Alone)
     helping = partial(_help if one_by_one else _help_to_the_end, place, work)
     try:
-        if Batches(place.folder).to_help(set()) is None:  # no worker need be started for that
+        if place.batches.to_help(set()) is None:  # no worker need be started for that
             return 0
         for helps in team.map(helping, range(team.workers)):
             for batch, tile in helps:
@@ -45,8 +44,8 @@ def help_others(place: Workplace, work: Work, team: Team, progress: Progress) ->
 
 def _help(place: Workplace, work: Work, worker: int) -> Iterator[tuple[int, str]]:
     """Numbers of batches, and what was done for them, as it comes."""
-    batches, exhausted = Batches(place.folder), set[int]()
-    while (found := batches.to_help(exhausted)) is not None:
+    exhausted = set[int]()
+    while (found := place.batches.to_help(exhausted)) is not None:
         batch, tile = found
         for finished in work(place, [tile.index]):
             yield batch, f"{tile.name} {finished}"

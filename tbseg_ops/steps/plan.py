@@ -256,8 +256,8 @@ def _refuse_other_folder(folder: RunFolder) -> None:
     """A folder with somebody's files is not filled with those of a run."""
     if not folder.path.is_dir() or folder.spec_file.exists() or folder.inputs_file.exists():
         return
-    known = {"jobs", "records", "batches", "volume", "tiles", "classes"}
-    known.add(folder.called_off_file.name)
+    ours = ("jobs", "records", "batches", "volume", "tiles", "classes")
+    known = {*ours, folder.called_off_file.name}
     names = {entry.name for entry in folder.path.iterdir() if not entry.name.startswith(".")}
     if others := sorted(names - known):
         raise ConfigError(

@@ -20,11 +20,9 @@ from rich.console import Console
 from rich.table import Table
 from tifffile import imwrite
 
-from scripts.service import find
 from scripts.supervise import COMPONENTS
 from tests.airflow_home import make_home
-from tests.e2e.conftest import free_port
-from tests.e2e.deployment import Deployment, command
+from tests.e2e.deployment import Deployment, deployed
 from tests.runs import VESSELS
 
 
@@ -48,18 +46,13 @@ def main() -> None:
     options.add_argument("--most-voxels", type=float, default=1e9, help="leave larger cases out")
     most = options.parse_args().most_voxels
     rows = Table("case", "tbseg run", "DAG", "ratio", "tasks", *COMPONENTS, "all, per task")
-    with tempfile.TemporaryDirectory(prefix="tbseg-bench-") as folder:
-        home = make_home(Path(folder) / "home")
-        try:
-            command(home, "up", "--port", str(free_port()))
-            service = find(home)
-            assert service is not None
-            airflow = Deployment(home, service.login())
-            for number, case in enumerate(CASES):
-                if np.prod(case.shape) <= most:
-                    rows.add_row(*_measured(airflow, case, Path(folder) / str(number)))
-        finally:
-            command(home, "down")
+    with (
+        tempfile.TemporaryDirectory(prefix="tbseg-bench-") as folder,
+        deployed(make_home(Path(folder) / "home")) as airflow,
+    ):
+        for number, case in enumerate(CASES):
+            if np.prod(case.shape) <= most:
+                rows.add_row(*_measured(airflow, case, Path(folder) / str(number)))
     Console(width=140).print(rows)
 
 

@@ -24,17 +24,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tbseg-bench-") as name:
         project = classifier(Path(name))
         for batches in BATCHES:
-            split, tiles = (
-                split_run(Path(name) / str(batches), project, batches, TILES),
-                batches * TILES,
-            )
+            split = split_run(Path(name) / str(batches), project, batches, TILES)
+            tiles = batches * TILES
             for helping in (False, True):
                 run = Path(shutil.copytree(split, split.with_name(f"run {helping}")))
                 found = work(run, PACES, helping)
                 rows.add_row(
                     f"{batches} of {TILES} tiles",
                     "yes" if helping else "no",
-                    f"{max(found.ends):.1f}",
+                    f"{found.seconds:.1f}",
                     f"{tiles / found.rate:.1f}",
                     str(found.helped),
                     str(sum(found.asked) - tiles),

@@ -2,6 +2,7 @@
 
 import re
 import time
+from contextlib import contextmanager
 
 from tbseg_ops import datasets, steps
 from tbseg_ops.run.status import status
@@ -93,3 +94,12 @@ class Brain:
         through(tmp_path / "fresh", until="merge")
         expected = arrays(tmp_path / "fresh" / "segmentation.h5")
         assert same(arrays(folder / "segmentation.h5"), expected)
+
+
+@contextmanager
+def looked_after(airflow, folder):
+    """The dataset, while tbseg_reprocess is switched on; then it is off, and not registered."""
+    airflow.pause(REPROCESS, False)
+    yield Brain(airflow, folder)
+    airflow.pause(REPROCESS)
+    datasets.remove("brain")

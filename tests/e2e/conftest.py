@@ -1,18 +1,10 @@
 """One Airflow for all end-to-end tests, and a small volume for it."""
 
-import socket
-
 import pytest
 
 from tests.airflow_home import make_home
-from tests.e2e.deployment import REPROCESS, Deployment, command
+from tests.e2e.deployment import REPROCESS, deployed
 from tests.runs import VESSELS, stack
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
@@ -24,13 +16,9 @@ def airflow(tmp_path_factory):
         patch.setenv("TBSEG_DATASETS", str(folder / "datasets"))
         patch.setenv("TBSEG_REPROCESS_SCHEDULE", "* * * * *")
         patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", "admin:admin,vera:viewer")
-        try:
-            command(home, "up", "--port", str(free_port()))
-            made = Deployment(home, Deployment(home, None).service.login())
+        with deployed(home) as made:
             made.pause(REPROCESS)  # a test that wants its schedule switches it on
             yield made
-        finally:
-            command(home, "down")
 
 
 @pytest.fixture(scope="session")

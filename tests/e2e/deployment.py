@@ -3,7 +3,8 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ import httpx
 from scripts.api import Api, ApiError
 from scripts.follow import Follower
 from scripts.home import Home
-from scripts.service import Service, find
+from scripts.service import Service, find, free_port
 from tbseg_ops.pipeline import STEPS
 from tests.airflow_home import ROOT
 
@@ -32,6 +33,16 @@ def command(home: Home, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+@contextmanager
+def deployed(home: Home) -> "Iterator[Deployment]":
+    """An Airflow of this home at any free port; ended with the context."""
+    try:
+        command(home, "up", "--port", str(free_port(0)))
+        yield Deployment(home, Deployment(home, None).service.login())
+    finally:
+        command(home, "down")
 
 
 @dataclass

@@ -4,10 +4,9 @@ import re
 
 import pytest
 
-from tbseg_ops import datasets
 from tbseg_ops.run import RunFolder
-from tests.e2e.brain import RUN_ID, Brain
-from tests.e2e.deployment import DAG, REPROCESS
+from tests.e2e.brain import RUN_ID, looked_after
+from tests.e2e.deployment import DAG
 from tests.runs import VESSELS, last_json, tbseg
 from tests.steps.test_identity import replaced
 from tests.steps.test_reuse import retrained
@@ -23,14 +22,11 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def brain(airflow, tmp_path_factory):
     """A dataset with a finished run."""
-    made = Brain(airflow, tmp_path_factory.mktemp("datasets"))
-    made.add()
-    airflow.pause(REPROCESS, False)
-    made.looked()
-    made.segmented()
-    yield made
-    airflow.pause(REPROCESS)
-    datasets.remove("brain")
+    with looked_after(airflow, tmp_path_factory.mktemp("datasets")) as made:
+        made.add()
+        made.looked()
+        made.segmented()
+        yield made
 
 
 def test_a_retrained_classifier(airflow, brain, tmp_path):

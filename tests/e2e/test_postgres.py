@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from scripts.service import free_port
 from tests.airflow_home import make_home
-from tests.e2e.conftest import free_port
-from tests.e2e.deployment import Deployment, command
+from tests.e2e.deployment import deployed
 from tests.e2e.test_deaths import assert_right, start_slow_run
 
 BIN = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
@@ -31,7 +31,7 @@ class Postgres:
     """A server of the test's own, below ``folder``; not root's, which it refuses."""
 
     def __init__(self, folder: Path):
-        self.data, self.log, self.port = folder / "data", folder / "log", free_port()
+        self.data, self.log, self.port = folder / "data", folder / "log", free_port(0)
         if os.geteuid() == 0:
             shutil.chown(folder, "postgres")
         self._run("initdb", "--auth=trust", "--username=airflow", "--no-sync")
@@ -75,13 +75,8 @@ def postgres():
 def deployment(postgres, tmp_path, monkeypatch):
     address = f"postgresql+psycopg2://airflow@127.0.0.1:{postgres.port}/airflow"
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", address)
-    home = make_home(tmp_path / "home")
-    try:
-        command(home, "up", "--port", str(free_port()))
-        made = Deployment(home, Deployment(home, None).service.login())
+    with deployed(make_home(tmp_path / "home")) as made:
         yield made
-    finally:
-        command(home, "down")
 
 
 def test_it_is_away_for_a_minute(deployment, postgres, tmp_path):

@@ -7,8 +7,7 @@ import pytest
 
 from tbseg_ops import datasets
 from tbseg_ops.run import RunFolder
-from tests.e2e.brain import RUN_ID, Brain
-from tests.e2e.deployment import REPROCESS
+from tests.e2e.brain import RUN_ID, looked_after
 from tests.runs import VESSELS
 from tests.steps.test_identity import replaced
 
@@ -17,11 +16,8 @@ pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def brain(airflow, tmp_path_factory):
-    made = Brain(airflow, tmp_path_factory.mktemp("datasets"))
-    airflow.pause(REPROCESS, False)
-    yield made
-    airflow.pause(REPROCESS)
-    datasets.remove("brain")
+    with looked_after(airflow, tmp_path_factory.mktemp("datasets")) as made:
+        yield made
 
 
 def test_a_new_dataset_is_segmented_by_the_schedule(airflow, brain):

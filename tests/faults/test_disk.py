@@ -9,6 +9,7 @@ import pytest
 from tbseg_ops import steps
 from tbseg_ops.errors import ConfigError, ResourceError
 from tbseg_ops.storage import commit
+from tests.quick import some_slow
 from tests.runs import (
     command,
     copied,
@@ -71,7 +72,7 @@ def test_a_merged_file_that_does_not_fit_is_said_before_it_is_written(
 
 
 @pytest.mark.parametrize("step", ["ingest", "split", "classify", "merge"])
-@pytest.mark.parametrize("limit", [3000, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("limit", some_slow([3000, 100], 1))
 def test_a_write_that_fails_commits_nothing(step, limit, finished, tmp_path):
     """A file size limit makes write() fail for real, in the middle, as a full disk does."""
     run = tmp_path / "run"

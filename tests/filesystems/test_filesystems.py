@@ -19,6 +19,7 @@ from tbseg_ops.run import RunFolder
 from tbseg_ops.run.status import status
 from tbseg_ops.settings import PAUSE, PAUSE_FLAG, SEEN_WITHIN
 from tests.filesystems.mounts import NEEDED, mounted
+from tests.quick import some_slow
 from tests.runs import VESSELS, command, datasets, planned, same, through
 
 pytestmark = NEEDED
@@ -76,8 +77,7 @@ QUICK = ("fsync of folders: EINVAL (SMB)", "names without case (SMB)")
 
 
 @pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in WORKS],
+    "name", some_slow(sorted(WORKS, key=lambda name: name not in QUICK), len(QUICK))
 )
 def test_what_can_work_works_also_after_a_kill(name, slices, expected, place, tmp_path):
     with place(WORKS[name]) as mount:
@@ -149,9 +149,7 @@ def test_a_failing_disk_is_a_failure_and_is_tried_again(operation, slices, expec
 
 
 # In the order of a run: the classifier, slices for plan and ingest, slabs, tiles, the result.
-@pytest.mark.parametrize(
-    "call", [1, 60, *(pytest.param(n, marks=pytest.mark.slow) for n in range(20, 300, 40)), 300]
-)
+@pytest.mark.parametrize("call", some_slow([1, 60, 300, *range(20, 300, 40)], 3))
 def test_after_a_server_was_started_again_files_are_opened_once_more(
     call, finished, expected, place, tmp_path
 ):

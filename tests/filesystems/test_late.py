@@ -13,6 +13,7 @@ from tbseg_ops.errors import IntegrityError, TbsegError
 from tbseg_ops.run import RunFolder
 from tbseg_ops.settings import SEEN_WITHIN
 from tests.filesystems.mounts import NEEDED, mounted
+from tests.quick import some_slow
 from tests.runs import datasets, files_below, planned, same, spec_of, stack, through
 
 pytestmark = NEEDED
@@ -93,7 +94,7 @@ def two_hosts(here, tmp_path):
         yield made
 
 
-@pytest.mark.parametrize("late", [1, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("late", some_slow([1, 5], 1))
 def test_no_tile_is_lost_or_damaged_or_computed_twice(late, here, two_hosts, monkeypatch):
     monkeypatch.setenv(SEEN_WITHIN.name, str(2 * late))
     a, b, backing = two_hosts(late)

@@ -16,6 +16,7 @@ from tbseg_ops import steps
 from tbseg_ops.errors import ConfigError, ResourceError
 from tbseg_ops.run.status import status
 from tests.filesystems.mounts import memory_disk, read_only
+from tests.quick import some_slow
 from tests.runs import datasets, planned, same, temporary_files
 
 BELIEVES_IN_ROOM = """
@@ -111,7 +112,7 @@ def test_it_fills_up_anywhere_in_a_step(seed, disk, finished):
     assert refused(disk, finished, lambda: full(disk, left.randrange(1, 300_000)), FULL)
 
 
-@pytest.mark.parametrize("left", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2, 5))])
+@pytest.mark.parametrize("left", some_slow([0, 1, 2, 5], 1))
 def test_it_has_no_inodes_left(left, disk, finished):
     found = rf"the disk is full: [\d,]+ bytes and [0-{left}] inodes free on {disk} \(tmpfs\)"
     steps_refused = refused(disk, finished, lambda: without_inodes(disk, left), found)

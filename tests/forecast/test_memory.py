@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tbseg_ops.forecast import memory_needed
+from tests.quick import some_slow
 from tests.reference_sets import REFERENCE, ReferenceSet
 from tests.runs import planned, through
 
@@ -33,15 +34,14 @@ def test_of_two_stages_it_is_within_a_fifth_too(tmp_path):
 
 @pytest.mark.parametrize(
     ("classifier", "changes"),
-    [
-        ("vessels-3d", {}),
-        pytest.param("vessels-all-features", {}, marks=pytest.mark.slow),
-        pytest.param(
-            "vessels-all-features",
-            {"probabilities": "all", "output": "intensity"},
-            marks=pytest.mark.slow,
-        ),
-    ],
+    some_slow(
+        [
+            ("vessels-3d", {}),
+            ("vessels-all-features", {}),
+            ("vessels-all-features", {"probabilities": "all", "output": "intensity"}),
+        ],
+        1,
+    ),
 )
 def test_prediction_is_within_a_fifth(classifier, changes, tmp_path):
     check(f"{LARGE}:/data", ReferenceSet(classifier).classifier, tmp_path, changes)
