@@ -22,7 +22,12 @@ class Brain:
         self.slices = stack(folder / "slices")
         self.classifier = folder / "classifier.ilp"
         self.classifier.write_bytes(VESSELS.classifier.read_bytes())
-        self.seen = set()
+        self.seen = self._all()  # another test module may have had a dataset of this name
+
+    def _all(self):
+        """The ids of all runs that were started for the dataset."""
+        found = self.airflow.api.get(f"dags/{DAG}/dagRuns", limit=100)["dag_runs"]
+        return {run["dag_run_id"] for run in found if re.fullmatch(RUN_ID, run["dag_run_id"])}
 
     def add(self, *options):
         arguments = ["brain", self.slices, self.classifier, "--runs", self.folder / "runs"]
@@ -60,10 +65,7 @@ class Brain:
         """The id of the run of tbseg_segment that was triggered since the last call."""
         end = time.monotonic() + seconds
         while True:
-            found = self.airflow.api.get(f"dags/{DAG}/dagRuns", limit=100)["dag_runs"]
-            new = {run["dag_run_id"] for run in found} - self.seen
-            new = {run for run in new if re.fullmatch(RUN_ID, run)}
-            if new:
+            if new := self._all() - self.seen:
                 (run,) = new
                 self.seen.add(run)
                 return run
@@ -71,8 +73,7 @@ class Brain:
             time.sleep(0.5)
 
     def no_new_run(self):
-        found = self.airflow.api.get(f"dags/{DAG}/dagRuns", limit=100)["dag_runs"]
-        return not {r["dag_run_id"] for r in found if "brain" in r["dag_run_id"]} - self.seen
+        return not self._all() - self.seen
 
     def segmented(self):
         """The new run, ended well: how many slabs and tiles each step computed, and its folder."""

@@ -1,6 +1,6 @@
 """Guards taken away, one by one: a test must fail each time. ``python -m tests.faults.guards``
 
-On a copy of the tree a line that guards something is changed, and the test that should notice it is
+On copies of the tree a line that guards something is changed, and the test that should notice it is
 run there: it must fail, as it must pass on the unchanged copy. A guard that no test misses may be
 lost by the next change. Words behind the command choose guards by their names.
 """
@@ -9,13 +9,16 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 from tests.airflow_home import ROOT
-from tests.faults.outcomes import outcomes
+from tests.faults.outcomes import AT_ONCE, outcomes
 
+_AT_ONCE = 2  # copies, each without another guard
 _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "build")
 
 
@@ -366,17 +369,26 @@ def without(guard: Guard, copy: Path) -> Iterator[None]:
 
 def verdicts(guards: Sequence[Guard]) -> Iterator[tuple[Guard, str]]:
     """Of each guard ``failed as it must``, ``skipped here``, or what is wrong."""
-    with tree() as copy:
-        whole = outcomes(sorted({f"tests/{guard.test}" for guard in guards}), copy)
-        for guard in guards:
+    with ExitStack() as stack:
+        copies: SimpleQueue[Path] = SimpleQueue()
+        for _ in range(_AT_ONCE):
+            copies.put(copy := stack.enter_context(tree()))
+        whole = outcomes(sorted({f"tests/{guard.test}" for guard in guards}), copy, *AT_ONCE)
+
+        def verdict(guard: Guard) -> str:
             with_it = whole[guard.test.partition("[")[0]]
-            if with_it["failed"] or not with_it["passed"]:
-                yield guard, "FAILS WITH IT, TOO" if with_it["failed"] else "skipped here"
-                continue
+            if with_it["failed"]:
+                return "FAILS WITH IT, TOO"
+            if not with_it["passed"]:
+                return "skipped here"
+            copy = copies.get()
             with without(guard, copy):
                 found = outcomes([f"tests/{guard.test}"], copy, "-x").values()
-            missed = any(counts["failed"] for counts in found)
-            yield guard, "failed as it must" if missed else "NOT MISSED"
+            copies.put(copy)
+            return "failed as it must" if any(n["failed"] for n in found) else "NOT MISSED"
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            yield from zip(guards, pool.map(verdict, guards), strict=True)
 
 
 def main(*words: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Literal
 from xml.etree import ElementTree
 
 Outcome = Literal["passed", "failed", "skipped"]
+AT_ONCE = ("-n", "3", "--dist", "loadgroup")  # as make test does: one in three waits for something
 
 
 class RunError(Exception):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.airflow_home import ROOT
 from tests.faults import guards
-from tests.faults.outcomes import Outcome, outcomes
+from tests.faults.outcomes import AT_ONCE, Outcome, outcomes
 
 PAGE = ROOT / "docs/reliability.md"
 TEST = re.compile(r"`([a-z0-9_/]+\.py::test_[a-z0-9_]+)`")
@@ -84,7 +84,7 @@ def main(words: Sequence[str], page: Path, write: bool) -> bool:
     well = True
     if chosen:
         tests = sorted({f"tests/{test}" for row in chosen for test in row.tests})
-        found = outcomes(tests, ROOT, "-n", "2", "--dist", "loadgroup", shown=True)
+        found = outcomes(tests, ROOT, *AT_ONCE, shown=True)
         well = all(is_well(row, found) for row in chosen)
         for row in chosen:
             print(f"{held(row, found):20}  {row.cells[0]}", flush=True)
