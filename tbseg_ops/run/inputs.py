@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from math import ceil
 from typing import NamedTuple
 
@@ -66,12 +67,17 @@ def read_slices(spec: RunSpec, passport: Passport, info: VolumeInfo) -> tuple[in
 def _fingerprints(
     source: Source, progress: Progress, part: tuple[int, int], look: Look | None = None
 ) -> tuple[str, ...]:
-    """The digest of each slice, several at a time: reading is what takes the time."""
+    """The digest of each slice, several at a time: reading is what takes the time.
+
+    The last slices are read first: what is left of the volume in the machine's memory are then the
+    first, with which the next step begins.
+    """
     first, end = part
     n = end - first
     step = max(1, min(16, ceil(n / 64)))
     step = ceil(step / source.layers) * source.layers  # else a chunk is decoded several times
-    found: list[str] = []
+    found: list[tuple[str, ...]] = []
+    done = 0
     cores = os.cpu_count() or 1
 
     def read(z: int) -> tuple[str, ...]:
@@ -84,8 +90,14 @@ def _fingerprints(
         return slices.fingerprints
 
     with ThreadPoolExecutor(min(_SLABS_AT_ONCE, cores) if look else min(8, 2 * cores)) as pool:
-        several = pool.map(seen, look.slabs) if look else pool.map(read, range(first, end, step))
+        several = (
+            pool.map(seen, look.slabs[::-1])
+            if look
+            else pool.map(read, range(first, end, step)[::-1])
+        )
         for some in several:
-            found.extend(some)
-            progress("slices", "read", len(found), n)
-    return ("",) * first + tuple(found) + ("",) * (len(source.slices) - end)
+            found.append(some)
+            done += len(some)
+            progress("slices", "read", done, n)
+    prints = tuple(chain.from_iterable(reversed(found)))
+    return ("",) * first + prints + ("",) * (len(source.slices) - end)

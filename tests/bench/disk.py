@@ -2,8 +2,9 @@
 
 Bytes are multiples of the volume as it is in memory: those of the system calls of a step's
 processes, whether the disk or a cache served them, and those that came from and went to the disk.
-No step finds slices or files of the run in the cache, and with ``--memory`` no step can keep more
-than that of them, its own memory included. Baselines: the files copied (and fsynced) by shutil, and
+No step finds slices or files of the run in the cache (``--kept``: what the steps before it left
+there), and with ``--memory`` no step can keep more than that of them, its own memory included.
+Baselines: the files copied (and fsynced) by shutil, and
 the stack read by tifffile and written as one plain dataset by h5py.
 """
 
@@ -76,6 +77,7 @@ def main() -> None:
     options = argparse.ArgumentParser(prog="make bench-io", description=__doc__)
     options.add_argument("--slices", type=int, default=256, help="of 1 MiB each")
     options.add_argument("--memory", type=int, help="MiB that a step may have (root, cgroups)")
+    options.add_argument("--kept", action="store_true", help="the cache is that of the step before")
     options.add_argument("--layouts", nargs="+", choices=LAYOUTS, default=list(LAYOUTS))
     chosen = options.parse_args()
     volume = _volume((chosen.slices, 512, 1024))
@@ -91,7 +93,7 @@ def main() -> None:
                 cost = _cost(place, action, slices, place / "copy")
                 _add(rows, volume.nbytes, layout, "", baseline, cost)
             for way in RUNS if layout == "uncompressed" else RUNS[:1]:
-                _run(rows, volume.nbytes, slices, place / "run", way, within)
+                _run(rows, volume.nbytes, slices, place / "run", way, within, chosen.kept)
             shutil.rmtree(slices)
     Console(width=130).print(rows)
 
@@ -104,14 +106,23 @@ def _volume(shape: tuple[int, int, int]) -> NDArray[Any]:
     return np.tile(raw, times)[:z, :y, :x]
 
 
-def _run(rows: Table, size: int, slices: Path, run: Path, chosen: str, within: list[str]) -> None:
+def _run(
+    rows: Table,
+    size: int,
+    slices: Path,
+    run: Path,
+    chosen: str,
+    within: list[str],
+    kept: bool,
+) -> None:
     costs = []
     for step in STEPS:
         more = [f"--run={run}"]
         if step == "plan":
             more = [str(slices), str(NUCLEI.classifier), str(run), *chosen.split()]
         words = [*within, sys.executable, "-m", "tbseg_ops.cli.main", step, *more]
-        costs.append(_cost(slices.parent, _called, words))
+        cold = step == "plan" or not kept
+        costs.append(_cost(slices.parent, _called, words, cold=cold))
         _add(rows, size, slices.name, chosen, step, costs[-1])
     _add(rows, size, slices.name, chosen, "in all", sum(costs[1:], costs[0]))
     stored = sum(p.stat().st_blocks * 512 for p in run.rglob("*") if p.is_file())
@@ -126,11 +137,13 @@ def _called(argv: list[str]) -> None:
         sys.exit(f"{' '.join(argv)}:\n{done.stderr}")
 
 
-def _cost(place: Path, action: Callable[..., object], *arguments: object) -> Cost:
-    """Of an action that finds no file below ``place`` in the cache."""
+def _cost(
+    place: Path, action: Callable[..., object], *arguments: object, cold: bool = True
+) -> Cost:
+    """Of an action that finds no file below ``place`` in the cache, if it is ``cold``."""
     os.sync()
     for path in place.rglob("*"):
-        if path.is_file():
+        if cold and path.is_file():
             with path.open("rb") as file:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     before = Cost.so_far()
