@@ -164,22 +164,25 @@ class Grid(Sequence[Tile]):
         core = Box(lo, hi)
         return Tile(index, position, core, self.halo_of(core))
 
+    def at(self, position: Index) -> Tile:
+        """The tile there in the grid: z, y, x counted in tiles."""
+        (z, y, x), (_, ny, nx) = position, self.counts
+        return self[(z * ny + y) * nx + x]
+
     def meeting(self, box: Box) -> Iterator[Tile]:
         """The tiles whose cores have a voxel of ``box``, in raster order."""
-        _, ny, nx = self.counts
         first = _index(lo // core for lo, core in zip(box.lo, self.core, strict=True))
         last = _index((hi - 1) // core for hi, core in zip(box.hi, self.core, strict=True))
         for z, y, x in product(*(range(a, b + 1) for a, b in zip(first, last, strict=True))):
-            yield self[(z * ny + y) * nx + x]
+            yield self.at((z, y, x))
 
     def by_name(self, name: str) -> Tile:
         """The tile of that name; KeyError if this grid has none."""
         match = TILE_NAME.fullmatch(name)
         if match:
-            z, y, x = (int(group) for group in match.groups())
-            nz, ny, nx = self.counts
-            if z < nz and y < ny and x < nx:
-                tile = self[(z * ny + y) * nx + x]
+            position = _index(int(group) for group in match.groups())
+            if all(a < n for a, n in zip(position, self.counts, strict=True)):
+                tile = self.at(position)
                 if tile.name == name:
                     return tile
         raise KeyError(name)

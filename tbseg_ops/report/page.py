@@ -14,7 +14,7 @@ from tbseg_ops.forecast.model import stored_forecast
 from tbseg_ops.forecast.words import duration, size
 from tbseg_ops.report.comparison import compared, span_of
 from tbseg_ops.report.crate import RecordsByStep
-from tbseg_ops.report.scenes import scenes
+from tbseg_ops.report.scenes import odd_scenes, scenes
 from tbseg_ops.run import RunFolder
 from tbseg_ops.run.outputs import encoded
 from tbseg_ops.run.proof import stored_proof
@@ -54,6 +54,7 @@ def _facts(folder: RunFolder, done: RecordsByStep, state: Status) -> dict[str, o
     counts = [sum(n) for n in zip(*(r.counts for r in records), strict=True)]
     voxels = sum(counts)  # without those outside of the mask
     colors, space = colors_of(passport), Space.of(plan)
+    oddest, odd = odd_scenes(folder, records)
     return {
         "about": _about(folder, records),
         "name": folder.path.name,
@@ -79,6 +80,8 @@ def _facts(folder: RunFolder, done: RecordsByStep, state: Status) -> dict[str, o
         ],
         "outside": prod(plan.shape) - voxels,
         "scenes": scenes(folder),
+        "oddest": oddest,
+        "odd": odd,
         "exported": [
             (quote(str(Path(path).relative_to(folder.path))), Path(path).name)
             for path in state.exported

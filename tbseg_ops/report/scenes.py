@@ -1,6 +1,8 @@
-"""The pictures of the report: planes through the middle, as wide and high as they are in space."""
+"""The pictures of the report, as wide and high as they are in space: planes through the middle of
+the volume, and through the middle of tiles that are odd."""
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +11,18 @@ from numpy.typing import NDArray
 from tbseg_ops.geometry import Box
 from tbseg_ops.hdf5.image import opened
 from tbseg_ops.run import RunFolder
+from tbseg_ops.run.odd import odd_tiles, share_of
 from tbseg_ops.run.outputs import LABELS
 from tbseg_ops.run.raw import read_volume
-from tbseg_ops.view.paint import colors_of, png, range_of, stretched
+from tbseg_ops.run.records import Record
+from tbseg_ops.view.paint import Range, colors_of, png, range_of, stretched
 from tbseg_ops.view.zarr import Space
 
-_VIEW = 640  # voxels a side of the part that is pictured, at full resolution
+# Voxels a side of the part that is pictured, at full resolution. A plane across x needs of each row
+# one voxel, for which the disk reads a page or more: all of a volume of narrow rows.
+_VIEW = (640, 640, 256)
+_VIEW_OF_A_TILE = (1, 256, 256)
+_ODD_TILES = 6  # that are pictured
 _OVERLAY = 0.45
 _BAR = 0.3  # of the width: the longest that a scale bar is
 
@@ -38,7 +46,8 @@ class Scene:
 def scenes(folder: RunFolder) -> list[Scene]:
     """Planes through the middle of the result, one across each axis; of a slice the slice.
 
-    They are at most 640 voxels a side. A volume that tells no size of its voxels has cubes.
+    They are at most 640 voxels a side, that across x 256. A volume that tells no size of its voxels
+    has cubes.
     """
     shape = folder.plan.shape
     return [
@@ -48,22 +57,51 @@ def scenes(folder: RunFolder) -> list[Scene]:
     ] or [_scene(folder, shape.index(1))]
 
 
+def odd_scenes(folder: RunFolder, records: Sequence[Record]) -> tuple[list[Scene], int]:
+    """The oddest tiles, each by its middle plane across z; and how many tiles are odd.
+
+    ``records``: of all tiles, in the order of the grid.
+    """
+    plan, labels = folder.plan, folder.plan.classifier.labels
+    shares = np.stack([share_of(record, len(labels)) for record in records])
+    odd = odd_tiles(shares.reshape(*plan.grid.counts, len(labels)))
+    found = []
+    _, y, x = _VIEW
+    bounds = range_of(_raw(folder, Box.middle(plan.shape, (1, y, x))))  # else all look alike
+    for each in odd[:_ODD_TILES]:
+        tile = plan.grid.at(each.position)
+        box = Box.middle(tile.core.shape, _VIEW_OF_A_TILE).shifted(tile.core.lo)
+        found.append(_plane(folder, box, 0, f"{tile.name}: {each.words(labels)}", bounds))
+    return found, len(odd)
+
+
 def _scene(folder: RunFolder, axis: int) -> Scene:
-    plan = folder.plan
-    space, colors = Space.of(plan), colors_of(plan.classifier)
-    z, y, x = (1 if a == axis else _VIEW for a in range(3))
-    box = Box.middle(plan.shape, (z, y, x))
-    raw = read_volume(folder, box, box).raw[..., 0].squeeze(axis)
+    z, y, x = (1 if a == axis else _VIEW[axis] for a in range(3))
+    box = Box.middle(folder.plan.shape, (z, y, x))
+    down, across = (name for a, name in enumerate("zyx") if a != axis)
+    title = f"{'zyx'[axis]} = {box.lo[axis]} ({down} down, {across} right)"
+    return _plane(folder, box, axis, title)
+
+
+def _raw(folder: RunFolder, box: Box) -> NDArray[np.generic]:
+    return read_volume(folder, box, box).raw[..., 0]
+
+
+def _plane(
+    folder: RunFolder, box: Box, axis: int, title: str, bounds: Range | None = None
+) -> Scene:
+    """A box that is one voxel thick along ``axis``; grey between ``bounds``, by default its own."""
+    space, colors = Space.of(folder.plan), colors_of(folder.plan.classifier)
+    raw = _raw(folder, box).squeeze(axis)
     with opened(folder.segmentation_file) as file:
         labels = file[LABELS][box.slices].squeeze(axis)
-    grey = stretched(raw, range_of(raw))
+    grey = stretched(raw, bounds or range_of(raw))
     palette = np.array([(0, 0, 0), *colors], np.float32)
     colored = (1 - _OVERLAY) * grey[..., None] + _OVERLAY * palette[labels]
-    down, across = (a for a in range(3) if a != axis)
-    height, width = (box.shape[a] * space.voxel[a] for a in (down, across))
+    height, width = (box.shape[a] * space.voxel[a] for a in range(3) if a != axis)
     bar = _round(_BAR * width)
     return Scene(
-        title=f"{'zyx'[axis]} = {box.lo[axis]} ({'zyx'[down]} down, {'zyx'[across]} right)",
+        title=title,
         raw=_png(grey.astype(np.uint8)),
         classes=_png(colored.astype(np.uint8)),
         aspect=width / height,

@@ -6,7 +6,7 @@ piece.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from itertools import accumulate, product
+from itertools import accumulate
 from random import Random
 
 import h5py
@@ -143,9 +143,4 @@ def _around(centre: Index, side: int, volume: Index) -> Box:
 
 def tiles_of(grid: Grid, box: Box) -> list[str]:
     """The names of the tiles that wrote the voxels of ``box``."""
-    ranges = (
-        range(lo // core, (hi - 1) // core + 1)
-        for lo, hi, core in zip(box.lo, box.hi, grid.core, strict=True)
-    )
-    _, ny, nx = grid.counts
-    return [grid[(z * ny + y) * nx + x].name for z, y, x in product(*ranges)]
+    return [tile.name for tile in grid.meeting(box)]

@@ -53,8 +53,7 @@ def chosen(plan: Plan, count: int) -> list[int]:
     count = min(count, len(grid) // 2)
     if count < 2:
         return []
-    _, ny, nx = grid.counts
-    return [(z * ny + y) * nx + x for z, y, x in spread(grid.counts, count)]
+    return [grid.at(position).index for position in spread(grid.counts, count)]
 
 
 def spread(counts: Index, number: int) -> list[Index]:

@@ -9,17 +9,21 @@ import re
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import product
 from math import prod
 from time import monotonic
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from tbseg_ops.errors import IntegrityError, TbsegError
-from tbseg_ops.geometry import TILE_NAME, Grid, Tile
+from tbseg_ops.geometry import TILE_NAME, Grid, Index, Tile
 from tbseg_ops.run.done import Found, merged_file, own, own_classes
 from tbseg_ops.run.exports import beside
 from tbseg_ops.run.folder import RunFolder
+from tbseg_ops.run.odd import odd_tiles, share_of
 from tbseg_ops.run.piece import WHOLE
 from tbseg_ops.run.plan import Plan
 from tbseg_ops.run.records import Record, Step
@@ -34,17 +38,19 @@ _Stamp = tuple[int, int, int]
 class TileState:
     """How far a tile is; ``record``: of its class file. ``committed``: in seconds since 1970."""
 
+    plan: Plan
     tile: Tile
     state: State
     record: Record | None
     committed: float | None
 
-    def row(self, plan: Plan) -> dict[str, Any]:
+    @cached_property
+    def row(self) -> dict[str, Any]:
         """For a map of many tiles: short."""
-        record, core, labels = self.record, self.tile.core, len(plan.classifier.labels)
+        record, core, labels = self.record, self.tile.core, len(self.plan.classifier.labels)
         row: dict[str, Any] = {
             "name": self.tile.name,
-            "batch": self.tile.index // plan.batch_size,
+            "batch": self.tile.index // self.plan.batch_size,
             "position": self.tile.position,
             "lo": core.lo,
             "hi": core.hi,
@@ -75,18 +81,19 @@ class Whole:
 
 @dataclass
 class _Counted:
-    """Tiles that are done, by layers: ``done[axis][layer]``.
+    """Tiles that are done, by layers: ``done[axis][layer]``, and by the names of their records.
 
-    ``inodes``: of the records seen; ``left``: names and inodes of others, when the folder was as
-    ``stamp`` says.
+    ``others``: records of tiles that are not done, as they were seen. ``left``: those to look at,
+    when the folder was as ``stamp`` says, which it did first at ``since``.
     """
 
     plan: _Stamp | None
     done: tuple[list[int], ...]
-    inodes: dict[str, int] = field(default_factory=dict)
     tiles: dict[str, Tile] = field(default_factory=dict)
-    left: list[tuple[str, int]] = field(default_factory=list)
+    others: dict[str, _Stamp | None] = field(default_factory=dict)
+    left: list[str] = field(default_factory=list)
     stamp: _Stamp | None = None
+    since: float = 0.0
 
     def add(self, name: str, tile: Tile) -> None:
         self.tiles[name] = tile
@@ -94,10 +101,8 @@ class _Counted:
             layers[at] += 1
 
     def forget(self, name: str) -> None:
-        """A record that is gone, or another one now."""
-        self.inodes.pop(name, None)
-        tile = self.tiles.pop(name, None)
-        for layers, at in zip(self.done, () if tile is None else tile.position, strict=False):
+        """A record that is gone."""
+        for layers, at in zip(self.done, self.tiles.pop(name).position, strict=True):
             layers[at] -= 1
 
 
@@ -112,6 +117,7 @@ class RunView:
         self._lock = threading.Lock()
         self._plan_stamp: _Stamp | None = None
         self._known: dict[str, tuple[tuple[_Stamp | None, ...], TileState]] = {}
+        self._shares = np.empty((0, 0, 0, 0), np.float32)  # of classes, as ``odd_tiles`` takes them
         self._counted, self._counting = _Counted(None, ()), threading.Lock()
         self._looked_at: dict[object, list[Tile]] = {}
         self._whole: tuple[tuple[object, ...], Whole] = ((), Whole(False, False))
@@ -127,20 +133,26 @@ class RunView:
                 _ = run.plan, run.inputs  # ConfigError, IntegrityError: the old one stays
                 self._run, self._plan_stamp = run, stamp
                 self._known.clear()
+                shape = (*run.plan.grid.counts, len(run.plan.classifier.labels))
+                self._shares = np.full(shape, np.nan, np.float32)
             return self._run
 
     def _tile(self, folder: RunFolder, tile: Tile, verified: bool) -> TileState:
         """How far a tile is now; of a result that is ``verified`` no file need be there."""
         # As text: Path would cost more than all the rest, a thousand times a second.
-        stamps = (*(_stamp(f"{folder.path}/records/{s}/{tile.name}.json") for s in _STEPS),)
-        known = self._known.get(tile.name)
+        name, place = tile.name, f"{folder.path}/records"
+        stamps = (*(_stamp(f"{place}/{step}/{name}.json") for step in _STEPS),)
+        known = self._known.get(name)
         if known is None or known[0] != stamps or known[1].tile != tile:
             known = (stamps, _state_of(folder, tile, stamps[1]))
-            self._known[tile.name] = known
+            self._known[name] = known
+            shares = share_of(known[1].record, len(folder.plan.classifier.labels))
+            with suppress(IndexError):  # the plan was exchanged just now
+                self._shares[tile.position] = shares
         found = known[1]
         if found.record is None or verified or not Found(folder, found.record).is_lost:
             return found
-        return TileState(tile, "lost", found.record, found.committed)
+        return replace(found, state="lost")
 
     def layer(self, number: int, axis: int = 0) -> dict[str, Any]:
         """All tiles of one layer of the grid across an axis (0 for z).
@@ -156,9 +168,23 @@ class RunView:
             if len(self._looked_at) >= _LAYERS:
                 self._looked_at.clear()
             tiles = self._looked_at[key] = list(layer_of(plan.grid, axis, number))
-        rows = [self._tile(folder, tile, verified).row(plan) for tile in tiles]
+        rows = [self._tile(folder, tile, verified).row for tile in tiles]
+        odd = self._odd(plan, axis, number)
+        rows = [row | {"odd": odd[at]} if (at := row["position"]) in odd else row for row in rows]
         done = sum(row["state"] == "done" for row in rows)
         return {"layer": number, "tiles": rows, "done": done}
+
+    def _odd(self, plan: Plan, axis: int, number: int) -> dict[Index, str]:
+        """In words why tiles of a layer are odd, as far as their neighbours were looked at."""
+        first = max(number - 1, 0)
+        layers: list[slice | int] = [slice(None)] * 3
+        layers[axis] = slice(first, number + 2)
+        found: dict[Index, str] = {}
+        for odd in odd_tiles(self._shares[tuple(layers)]):
+            z, y, x = (n + first * (a == axis) for a, n in enumerate(odd.position))
+            if (z, y, x)[axis] == number:
+                found[z, y, x] = odd.words(plan.classifier.labels)
+        return found
 
     def progress(self, axis: int = 0, seconds: float = 0.3) -> list[dict[str, int | None]]:
         """Tiles done in each layer across an axis; None of a layer not reached in ``seconds``.
@@ -172,7 +198,7 @@ class RunView:
                 self._counted = _Counted(self._plan_stamp, tuple([0] * n for n in counts))
             self._count(folder, seconds)
             done, left = list(self._counted.done[axis]), self._counted.left
-        waiting = {name.removesuffix(".json").split("_")[axis] for name, _ in left}
+        waiting = {name.removesuffix(".json").split("_")[axis] for name in left}
         return [
             {
                 "layer": number,
@@ -183,33 +209,35 @@ class RunView:
         ]
 
     def _count(self, folder: RunFolder, seconds: float) -> None:
-        """Look at the records that are new since the last call."""
+        """Look at the records that are new since the last call.
+
+        One that was replaced by another stays counted: with the same plan it is of the same tile.
+        """
         counted, verified, place = self._counted, self.whole.verified, folder.records("classify")
-        new, stamp = counted.left, _stamp(place.folder)
-        if not new or stamp != counted.stamp:
-            records = _inodes(place.folder)
-            for name in counted.inodes.keys() - records.keys():
+        new, stamp, begin = counted.left, _stamp(place.folder), monotonic()
+        # What comes within a tick of the file system's clock leaves the folder's time as it was.
+        is_settled = stamp == counted.stamp and begin - counted.since > _TICK_SECONDS
+        if not new and not is_settled:
+            records = _names(place.folder)
+            for name in counted.tiles.keys() - records:
                 counted.forget(name)
-            changed = (item for item in records.items() if counted.inodes.get(item[0]) != item[1])
-            new = sorted(item for item in changed if _RECORD.fullmatch(item[0]))
-            counted.stamp = stamp
-        end = monotonic() + seconds
+            new = sorted(name for name in records - counted.tiles.keys() if _RECORD.fullmatch(name))
+            if stamp != counted.stamp:
+                counted.stamp, counted.since = stamp, begin
         counted.left = []
-        for number, (name, inode) in enumerate(new):
-            tile_name = name.removesuffix(".json")
-            known = self._known.get(tile_name)
-            is_known = (
-                known is not None and (stamp := known[0][1]) is not None and stamp[1] == inode
-            )
-            if not is_known and monotonic() > end:
+        for number, name in enumerate(new):
+            tile_name, record = name.removesuffix(".json"), _stamp(f"{place.folder}/{name}")
+            if record is not None and record == counted.others.get(name):
+                continue
+            if tile_name not in self._known and monotonic() > begin + seconds:
                 counted.left = new[number:]
                 break
-            counted.forget(name)
+            counted.others[name] = record
             with suppress(KeyError):  # of an earlier plan
                 tile = folder.plan.grid.by_name(tile_name)
                 if self._tile(folder, tile, verified).state == "done":
                     counted.add(name, tile)
-            counted.inodes[name] = inode
+                    del counted.others[name]
 
     @property
     def revision(self) -> str:
@@ -259,7 +287,7 @@ class RunView:
         folder = self.folder
         (tile,) = folder.tiles(None, (name,))
         found = self._tile(folder, tile, self.whole.verified)
-        told: dict[str, Any] = found.row(folder.plan)
+        told = dict(found.row)
         told["halo"] = {"lo": tile.box.lo, "hi": tile.box.hi}
         told["record"] = None if found.record is None else found.record.model_dump(mode="json")
         told["error"] = _error_of(folder, found)
@@ -269,24 +297,24 @@ class RunView:
 _STEPS: tuple[Step, ...] = ("split", "classify")
 _RECORD = re.compile(TILE_NAME.pattern + r"\.json", re.ASCII)
 _LAYERS = 8  # whose tiles are kept
+_TICK_SECONDS = 2.0  # the coarsest clock of a file system in use
 
 
 def layer_of(grid: Grid, axis: int, number: int) -> Iterable[Tile]:
     """The tiles of one layer of a grid across an axis, in raster order."""
     ranges = [range(n) for n in grid.counts]
     ranges[axis] = range(number, number + 1)
-    _, ny, nx = grid.counts
-    return (grid[(z * ny + y) * nx + x] for z, y, x in product(*ranges))
+    return (grid.at((z, y, x)) for z, y, x in product(*ranges))
 
 
 def _state_of(folder: RunFolder, tile: Tile, stamp: "_Stamp | None") -> TileState:
     classes = own_classes(folder, tile)
     if classes is not None:
         committed = None if stamp is None else stamp[0] / 1e9
-        return TileState(tile, "done", classes.record, committed)
+        return TileState(folder.plan, tile, "done", classes.record, committed)
     cut = own(folder, folder.sub_volume(tile))
     state: State = "waiting" if cut is None or cut.is_lost else "cut"
-    return TileState(tile, state, None, None)
+    return TileState(folder.plan, tile, state, None, None)
 
 
 def _error_of(folder: RunFolder, found: TileState) -> dict[str, str] | None:
@@ -302,13 +330,12 @@ def _error_of(folder: RunFolder, found: TileState) -> dict[str, str] | None:
     return {"text": str(error), "what": error.what, "mend": error.mend or ""}
 
 
-def _inodes(folder: "os.PathLike[str]") -> dict[str, int]:
-    """The files of a folder. A record that is replaced is another file."""
+def _names(folder: "os.PathLike[str]") -> set[str]:
+    """Of the files of a folder."""
     try:
-        with os.scandir(folder) as entries:
-            return {entry.name: entry.inode() for entry in entries}
+        return set(os.listdir(folder))  # noqa: PTH208 - 30,000 names a second
     except OSError:
-        return {}
+        return set()
 
 
 def _stamp(path: "os.PathLike[str] | str") -> _Stamp | None:

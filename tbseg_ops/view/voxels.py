@@ -288,8 +288,7 @@ def tile_at(folder: RunFolder, voxel: Index) -> Tile:
     """The tile whose core holds a voxel of the result."""
     grid = folder.plan.grid
     z, y, x = (a // c for a, c in zip(voxel, grid.core, strict=True))
-    _, ny, nx = grid.counts
-    return grid[(z * ny + y) * nx + x]
+    return grid.at((z, y, x))
 
 
 def _padded(dataset: h5py.Dataset, lo: Index) -> NDArray[np.generic]:

@@ -4,15 +4,17 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 import tifffile
 
 from tbseg_ops import steps
 from tbseg_ops.forecast import Workforce, forecast
 from tbseg_ops.report.comparison import compared, span_of
-from tbseg_ops.report.scenes import scenes
+from tbseg_ops.report.scenes import odd_scenes, scenes
 from tbseg_ops.run import RunFolder
-from tests.runs import VESSELS, planned, spec_of, through
+from tbseg_ops.view.tiles import RunView
+from tests.runs import VESSELS, planned, spec_of, stack, through
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -25,6 +27,17 @@ def flat(tmp_path_factory):
     raw = VESSELS.raw()[:20, :24, :, 0]
     tifffile.imwrite(folder / "v.tif", raw, imagej=True, resolution=(2, 2), metadata=ends)
     planned(folder / "run", folder / "v.tif", tile=(20, 24, 30))
+    through(folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def overexposed(tmp_path_factory):
+    """A run in nine tiles, the middle one of which is as bright as can be."""
+    folder = tmp_path_factory.mktemp("odd")
+    raw = np.tile(VESSELS.raw()[:15, :22, :22, 0], (1, 3, 3))
+    raw[:, 22:44, 22:44] = raw.max()
+    planned(folder / "run", stack(folder / "slices", raw), tile=(15, 22, 22))
     through(folder / "run")
     return folder / "run"
 
@@ -70,6 +83,23 @@ def test_voxels_of_unknown_size_are_cubes_and_have_no_volume(finished):
     text = text_of(folder.report_file.read_text())
     assert "does not tell how large its voxels are" in text
     assert "m\N{SUPERSCRIPT THREE}" not in text
+
+
+def test_odd_tiles_are_pictured(overexposed):
+    folder = RunFolder(overexposed)
+    records = [folder.records("classify").get(tile.name) for tile in folder.plan.grid]
+    found, number = odd_scenes(folder, records)
+    assert number == len(found) == 1
+    assert re.fullmatch(r"z000_y001_x001: \d+ % \w+, its neighbours \d+ %", found[0].title)
+    text = text_of(folder.report_file.read_text())
+    assert "1 of 9 tiles has much more or less of a class" in text
+    assert found[0].title in text
+
+
+def test_a_page_tells_the_same_tile(overexposed):
+    told = {t["name"]: t.get("odd") for t in RunView(RunFolder(overexposed)).layer(0)["tiles"]}
+    assert {name for name, odd in told.items() if odd} == {"z000_y001_x001"}
+    assert told["z000_y001_x001"] in text_of((overexposed / "report.html").read_text())
 
 
 def test_a_slice_has_one_picture(finished, tmp_path):

@@ -179,15 +179,13 @@ function notice() {
   const done = tiles.filter((t) => t.state === "done" && !t.taken);
   const times = done.map((t) => t.seconds).sort((a, b) => a - b);
   const usual = times[times.length >> 1] ?? 0;
-  const at = new Map(tiles.map((t) => [t.position.join(), t]));
   const found = [];
   for (const tile of tiles) {
     if (tile.state === "lost") found.push([tile, "its file is gone"]);
     if (tile.state === "failed") found.push([tile, "its task has failed"]);
     if (tile.attempts > 1) found.push([tile, `done ${tile.attempts} times`]);
     if (!tile.taken && tile.seconds > 3 * usual && tile.seconds > 1) found.push([tile, `took ${hours(tile.seconds)}, usual is ${hours(usual)}`]);
-    const odd = oddness(tile, at); // as words
-    if (odd) found.push([tile, odd, true]);
+    if (tile.odd) found.push([tile, tile.odd, true]); // in words
   }
   const failed = found.filter(([tile]) => tile.state === "failed" || tile.state === "lost").map(([tile]) => tile);
   const odd = found.filter(([, , isOdd]) => isOdd).map(([tile]) => tile);
@@ -198,23 +196,6 @@ function notice() {
     button.addEventListener("click", () => choose(tile.name));
     return element("li", {}, button, ` ${why}`);
   }));
-}
-
-function oddness(tile, at) {
-  if (!tile.shares) return "";
-  const [z, y, x] = tile.position;
-  const around = [[0, 1], [1, 0], [0, -1], [-1, 0]].map(([b, a]) => at.get([z, y + b, x + a].join())).filter((t) => t?.shares);
-  if (around.length < 2) return "";
-  let worst = "", most = 0.25;
-  tile.shares.forEach((share, i) => {
-    const others = around.map((t) => t.shares[i]).sort((a, b) => a - b);
-    const near = others[others.length >> 1];
-    if (Math.abs(share - near) > most) {
-      most = Math.abs(share - near);
-      worst = `${Math.round(100 * share)} % ${state.run.classes[i].label}, its neighbours ${Math.round(100 * near)} %`;
-    }
-  });
-  return worst;
 }
 
 function choose(name, more = false) {
