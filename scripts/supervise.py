@@ -23,6 +23,7 @@ import psutil
 from scripts.home import Home
 from tbseg_ops.processes.lifetime import (
     adopt_orphans,
+    collect_orphans,
     die_with_parent,
     end,
     end_all,
@@ -139,6 +140,7 @@ class Supervisor:
                 return False
             if now >= starts.due:
                 self._start(name)
+        collect_orphans([child.pid for child in self.children.values()])
         return True
 
     def is_hopeless(self, starts: Starts) -> bool:

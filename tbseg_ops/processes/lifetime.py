@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 
 import psutil
@@ -27,6 +27,16 @@ def adopt_orphans() -> None:
     """What a child of this process leaves behind becomes a child of this process."""
     if _prctl is not None:
         _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def collect_orphans(own: Collection[int]) -> None:
+    """Take note of the ends of adopted processes, which would stay as zombies; not of ``own`` ones,
+    whose ends somebody else asks for."""
+    with suppress(ChildProcessError):  # there is no child at all
+        while (
+            found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        ) and found.si_pid not in own:
+            os.waitpid(found.si_pid, os.WNOHANG)
 
 
 def session(leader: int) -> list[psutil.Process]:

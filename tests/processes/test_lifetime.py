@@ -55,3 +55,28 @@ def test_a_session_outlives_its_leader():
     assert [process.pid for process in session(leader.pid)] == [left]
     end(session(leader.pid), 10.0)
     assert not [process for process in session(leader.pid) if is_alive(process)]
+
+
+ADOPTING = """
+import subprocess, sys, time
+import psutil
+from tbseg_ops.processes.lifetime import adopt_orphans, collect_orphans
+
+adopt_orphans()
+leaves = "import subprocess; subprocess.Popen(['sleep', '0.3'])"
+subprocess.run([sys.executable, "-c", leaves], check=True)
+own = subprocess.Popen([sys.executable, "-c", "raise SystemExit(7)"])
+end = time.monotonic() + 20
+while [process.pid for process in psutil.Process().children()] not in ([own.pid], []):
+    assert time.monotonic() < end
+    collect_orphans([own.pid])
+    own.poll()
+    time.sleep(0.02)
+print(own.wait())
+"""
+
+
+def test_orphans_that_end_are_collected_and_own_children_keep_their_code():
+    words = [sys.executable, "-c", ADOPTING]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("7\n", "")
