@@ -34,9 +34,14 @@ class Part:
         return digest_of([_FORM, self.to, merged, raw, [repr(each) for each in self.inside]])
 
 
+def hidden(folder: Path) -> Path:
+    """The hidden folder with what is known of all that is exported into ``folder``."""
+    return folder / _BESIDE
+
+
 def beside(final: Path) -> Path:
     """The hidden folder with what is known of ``final``, and its draft."""
-    return final.parent / _BESIDE
+    return hidden(final.parent)
 
 
 def key_file(final: Path) -> Path:

@@ -30,6 +30,7 @@ def read_rows(file: int, starts: NDArray[np.int64], into: NDArray[np.uint8]) -> 
     ``file``: its descriptor. ``starts``: ascending, of rows that do not overlap. False if the file
     ends before. OSError if it cannot be read.
     """
+    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)  # else more is read ahead, and never needed
     done = _read(file, starts, into, np.empty(max(_AT_ONCE, into.shape[1]), np.uint8))
     for row, start in zip(into[done:], starts[done:], strict=True):  # the error, if there is one
         if os.preadv(file, [row], int(start)) != len(row):

@@ -21,7 +21,7 @@ import numpy as np
 from tbseg_ops.errors import IntegrityError, TbsegError
 from tbseg_ops.geometry import TILE_NAME, Grid, Index, Tile
 from tbseg_ops.run.done import Found, merged_file, own, own_classes
-from tbseg_ops.run.exports import beside
+from tbseg_ops.run.exports import hidden
 from tbseg_ops.run.folder import RunFolder
 from tbseg_ops.run.odd import odd_tiles, share_of
 from tbseg_ops.run.piece import WHOLE
@@ -244,10 +244,8 @@ class RunView:
         """Another text whenever something was committed since."""
         folder = self.folder
         files = [folder.records(step).folder for step in get_args(Step)]
-        exported = beside(folder.exports / "any")
-        files += [folder.plan_file, folder.report_file, folder.pruned_file, exported]
-        stamps = [_stamp(f) for f in files]
-        return digest_of(stamps)[:16]
+        files += [folder.plan_file, folder.report_file, folder.pruned_file, hidden(folder.exports)]
+        return digest_of([_stamp(file) for file in files])[:16]
 
     @property
     def raw_revision(self) -> str:
