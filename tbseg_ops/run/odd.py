@@ -34,11 +34,11 @@ class Odd:
 
 
 def share_of(record: Record | None, labels: int) -> NDArray[np.float32]:
-    """Of the voxels that were computed, the share of each class; NaN if there are none."""
-    counts = np.array(record.counts[:labels] if record else (0,) * labels, np.float32)
-    with np.errstate(invalid="ignore"):
-        shares: NDArray[np.float32] = counts / counts.sum()
-    return shares
+    """Of the voxels that were computed, the share of each class; NaN if that is not known."""
+    counts = record.counts[:labels] if record else ()
+    voxels = sum(counts)
+    shares = [n / voxels for n in counts] if voxels and len(counts) == labels else [np.nan] * labels
+    return np.array(shares, np.float32)
 
 
 def odd_tiles(shares: NDArray[np.float32]) -> list[Odd]:

@@ -2,11 +2,12 @@
 
 from itertools import product
 from statistics import median_high, median_low
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from tbseg_ops.run.odd import Odd, odd_tiles
+from tbseg_ops.run.odd import Odd, odd_tiles, share_of
 
 LABELS = ("Background", "Cell")
 
@@ -57,3 +58,13 @@ def test_the_oddest_comes_first():
 def test_a_gradient_is_not_odd():
     cells = np.linspace(0, 1, 8).reshape(1, 1, 8) * np.ones((4, 4, 1))
     assert not odd_tiles(shares(cells))
+
+
+@pytest.mark.parametrize(
+    ("counts", "shares"),
+    [((6, 2), (0.75, 0.25)), ((6, 2, 4), (0.75, 0.25)), ((0, 0), None), ((8,), None), (None, None)],
+)
+def test_the_shares_of_a_tile(counts, shares):
+    record = None if counts is None else SimpleNamespace(counts=counts)
+    found = share_of(record, 2)
+    assert np.array_equal(found, shares or [np.nan, np.nan], equal_nan=True)
