@@ -65,6 +65,8 @@ def odd_scenes(folder: RunFolder, records: Sequence[Record]) -> tuple[list[Scene
     plan, labels = folder.plan, folder.plan.classifier.labels
     shares = np.stack([share_of(record, len(labels)) for record in records])
     odd = odd_tiles(shares.reshape(*plan.grid.counts, len(labels)))
+    if not odd:
+        return [], 0
     found = []
     _, y, x = _VIEW
     bounds = range_of(_raw(folder, Box.middle(plan.shape, (1, y, x))))  # else all look alike

@@ -84,7 +84,8 @@ class _Counted:
     """Tiles that are done, by layers: ``done[axis][layer]``, and by the names of their records.
 
     ``others``: records of tiles that are not done, as they were seen. ``left``: those to look at,
-    when the folder was as ``stamp`` says, which it did first at ``since``.
+    when the folder was as ``stamp`` says, which it did first at ``since``. ``settled``: it was read
+    so long after that nothing can have come within the same tick of the file system's clock.
     """
 
     plan: _Stamp | None
@@ -94,6 +95,7 @@ class _Counted:
     left: list[str] = field(default_factory=list)
     stamp: _Stamp | None = None
     since: float = 0.0
+    settled: bool = False
 
     def add(self, name: str, tile: Tile) -> None:
         self.tiles[name] = tile
@@ -147,7 +149,7 @@ class RunView:
             known = (stamps, _state_of(folder, tile, stamps[1]))
             self._known[name] = known
             shares = share_of(known[1].record, len(folder.plan.classifier.labels))
-            with suppress(IndexError):  # the plan was exchanged just now
+            with suppress(IndexError, ValueError):  # the plan was exchanged just now
                 self._shares[tile.position] = shares
         found = known[1]
         if found.record is None or verified or not Found(folder, found.record).is_lost:
@@ -215,15 +217,15 @@ class RunView:
         """
         counted, verified, place = self._counted, self.whole.verified, folder.records("classify")
         new, stamp, begin = counted.left, _stamp(place.folder), monotonic()
-        # What comes within a tick of the file system's clock leaves the folder's time as it was.
-        is_settled = stamp == counted.stamp and begin - counted.since > _TICK_SECONDS
-        if not new and not is_settled:
+        is_same = stamp == counted.stamp
+        if not new and not (is_same and counted.settled):
             records = _names(place.folder)
             for name in counted.tiles.keys() - records:
                 counted.forget(name)
             new = sorted(name for name in records - counted.tiles.keys() if _RECORD.fullmatch(name))
-            if stamp != counted.stamp:
+            if not is_same:
                 counted.stamp, counted.since = stamp, begin
+            counted.settled = begin - counted.since > _TICK_SECONDS
         counted.left = []
         for number, name in enumerate(new):
             tile_name, record = name.removesuffix(".json"), _stamp(f"{place.folder}/{name}")

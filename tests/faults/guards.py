@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from tests.airflow_home import ROOT
 from tests.faults.outcomes import AT_ONCE, outcomes
 
-_AT_ONCE = 2  # copies, each without another guard
+_COPIES = 2  # of the tree, each without another guard
 _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "build")
 
 
@@ -371,7 +371,7 @@ def verdicts(guards: Sequence[Guard]) -> Iterator[tuple[Guard, str]]:
     """Of each guard ``failed as it must``, ``skipped here``, or what is wrong."""
     with ExitStack() as stack:
         copies: SimpleQueue[Path] = SimpleQueue()
-        for _ in range(_AT_ONCE):
+        for _ in range(_COPIES):
             copies.put(copy := stack.enter_context(tree()))
         whole = outcomes(sorted({f"tests/{guard.test}" for guard in guards}), copy, *AT_ONCE)
 
@@ -387,7 +387,7 @@ def verdicts(guards: Sequence[Guard]) -> Iterator[tuple[Guard, str]]:
             copies.put(copy)
             return "failed as it must" if any(n["failed"] for n in found) else "NOT MISSED"
 
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        with ThreadPoolExecutor(_COPIES) as pool:
             yield from zip(guards, pool.map(verdict, guards), strict=True)
 
 

@@ -1,6 +1,7 @@
 """The tiles of a run as data: the state that everything else tells, too, while work goes on."""
 
 import json
+import os
 
 import pytest
 
@@ -119,6 +120,26 @@ def test_what_was_not_reached_in_time_is_counted_by_the_next_call(finished, tmp_
     monkeypatch.setattr(module, "monotonic", lambda: clock.__setitem__(0, clock[0] + 1) or clock[0])
     counted = [[layer["done"] for layer in view.progress(seconds=3.5)] for _ in range(4)]
     assert counted == [[None, None], [4, None], [4, 4], [4, 4]]
+
+
+def test_what_came_within_the_tick_of_the_last_look_is_counted_whenever_one_looks_again(
+    finished, tmp_path, monkeypatch
+):
+    """The folder's time is the same then, however long ago the last look was."""
+    folder = RunFolder(copied(finished, tmp_path))
+    folder.records("merge").drop(WHOLE)
+    place = folder.records("classify")
+    path = place.path("z001_y001_x001")
+    data = path.read_bytes()
+    path.unlink()
+    before = place.folder.stat()
+    view, clock = RunView(folder), [0.0]
+    monkeypatch.setattr(module, "monotonic", lambda: clock[0])
+    assert [layer["done"] for layer in view.progress()] == [4, 3]
+    path.write_bytes(data)
+    os.utime(place.folder, ns=(before.st_atime_ns, before.st_mtime_ns))
+    clock[0] = 100.0
+    assert [layer["done"] for layer in view.progress()] == [4, 4]
 
 
 def test_a_folder_without_a_plan_and_a_tile_that_is_not_there(finished, tmp_path):
