@@ -52,6 +52,7 @@ from tbseg_airflow.operators.export import TbsegExport
 from tbseg_airflow.operators.forecast import TbsegCalibrate, TbsegForecast
 from tbseg_airflow.operators.plan import TbsegPlan
 from tbseg_airflow.operators.step import TbsegStep
+from tbseg_airflow.timetable import WhenAsked
 
 from tbseg_ops.options import Effort, RunSpec, Target
 
@@ -94,7 +95,7 @@ with DAG(
     dag_id="tbseg_segment",
     description="Classify a whole volume with an ilastik classifier",
     doc_md=__doc__,
-    schedule=None,
+    schedule=WhenAsked(),
     params=PARAMS,
     is_paused_upon_creation=False,
     max_active_runs=4,

@@ -22,6 +22,7 @@ from tbseg_ops.storage.small_files import read_small
 from tbseg_ops.view import scene
 from tbseg_ops.view.comparison import Comparison
 from tbseg_ops.view.picture import Picture, Pictures
+from tbseg_ops.view.standing import standing
 from tbseg_ops.view.summary import summary
 from tbseg_ops.view.tiles import RunView
 from tbseg_ops.view.zarr import RunZarr
@@ -175,6 +176,8 @@ class Site:
                 return as_json({"revision": view.revision, "raw": view.raw_revision})
             case "progress":
                 return as_json(view.progress(axis))
+            case "standing":
+                return as_json(standing(view).told)
             case "layer":
                 return as_json(view.layer(_number(query, "number"), axis))
             case "tile":

@@ -241,13 +241,14 @@ class RunView:
                     counted.add(name, tile)
                     del counted.others[name]
 
+    def known(self) -> list[TileState]:
+        """The tiles that were looked at, as they were then."""
+        return [state for _, state in list(self._known.values())]
+
     @property
     def revision(self) -> str:
         """Another text whenever something was committed since."""
-        folder = self.folder
-        files = [folder.records(step).folder for step in get_args(Step)]
-        files += [folder.plan_file, folder.report_file, folder.pruned_file, hidden(folder.exports)]
-        return digest_of([_stamp(file) for file in files])[:16]
+        return revision_of(self.folder)
 
     @property
     def raw_revision(self) -> str:
@@ -298,6 +299,13 @@ _STEPS: tuple[Step, ...] = ("split", "classify")
 _RECORD = re.compile(TILE_NAME.pattern + r"\.json", re.ASCII)
 _LAYERS = 8  # whose tiles are kept
 _TICK_SECONDS = 2.0  # the coarsest clock of a file system in use
+
+
+def revision_of(folder: RunFolder) -> str:
+    """Another text whenever something was committed to a run since; of any folder."""
+    files = [folder.records(step).folder for step in get_args(Step)]
+    files += [folder.plan_file, folder.report_file, folder.pruned_file, hidden(folder.exports)]
+    return digest_of([_stamp(file) for file in files])[:16]
 
 
 def layer_of(grid: Grid, axis: int, number: int) -> Iterable[Tile]:

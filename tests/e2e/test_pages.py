@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from scripts.api import Api, ApiError
+from tbseg_ops.run import RunFolder
 from tests.browser import PROGRAM, browser
 from tests.e2e.deployment import DAG
 
@@ -33,6 +34,9 @@ def test_nobody_sees_anything_and_a_viewer_sees_runs(airflow, done, viewer):
         assert airflow.page(path, viewer).status_code == 200, path
     (mine,) = [r for r in airflow.page("api/runs", viewer).json() if r["run"] == run]
     assert (mine["folder"], mine["state"], mine["tiles"]) == (str(folder), "success", 4)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-\d{3}", run), "people type it"
+    assert (mine["report"], mine["result"]) == (True, str(folder / "segmentation.h5"))
+    assert mine["digest"] == RunFolder(folder).plan.classifier.digest
 
 
 def test_pages_of_tasks_link_to_the_run_its_tiles_and_the_report(airflow, done, viewer):

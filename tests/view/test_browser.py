@@ -1,14 +1,14 @@
 """The pages in a real browser, where one is installed: what a person sees, by mouse, by keys and by
 what axe-core says of them."""
 
-import json
+import time
 from importlib.resources import files
 from types import SimpleNamespace
 
 import pytest
 
 from tbseg_ops import steps
-from tbseg_ops.view.site import Answer, page
+from tbseg_ops.view.site import as_json, page
 from tests.airflow_home import ROOT
 from tests.browser import PROGRAM, browser
 from tests.runs import planned, stack, through
@@ -48,12 +48,34 @@ def compared(finished):
 def listed():
     """The list of runs, as the plugin has it."""
     pages = ROOT / "plugins/tbseg_airflow/pages/files"
-    run = {"dag": "tbseg_segment", "run": "a", "state": "success", "started": 0, "ended": 90}
-    runs = [{**run, "by": "admin", "folder": "/data/run", "tiles": 8}, {**run, "state": "failed"}]
+    run = {
+        "dag": "tbseg_segment",
+        "by": "admin",
+        "started": 0,
+        "tiles": 8,
+        "folder": "/data/<b>run",
+    }
+    run |= {"classifier": "/data/brain.ilp", "digest": "0123456789abcdef", "report": False}
+    run |= {"voxels": 9_000_000, "changes": None, "result": None, "folder": "/data/<b>run"}
+    whole = {"state": "success", "ended": 90, "report": True, "result": "/data/run/x.h5"}
+    left = {"low": 6480, "expected": 7560, "high": 9360}
+    stands = {"done": 3, "total": 8, "counted": True, "speed": 3_400_000, "left": left}
+    stands |= {"to_the_end": True, "latest": time.time()}
+    silent = stands | {"latest": time.time() - 86_400}
+    trained = ["the classifier was trained again"]
+    runs = [
+        {**run, "run": "a", "state": "running", "dataset": "mouse 7", "standing": stands},
+        {**run, "run": "b", "state": "running", "standing": silent, "changes": trained},
+        {**run, "run": "c", **whole, "changes": []},
+        {**run, "run": "d", "state": "failed", "error": "the plan was altered"},
+        {"dag": "tbseg_segment", "run": "e", "state": "queued", "by": None, "started": None},
+    ]
 
     def get(path, query):
         if path == "api/runs":
-            return Answer(200, "application/json", json.dumps(runs).encode())
+            return as_json(runs)
+        if path == "look/api/datasets":
+            return as_json(["mouse 7", "<b>rat"])
         return page(path or "runs.html", pages) or page(path)
 
     with answering(SimpleNamespace(get=get)) as server:
@@ -107,6 +129,36 @@ def test_the_volume_in_3d_fills_the_window(window, compared):
     )
     assert width > 1100
     assert height > 700
+
+
+def test_the_list_of_runs_tells_how_each_stands(window, listed):
+    window.open(listed)
+    window.wait("document.querySelectorAll('#runs tbody tr').length === 5")
+    rows = window.run("[...document.querySelectorAll('#runs tbody tr')].map((r) => r.innerText)")
+    assert "3 of 8\n3.4 million voxels/s · 2.1 h left (1.8 h to 2.6 h)" in rows[0]
+    assert "no run before" in rows[0]
+    assert "no tile for 24.0 h" in rows[1]
+    assert "the classifier was trained again" in rows[1]
+    assert "100 thousand voxels/s" in rows[2]
+    assert "the plan was altered" in rows[3]
+    assert "nothing to be seen yet" in rows[4]
+    datasets = window.run("document.getElementById('datasets').textContent")
+    assert datasets == "Datasets without a run in this list: <b>rat"
+    names = "[...document.querySelectorAll('#runs tr td:first-child')].map((c) => c.innerText)"
+    assert window.run(names)[1].startswith("<b>run"), "a name is text"
+    links = "[...document.querySelectorAll('#runs tr:nth-child(3) a')].map((a) => a.textContent)"
+    assert window.run(links) == ["<b>run", "c", "3D", "report"]
+    window.run("const w = document.getElementById('words'); w.value = 'MOUSE run';"
+               " w.dispatchEvent(new Event('input'))")  # fmt: skip
+    assert len(window.run(names)) == 1
+    focused = "document.activeElement.textContent"
+    window.run("document.querySelector('#runs a').focus()")
+    window.run("document.getElementById('words').dispatchEvent(new Event('input'))")
+    assert window.run(focused) == "mouse 7", "news leaves who uses keys alone"
+    window.open(listed, width=390)
+    window.wait("document.querySelectorAll('#runs tbody tr').length === 5")
+    assert window.run("document.documentElement.scrollWidth <= innerWidth")
+    assert window.run("document.querySelector('main').scrollWidth <= innerWidth")
 
 
 PAGES = {

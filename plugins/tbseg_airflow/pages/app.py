@@ -22,6 +22,7 @@ from tbseg_airflow.pages.sites import Sites
 from tbseg_ops.errors import TbsegError
 from tbseg_ops.look.desk import Job
 from tbseg_ops.look.site import ANYBODY, NAMING_PATHS, LookSite
+from tbseg_ops.view.run_list import RunList
 from tbseg_ops.view.server import LINES
 from tbseg_ops.view.site import HEADERS, JSON, Answer, page
 
@@ -56,11 +57,11 @@ Posted = Annotated[bytes, Depends(_posted)]
 def make_app() -> FastAPI:
     """The app. Its own documentation pages, which Airflow leaves open to anyone, are off."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(get_user)])
-    sites = Sites()
+    sites, run_list = Sites(), RunList()
 
     @app.get("/api/runs", dependencies=[_may_see_all])
     def runs(session: SessionDep) -> list[dict[str, Any]]:
-        return latest(session)
+        return latest(session, run_list)
 
     @app.get(RUN + "host.js", dependencies=[_may_see])
     def host(dag_id: str, run_id: str) -> Response:

@@ -11,8 +11,10 @@ from sqlalchemy.orm import Session
 from tbseg_ops.errors import ConfigError
 from tbseg_ops.run import RunFolder
 from tbseg_ops.settings import here
+from tbseg_ops.view.run_list import RunList
 
 SEGMENT = "tbseg_segment"
+_DONE = "success"
 _MOST = 200
 
 
@@ -30,12 +32,20 @@ def folder_of(session: Session, dag_id: str, run_id: str) -> RunFolder:
     return RunFolder(Path(here(str(plan["folder"]))))
 
 
-def latest(session: Session) -> list[dict[str, Any]]:
+def latest(session: Session, run_list: RunList) -> list[dict[str, Any]]:
     """The latest runs of the DAG, the newest first."""
     query = select(DagRun).where(DagRun.dag_id == SEGMENT).order_by(DagRun.id.desc())
-    found = list(session.scalars(query.limit(_MOST)))
-    plans = _plans(session, [run.run_id for run in found])
-    return [{**_told(run), **plans.get(run.run_id, {})} for run in found]
+    found = [_told(run) for run in session.scalars(query.limit(_MOST))]
+    plans = _plans(session, [run["run"] for run in found])
+    found = [run | plans.get(run["run"], {}) for run in found]
+    folders = {run["run"]: Path(here(str(run["folder"]))) for run in found if "folder" in run}
+    counted: dict[Path, bool] = {}
+    for run in found:
+        if (folder := folders.get(run["run"])) is not None:
+            # All tiles of a run that has succeeded are done.
+            counted[folder] = counted.get(folder, False) or run["state"] != _DONE
+    told = run_list.of(counted)
+    return [run | (told[folders[run["run"]]] if run["run"] in folders else {}) for run in found]
 
 
 def _told(run: DagRun) -> dict[str, Any]:

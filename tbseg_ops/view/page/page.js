@@ -4,10 +4,10 @@ import host from "./host.js";
 import { showComparison } from "./compare.js";
 import { makeMap } from "./map.js";
 import { showTile } from "./tile.js";
-import { element, get, hours, swatch } from "./parts.js";
+import { element, get, hours, paceText, swatch } from "./parts.js";
 
 const LOOK_MS = 1000;
-const TASKS_EVERY = 4; // looks
+const OFTEN = 4; // looks until tasks and pace are asked for again
 const $ = (id) => document.getElementById(id);
 // at: the slice across each axis.
 const state = { run: null, layer: null, progress: [], axis: 0, at: [0, 0, 0], chosen: null, selected: new Set(), task: null, other: "", differs: null };
@@ -37,6 +37,7 @@ async function start() {
   for (const id of ["by", "classes", "of", "grid"]) $(id).addEventListener("change", paint);
   await Promise.all([loadTasks(), loadOthers(wanted.get("with"))]);
   await Promise.all([loadLayer(), loadProgress()]);
+  loadPace().catch(tell);
   if (state.chosen) choose(state.chosen);
   watch();
 }
@@ -101,6 +102,11 @@ async function loadProgress() {
   $("badge").className = `badge ${look}`;
   showLayers();
   if (counting) setTimeout(() => loadProgress().catch(tell), 200);
+}
+
+async function loadPace() {
+  const standing = await get("api/standing");
+  $("pace").textContent = standing.done < standing.total ? paceText(standing) : "";
 }
 
 function showLayers() {
@@ -317,7 +323,8 @@ async function watch() {
     if (document.hidden) continue;
     try {
       const { revision } = await get("api/revision");
-      const tasks = host && turn++ % TASKS_EVERY === 0;
+      const often = turn++ % OFTEN === 0;
+      const tasks = host && often;
       if (tasks) await loadTasks();
       if (revision !== seen || tasks) {
         if (revision !== seen) await loadRun();
@@ -325,6 +332,7 @@ async function watch() {
         if (revision !== seen && state.other) follow(state.other);
         seen = revision;
       }
+      if (often) await loadPace();
       tell(null);
     } catch (error) {
       tell(error);

@@ -44,6 +44,23 @@ export function hours(seconds) {
   return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
 }
 
+export function rate(voxels) {
+  const [number, unit] = voxels < 1e6 ? [voxels / 1e3, "thousand"] : [voxels / 1e6, "million"];
+  return `${number.toFixed(number < 10 ? 1 : 0)} ${unit} voxels/s`;
+}
+
+// How fast a run is, and when it will be done, of what the server tells as its standing.
+const RESTS = 600; // seconds without a tile
+export function paceText({ speed, left, to_the_end: whole, latest }, now = Date.now() / 1000) {
+  const found = speed ? [rate(speed)] : [];
+  if (left) {
+    const range = `${hours(left.expected)} left${whole ? "" : " to classify"} (${hours(left.low)} to ${hours(left.high)})`;
+    const silence = latest ? now - latest : 0;
+    found.push(silence > Math.max(RESTS, left.high) ? `no tile for ${hours(silence)}` : range);
+  }
+  return found.join(" · ");
+}
+
 // A small share is not told as none.
 export function percent(share) {
   const value = 100 * share;
@@ -53,6 +70,15 @@ export function percent(share) {
 export function bytes(count) {
   if (count < 1e6) return `${Math.max(1, Math.round(count / 1e3))} kB`;
   return count < 1e9 ? `${(count / 1e6).toFixed(1)} MB` : `${(count / 1e9).toFixed(2)} GB`;
+}
+
+// A page of Airflow. The frame must not navigate the window above it; its router can be told.
+export function openInAirflow(base, path) {
+  if (parent === window) location.href = `${base}${path}`;
+  else {
+    parent.history.pushState(null, "", `${base}${path}`);
+    parent.dispatchEvent(new PopStateEvent("popstate"));
+  }
 }
 
 // In a frame of Airflow a page is light or dark as the window around it, also when that changes.

@@ -1,6 +1,6 @@
 // The page in Airflow: what the tasks are at, and having tiles computed again, all by Airflow's own
 // API and with the rights of who looks.
-import { followTheme } from "./parts.js";
+import { followTheme, openInAirflow } from "./parts.js";
 
 const [, base, dag, run] = location.pathname.match(/^(.*)\/tbseg\/runs\/([^/]+)\/([^/]+)\//);
 const api = `${base}/api/v2/dags/${dag}`;
@@ -48,16 +48,8 @@ async function others() {
     .map((r) => ({ id: r.run, name: `${r.dataset ?? r.folder} (${r.state}, ${r.run})` }));
 }
 
-// The frame must not navigate the window above it; its router can be told.
-function open(path) {
-  if (parent === window) location.href = `${base}${path}`;
-  else {
-    parent.history.pushState(null, "", `${base}${path}`);
-    parent.dispatchEvent(new PopStateEvent("popstate"));
-  }
-}
-
 followTheme();
 
 const log = (index) => `/dags/${dag}/runs/${run}/tasks/classify/mapped/${index}`;
+const open = (path) => openInAirflow(base, path);
 export default { instances, redo, others, open, log };
