@@ -10,7 +10,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from time import monotonic
@@ -50,26 +50,38 @@ _SHARE = 20
 
 @dataclass(frozen=True)
 class Answer:
-    """Of HTTP. ``lasting``: the content under this address never changes."""
+    """Of HTTP. ``lasting``: the content under this address never changes. ``revision``: the one of
+    the run that it tells of; by it a page knows that it has to ask again."""
 
     status: int
     kind: str
     body: bytes
     lasting: bool = False
+    revision: str | None = None
 
     @property
     def headers(self) -> dict[str, str]:
         """All but the length."""
         age = "private, max-age=604800, immutable" if self.lasting else "no-store"
-        return {**HEADERS, "Content-Type": self.kind, "Cache-Control": age}
+        more = {} if self.revision is None else {"X-Revision": self.revision}
+        return {**HEADERS, "Content-Type": self.kind, "Cache-Control": age, **more}
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Kept:
-    answer: Answer
-    revision: str
-    time: float
-    cost: float  # seconds
+    """The last answer to a question, when it was found, and in how many seconds."""
+
+    answer: Answer | None = None
+    time: float = 0.0
+    cost: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def fresh(self, revision: str) -> Answer | None:
+        """The answer, if it need not be found anew."""
+        if self.answer is None:
+            return None
+        most = _OLDEST if self.answer.revision == revision else min(_SHARE * self.cost, _OLDEST)
+        return self.answer if monotonic() - self.time < most else None
 
 
 class Site:
@@ -131,25 +143,23 @@ class Site:
         As long as nothing was committed; and ``_SHARE`` times as long as it took to find out, so
         that looking at a large run costs a known part of a processor.
         """
-        key, now, revision = json.dumps([what, sorted(query.items())]), monotonic(), ""
-        if what != "revision":
-            revision = self.view.revision
-            with self._lock:
-                kept = self._kept.get(key)
-            if kept is not None:
-                age = now - kept.time
-                if age < min(_SHARE * kept.cost, _OLDEST) or (
-                    kept.revision == revision and age < _OLDEST
-                ):
-                    return kept.answer
-        answer = self._api(what, query, other)
-        if what != "revision" and answer is not None and answer.status == 200:
-            with self._lock:
-                self._kept[key] = _Kept(answer, revision, monotonic(), monotonic() - now)
-                self._kept.move_to_end(key)
-                while len(self._kept) > _MOST:
-                    self._kept.popitem(last=False)
-        return answer
+        if what == "revision":
+            return self._api(what, query, other)
+        key, revision = json.dumps([what, sorted(query.items())]), self.view.revision
+        with self._lock:
+            kept = self._kept.setdefault(key, _Kept())
+            self._kept.move_to_end(key)
+            while len(self._kept) > _MOST:
+                self._kept.popitem(last=False)
+        with kept.lock:  # who asks the same at this moment waits for the one answer
+            if (answer := kept.fresh(revision)) is not None:
+                return answer
+            begin = monotonic()
+            answer = self._api(what, query, other)
+            if answer is not None and answer.status == 200:
+                answer = kept.answer = replace(answer, revision=revision)
+                kept.time, kept.cost = monotonic(), monotonic() - begin
+            return answer
 
     def _against(self, other: "Site | None") -> Comparison:
         """How this run differs from another one; begun anew when a result was."""

@@ -174,18 +174,18 @@ def _look(url: str, end: float) -> None:
     """What the page asks while it is open."""
     seen = ""
     while time.monotonic() < end:
-        revision = _asked(url, "api/revision")
+        revision = json.loads(_asked(url, "api/revision")[0])["revision"]
         if revision != seen:
-            seen = revision
-            for path in ("api/run", FIRST[-1], "api/progress?axis=0"):
-                _asked(url, path)
+            _asked(url, "api/run")
+            told = [_asked(url, path)[1] for path in (FIRST[-1], "api/progress?axis=0")]
+            seen = revision if told == [revision] * 2 else ""
         time.sleep(1)
 
 
-def _asked(url: str, path: str) -> str:
+def _asked(url: str, path: str) -> tuple[bytes, str | None]:
+    """An answer, and the revision that it tells of."""
     with urlopen(url + path, timeout=60) as answer:
-        body: bytes = answer.read()
-    return body.decode()
+        return answer.read(), answer.headers["X-Revision"]
 
 
 def _processor(pid: int) -> float:

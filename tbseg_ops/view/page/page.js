@@ -4,7 +4,7 @@ import host from "./host.js";
 import { showComparison } from "./compare.js";
 import { makeMap } from "./map.js";
 import { showTile } from "./tile.js";
-import { element, get, hours, paceText, swatch } from "./parts.js";
+import { element, get, getAt, hours, paceText, swatch } from "./parts.js";
 
 const LOOK_MS = 1000;
 const OFTEN = 4; // looks until tasks and pace are asked for again
@@ -59,14 +59,15 @@ async function loadRun() {
 
 async function loadLayer() {
   const query = { axis: state.axis, number: layerHere() };
-  const layer = await get("api/layer", query);
-  if (query.axis !== state.axis) return; // turned meanwhile
+  const { value: layer, revision } = await getAt("api/layer", query);
+  if (query.axis !== state.axis) return ""; // turned meanwhile
   for (const tile of layer.tiles) merge(tile);
   state.layer = layer;
   if (state.other) await loadDiffers();
   paint();
   notice();
   if (state.chosen && state.layer.tiles.some((t) => t.name === state.chosen)) showChosen();
+  return revision;
 }
 
 // What the tasks of the host are at, of tiles that are not done. Records are the truth, so a tile
@@ -82,7 +83,8 @@ async function loadTasks() {
 }
 
 async function loadProgress() {
-  const progress = (state.progress = await get("api/progress", { axis: state.axis }));
+  const { value: progress, revision } = await getAt("api/progress", { axis: state.axis });
+  state.progress = progress;
   const total = progress.reduce((sum, l) => sum + l.total, 0);
   const known = progress.filter((l) => l.done !== null);
   const done = known.reduce((sum, l) => sum + l.done, 0);
@@ -102,6 +104,7 @@ async function loadProgress() {
   $("badge").className = `badge ${look}`;
   showLayers();
   if (counting) setTimeout(() => loadProgress().catch(tell), 200);
+  return revision;
 }
 
 async function loadPace() {
@@ -328,9 +331,9 @@ async function watch() {
       if (tasks) await loadTasks();
       if (revision !== seen || tasks) {
         if (revision !== seen) await loadRun();
-        await Promise.all([loadLayer(), loadProgress()]);
+        const told = await Promise.all([loadLayer(), loadProgress()]);
         if (revision !== seen && state.other) follow(state.other);
-        seen = revision;
+        seen = told.every((of) => of === revision) ? revision : ""; // else it is asked again
       }
       if (often) await loadPace();
       tell(null);

@@ -21,13 +21,18 @@ export function address(path, query = {}) {
 
 // JSON, or an Error with what the run says is wrong and its mend.
 export async function get(path, query) {
+  return (await getAt(path, query)).value;
+}
+
+// The same, and the revision of the run that it tells of: an answer may be a second old.
+export async function getAt(path, query) {
   let answer;
   try {
     answer = await fetch(address(path, query));
   } catch {
     throw new Error("the server does not answer: has it ended?");
   }
-  if (answer.ok) return answer.json();
+  if (answer.ok) return { value: await answer.json(), revision: answer.headers.get("X-Revision") };
   const told = await answer.json().catch(() => ({}));
   const { what, mend } = told.error ?? {};
   throw new Error(what ? `${what}${mend ? `\n${mend}` : ""}` : told.detail ? String(told.detail) : `the server answers ${answer.status}`);
