@@ -81,7 +81,21 @@ class Browser:
                 raise TimeoutError(f"{condition}: {self.run('document.body.innerText')}")
             time.sleep(0.02)
 
-    def press(self, *keys: str) -> None:
+    def drag(self, begin: str, end: str, shift: bool = False) -> None:
+        """The mouse from the middle of one element to that of another, given by selectors."""
+        held = {"button": "left", "clickCount": 1, "modifiers": 8 * shift}
+        places = []
+        for selector in (begin, end):
+            box = f"document.querySelector({selector!r}).getBoundingClientRect()"
+            places.append(
+                self.run(f"(({{x, y, width, height}}) => [x + width / 2, y + height / 2])({box})")
+            )
+        for kind, (x, y) in zip(
+            ("mousePressed", "mouseMoved", "mouseReleased"), (*places, places[1]), strict=True
+        ):
+            self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, **held)
+
+    def press(self, *keys: str, shift: bool = False) -> None:
         """Keys by their DOM names, one after the other."""
         codes = {"Tab": 9, "Enter": 13, "PageUp": 33, "PageDown": 34, "Home": 36}
         codes |= {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
@@ -96,6 +110,7 @@ class Browser:
                     key=key,
                     code=key,
                     windowsVirtualKeyCode=code,
+                    modifiers=8 * shift,
                     **more,
                 )
 

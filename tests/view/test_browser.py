@@ -120,6 +120,23 @@ def test_all_can_be_done_with_keys(window, begun):
     assert window.run(focused), "who is on the map stays there"
 
 
+def test_a_box_that_is_drawn_with_shift_chooses_what_it_touches(window, begun):
+    window.open(f"{begun}#z=5")
+    window.wait("document.querySelectorAll('#map .tile').length")
+    chosen = "[...document.querySelectorAll('#map .selected')].map((t) => t.dataset.name).sort()"
+    row = ["z000_y000_x000", "z000_y000_x001"]
+    window.drag("[data-name=z000_y000_x000]", "[data-name=z000_y000_x001]", shift=True)
+    assert window.run(chosen) == row
+    window.drag("[data-name=z000_y000_x000]", "[data-name=z000_y001_x001]", shift=True)
+    assert len(window.run(chosen)) == 4
+    window.drag("[data-name=z000_y000_x000]", "[data-name=z000_y000_x000]")  # a click: it alone
+    assert window.run(chosen) == []
+    window.run("document.querySelector('[data-name=z000_y000_x000]').focus()")
+    window.press("ArrowRight", shift=True)
+    assert window.run(chosen) == row, "the same by keys"
+    assert window.run("document.querySelector('.band').getAttribute('display')") == "none"
+
+
 def test_the_volume_in_3d_fills_the_window(window, compared):
     window.open(f"{compared}volume", width=1200, height=800)
     window.wait("document.querySelector('#frame').src")

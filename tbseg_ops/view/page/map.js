@@ -9,7 +9,9 @@ export const WORDS = { waiting: "waiting", cut: "cut, not classified", running: 
 // The axes of the volume that go down and to the right in a plane across another one.
 export const across = (axis) => [0, 1, 2].filter((a) => a !== axis);
 
-// choose(name, more): a tile; turn(axis, step): planes across another axis, or the next layer.
+const DRAG = 6; // pixels that tell a box from a click
+
+// choose(names, more): tiles; turn(axis, step): planes across another axis, or the next layer.
 export function makeMap(root, choose, turn) {
   const defs = svg("defs", {},
     pattern("waiting", [["rect", { width: 8, height: 8, fill: "#818b98", "fill-opacity": 0.35 }]]),
@@ -20,9 +22,43 @@ export function makeMap(root, choose, turn) {
   const raw = svg("image", { preserveAspectRatio: "none" });
   const classes = svg("image", { preserveAspectRatio: "none", opacity: 0.45 });
   const tiles = svg("g");
-  root.append(defs, raw, classes, tiles);
+  const band = svg("rect", { class: "band", display: "none" });
+  root.append(defs, raw, classes, tiles, band);
   let shown = new Map();
   let again = 0;
+
+  // A box that is drawn with Shift chooses what it touches.
+  let from = null;
+  let dragged = false;
+  const point = (event) => new DOMPoint(event.clientX, event.clientY).matrixTransform(root.getScreenCTM().inverse());
+  const boxed = (event) => {
+    const to = point(event);
+    return { x: Math.min(from.x, to.x), y: Math.min(from.y, to.y), width: Math.abs(from.x - to.x), height: Math.abs(from.y - to.y) };
+  };
+  root.addEventListener("pointerdown", (event) => {
+    dragged = false;
+    if (event.button || !event.shiftKey) return;
+    event.preventDefault();
+    from = Object.assign(point(event), { clientX: event.clientX, clientY: event.clientY });
+  });
+  addEventListener("pointermove", (event) => {
+    if (!from) return;
+    dragged ||= Math.hypot(event.clientX - from.clientX, event.clientY - from.clientY) > DRAG;
+    if (dragged) for (const [name, value] of Object.entries({ ...boxed(event), display: "" })) band.setAttribute(name, value);
+  });
+  addEventListener("pointerup", (event) => {
+    if (from && dragged) {
+      const box = boxed(event);
+      const touched = [...shown.values()].filter((rect) => {
+        const { x, y, width, height } = rect.getBBox();
+        return x < box.x + box.width && box.x < x + width && y < box.y + box.height && box.y < y + height;
+      });
+      choose(touched.map((rect) => rect.dataset.name), true);
+    }
+    from = null;
+    band.setAttribute("display", "none");
+  });
+  root.addEventListener("click", (event) => { if (dragged) event.stopPropagation(); }, true);
 
   root.addEventListener("keydown", (event) => {
     const step = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
@@ -34,12 +70,15 @@ export function makeMap(root, choose, turn) {
       turn(null, event.key === "PageDown" ? 1 : -1);
     } else if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
-      choose(name, event.shiftKey || event.ctrlKey);
+      choose([name], event.shiftKey || event.ctrlKey);
     } else if (step) {
       event.preventDefault();
       const [down, right] = event.target.dataset.place.split(",").map(Number);
       const next = [...shown.values()].find((r) => r.dataset.place === `${down + step[0]},${right + step[1]}`);
-      if (next) { rove(next); next.focus(); }
+      if (!next) return;
+      rove(next);
+      next.focus();
+      if (event.shiftKey) choose([name, next.dataset.name], true);
     }
   });
 
@@ -98,7 +137,7 @@ export function makeMap(root, choose, turn) {
         const look = { fill: color, "fill-opacity": alpha, class: `tile ${tile.state}${tile.name === chosen ? " chosen" : ""}${selected.has(tile.name) ? " selected" : ""}${fresh}` };
         const label = `${tile.name}: ${WORDS[tile.state]}${tile.seconds !== undefined ? `, ${hours(tile.seconds)} on ${tile.host}` : ""}${tile.differs == null ? "" : `, ${percent(tile.differs)} differ`}`;
         for (const [name, value] of Object.entries({ ...place, ...look, "aria-label": label, "aria-pressed": tile.name === chosen || selected.has(tile.name), tabindex: -1 })) rect.setAttribute(name, value);
-        rect.onclick = (event) => { rove(rect); choose(tile.name, event.shiftKey || event.ctrlKey || event.metaKey); };
+        rect.onclick = (event) => { rove(rect); choose([tile.name], event.shiftKey || event.ctrlKey || event.metaKey); };
         shown.set(tile.name, rect);
         if (!rect.parentNode) tiles.append(rect);
       }

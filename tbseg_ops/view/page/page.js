@@ -38,7 +38,7 @@ async function start() {
   await Promise.all([loadTasks(), loadOthers(wanted.get("with"))]);
   await Promise.all([loadLayer(), loadProgress()]);
   loadPace().catch(tell);
-  if (state.chosen) choose(state.chosen);
+  if (state.chosen) choose([state.chosen]);
   watch();
 }
 
@@ -70,11 +70,11 @@ async function loadLayer() {
   return revision;
 }
 
-// What the tasks of the host are at, of tiles that are not done. Records are the truth, so a tile
-// that is computed again counts as done until its task has begun.
+// What the tasks of the host are at. Records are the truth: a tile that has one is done, unless its task was begun again since.
 function merge(tile) {
   const task = state.task?.(tile);
-  if (task?.state === "running" || task?.state === "deferred") tile.state = "running";
+  const isAgain = task?.attempt > 1 && !(tile.committed > task.began);
+  if ((task?.state === "running" || task?.state === "deferred") && (tile.state !== "done" || isAgain)) tile.state = "running";
   else if (tile.state !== "done" && (task?.state === "failed" || task?.state === "upstream_failed")) tile.state = "failed";
 }
 
@@ -89,6 +89,7 @@ async function loadProgress() {
   const known = progress.filter((l) => l.done !== null);
   const done = known.reduce((sum, l) => sum + l.done, 0);
   const counting = known.length < progress.length;
+  if (done === total) $("pace").textContent = "";
   const { run } = state;
   const percent = total ? (100 * done) / total : 0;
   $("bar").firstElementChild.style.width = `${percent}%`;
@@ -182,12 +183,13 @@ function paint() {
   history.replaceState(null, "", `#${words}`);
 }
 
+const FEW = 5; // tiles, of which none tells what is usual
 // Tiles that a person should see first: lost, slow, or with other classes than their neighbours.
 function notice() {
   const tiles = state.layer.tiles;
   const done = tiles.filter((t) => t.state === "done" && !t.taken);
   const times = done.map((t) => t.seconds).sort((a, b) => a - b);
-  const usual = times[times.length >> 1] ?? 0;
+  const usual = times.length < FEW ? Infinity : times[times.length >> 1];
   const found = [];
   for (const tile of tiles) {
     if (tile.state === "lost") found.push([tile, "its file is gone"]);
@@ -199,24 +201,22 @@ function notice() {
   const failed = found.filter(([tile]) => tile.state === "failed" || tile.state === "lost").map(([tile]) => tile);
   const odd = found.filter(([, , isOdd]) => isOdd).map(([tile]) => tile);
   $("noticed-section").hidden = !found.length;
-  $("all").replaceChildren(...redoButton("Compute all failed again", failed), ...redoButton("Compute all odd again", odd));
+  $("all").replaceChildren(...redoButtons("Compute all failed again", failed), ...redoButtons("Compute all odd again", odd));
   $("noticed").replaceChildren(...found.slice(0, 100).map(([tile, why]) => {
     const button = element("button", { type: "button" }, tile.name);
-    button.addEventListener("click", () => choose(tile.name));
+    button.addEventListener("click", () => choose([tile.name]));
     return element("li", {}, button, ` ${why}`);
   }));
 }
 
-function choose(name, more = false) {
-  if (more) {
-    if (!state.selected.delete(name)) state.selected.add(name);
-    if (state.chosen) state.selected.add(state.chosen);
-  } else {
-    state.selected.clear();
-  }
-  state.chosen = name;
-  const row = state.layer.tiles.find((t) => t.name === name);
-  if (row) paint();
+// Look at the first of some tiles; with more, they come to those that are chosen. One that is chosen is left out again.
+function choose(names, more = false) {
+  if (!names.length) return;
+  if (!more) state.selected.clear();
+  else if (names.length > 1 || !state.selected.delete(names[0])) names.forEach((name) => state.selected.add(name));
+  if (more && state.chosen) state.selected.add(state.chosen);
+  state.chosen = names.at(-1);
+  if (state.layer.tiles.some((t) => t.name === state.chosen)) paint();
   showChosen();
 }
 
@@ -226,7 +226,7 @@ function showChosen() {
     const tile = state.layer.tiles.find((t) => t.name === state.chosen);
     const task = tile && state.task?.(tile);
     const tiles = state.selected.size ? state.layer.tiles.filter((t) => state.selected.has(t.name)) : tile ? [tile] : [];
-    const actions = element("div", { class: "actions" }, ...redoButton(tiles.length > 1 ? `Compute ${tiles.length} tiles again` : "Compute it again", tiles));
+    const actions = element("div", { class: "actions" }, ...redoButtons(tiles.length > 1 ? `Compute ${tiles.length} tiles again` : "Compute it again", tiles));
     if (task) {
       const log = element("button", { type: "button" }, `Log of its task (${task.state ?? "waiting"}, attempt ${task.attempt})`);
       log.addEventListener("click", () => host.open(host.log(task.index)));
@@ -271,7 +271,7 @@ async function follow(id) {
   showComparison($("comparison"), told, (tile) => {
     const axis = state.axis;
     goTo(Math.floor((tile.lo[axis] + tile.hi[axis]) / 2));
-    choose(tile.name);
+    choose([tile.name]);
   });
   if (told.done < told.tiles) following = setTimeout(() => document.hidden ? waitFor(id) : (follow(id), refresh()), LOOK_MS);
 }
@@ -294,17 +294,39 @@ async function loadDiffers() {
   layer.tiles.forEach((tile, i) => { tile.differs = shares[i] ?? null; });
 }
 
-// A button that has the tasks of some tiles done again, and says so where a task has more of them.
-function redoButton(text, tiles) {
-  const indices = [...new Set(tiles.map((t) => state.task?.(t)?.index).filter((i) => i !== undefined))];
-  if (!host || !indices.length) return [];
-  const size = state.run.batch_size;
-  const button = element("button", { type: "button", class: "strong" }, size > 1 ? `${text} (with their batches of ${size} tiles)` : text);
+// Buttons that have tiles computed again: by their tasks, and, where a task has more of them, by a run of just these.
+function redoButtons(text, tiles) {
+  const tasks = tiles.map((t) => state.task?.(t)).filter((task) => task !== undefined);
+  if (!host || !tasks.length) return [];
+  const indices = [...new Set(tasks.map((task) => task.index))];
+  const { batch_size: size } = state.run;
+  const isBatch = size > 1 && tasks.some((task) => task.isBatch);
+  const again = async () => {
+    await host.redo(indices);
+    return `Asked for: ${names(tiles)} will be seen here.`;
+  };
+  if (!isBatch) return [asking(text, again)];
+  const more = tiles.length > 1 ? `their batches of ${size} tiles` : `its batch of ${size} tiles`;
+  if (!state.run.merged) return [asking(`${text}, with ${more}`, again)]; // a run of few needs the others
+  const only = async () => {
+    const id = await host.only(tiles.map((t) => t.name));
+    const link = element("a", { href: "#" }, `run ${id}`);
+    link.addEventListener("click", (event) => { event.preventDefault(); host.open(host.tasks(id)); });
+    return element("span", {}, "Asked for, by ", link, `: ${names(tiles)} will be seen here.`);
+  };
+  const whole = asking(`With ${more}`, again);
+  whole.classList.remove("strong");
+  return [asking(`${text}, nothing else`, only), whole];
+}
+
+const names = (tiles) => (tiles.length > 3 ? `${tiles.length} tiles` : tiles.map((t) => t.name).join(", "));
+
+function asking(text, ask) {
+  const button = element("button", { type: "button", class: "strong" }, text);
   button.addEventListener("click", async () => {
     button.disabled = true;
     try {
-      await host.redo(indices);
-      button.textContent = "Asked for: it will be seen here";
+      $("asked").replaceChildren(await ask());
       state.selected.clear();
       await loadTasks();
       await loadLayer();
@@ -313,7 +335,7 @@ function redoButton(text, tiles) {
       tell(error);
     }
   });
-  return [button];
+  return button;
 }
 
 function tell(error) {

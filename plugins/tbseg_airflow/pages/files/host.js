@@ -24,7 +24,7 @@ async function instances() {
     for (const one of part.task_instances) {
       if (one.map_index < 0) continue;
       const batch = /^batch (\d+):/.exec(one.rendered_map_index ?? "");
-      found.set(batch ? Number(batch[1]) : one.rendered_map_index ?? one.map_index, { index: one.map_index, state: one.state, attempt: one.try_number });
+      found.set(batch ? Number(batch[1]) : one.rendered_map_index ?? one.map_index, { index: one.map_index, state: one.state, attempt: one.try_number, began: Date.parse(one.start_date) / 1000, isBatch: batch !== null });
     }
   }
   return (tile) => found.get(tile.name) ?? found.get(tile.batch);
@@ -41,6 +41,17 @@ function redo(indices) {
   });
 }
 
+// Just these tiles, by a run of their own with the same values; its id.
+async function only(names) {
+  const { conf } = await ask(`${api}/dagRuns/${run}`);
+  if (conf.dataset) { // whose newest run would be worked on
+    const runs = (await ask(`${base}/tbseg/api/runs`)).filter((r) => r.dataset === conf.dataset && r.folder);
+    if (runs[0]?.folder !== runs.find((r) => r.run === decodeURIComponent(run))?.folder) throw new Error(`there is a newer run of ${conf.dataset}: ${runs[0].run}`);
+  }
+  const begun = await ask(`${api}/dagRuns`, { logical_date: null, conf: { ...conf, only_tiles: names.join(", ") } });
+  return begun.dag_run_id;
+}
+
 // Runs to compare this one with.
 async function others() {
   const runs = await ask(`${base}/tbseg/api/runs`);
@@ -50,6 +61,7 @@ async function others() {
 
 followTheme();
 
+const tasks = (id) => `/dags/${dag}/runs/${encodeURIComponent(id)}`;
 const log = (index) => `/dags/${dag}/runs/${run}/tasks/classify/mapped/${index}`;
 const open = (path) => openInAirflow(base, path);
-export default { instances, redo, others, open, log };
+export default { instances, redo, only, others, open, log, tasks };
