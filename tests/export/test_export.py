@@ -107,7 +107,7 @@ def test_classes_have_the_classifiers_names_and_colours(run, exported):
 
 def test_validators_and_readers_take_it(run, exported):
     """Each of them where it is installed; docs/export.md says which were."""
-    names = ("yaozarrs", "ome_zarr_models", "ngff_zarr", "zarr")
+    names = ("yaozarrs", "ome_zarr_models", "ngff_zarr", "ome_zarr", "zarr", "tensorstore")
     here = [name for name in names if importlib.util.find_spec(name)]
     path, labels = exported / "raw.ome.zarr", labels_of(run)
     if "yaozarrs" in here:
@@ -127,6 +127,18 @@ def test_validators_and_readers_take_it(run, exported):
         image = ngff_zarr.from_ngff_zarr(str(path / "labels/labels"), validate=True).images[0]
         assert tuple(image.scale[axis] for axis in "zyx") == SIZE
         assert np.array_equal(np.asarray(image.data), labels)
+    if "ome_zarr" in here:
+        from ome_zarr.io import parse_url
+        from ome_zarr.reader import Reader
+
+        nodes = {node.zarr.basename(): node for node in Reader(parse_url(str(path)))()}
+        assert np.array_equal(np.asarray(nodes["labels"].data[0]), labels)
+    if "tensorstore" in here:
+        import tensorstore
+
+        place = {"driver": "file", "path": str(path / "labels/labels/0")}
+        store = tensorstore.open({"driver": "zarr3", "kvstore": place}, read=True).result()
+        assert np.array_equal(store.read().result(), labels)
     if "zarr" in here:
         import zarr
 
