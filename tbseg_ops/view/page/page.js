@@ -209,7 +209,7 @@ function notice() {
   }));
 }
 
-// Look at the first of some tiles; with more, they come to those that are chosen. One that is chosen is left out again.
+// Look at the last of some tiles; with more, they come to those that are chosen. One that is chosen is left out again.
 function choose(names, more = false) {
   if (!names.length) return;
   if (!more) state.selected.clear();
