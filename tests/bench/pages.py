@@ -50,15 +50,16 @@ def main() -> None:
         run = made(Path(name), GRID)
         left = _taken_away(run)
         with _served(run) as (pid, url):
+            first = _cost(pid, url, [*FIRST, PICTURES[0]], whole=False)
+            rows.add_row("the page, its first layer, a first picture", *_written(first))
             for what, paths in {
-                "the page and its first layer": FIRST,
                 "the pictures of its slice": PICTURES,
                 "a layer across x": ["api/layer?axis=2&number=15"],
                 "the picture across x": ["api/plane?kind=raw&axis=2&at=496"],
                 "the tiles of all layers": ["api/progress"],
                 "is there something new": ["api/revision"],
             }.items():
-                rows.add_row(what, *(f"{n:.3f}" for n in _cost(pid, url, paths)))
+                rows.add_row(what, *_written(_cost(pid, url, paths)))
             used = _watched(pid, url, left, chosen.seconds)
             rows.add_row(f"{VIEWERS} viewers, a second", "", f"{used:.3f}")
     if PROGRAM is not None:
@@ -139,12 +140,19 @@ def _taken_away(run: Path) -> list[tuple[Path, bytes]]:
     return found
 
 
-def _cost(pid: int, url: str, paths: list[str]) -> tuple[float, float]:
-    """Seconds until all is answered, pieces of it included, and what the server spent of them."""
+def _written(cost: tuple[float, float]) -> tuple[str, str]:
+    return f"{cost[0]:.3f}", f"{cost[1]:.3f}"
+
+
+def _cost(pid: int, url: str, paths: list[str], whole: bool = True) -> tuple[float, float]:
+    """Seconds until all is answered, and what the server spent of them.
+
+    ``whole``: with all pieces of what is answered in pieces, not just the first ones.
+    """
     begin, spent = time.monotonic(), _processor(pid)
     for path in paths:
         status = 0
-        while status != 200:
+        while status != 200 and (whole or not status):
             with urlopen(url + path, timeout=60) as answer:
                 status, body = answer.status, answer.read()
             if path == "api/progress" and any(n["done"] is None for n in json.loads(body)):

@@ -20,6 +20,8 @@ from typing import Any, TypeVar, cast
 
 from llvmlite.binding import get_host_cpu_features
 from numba import config, njit
+from numba.core.caching import FunctionCache
+from numba.core.runtime.nrt import rtsys
 from numba.extending import intrinsic
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -91,11 +93,30 @@ if _FOLDER is not None:
         _CONFIG.CPU_NAME, _CONFIG.CPU_FEATURES = _SHIPPED[1], ""  # the features are the level's
 
 
+def _kept(function: Callable[..., Any]) -> Any:
+    """numba's cache on disk, but it loads machine code without all that compiles any.
+
+    numba's own imports whatever it can compile before it looks: 0.2 s of each process. Where
+    nothing is found the compiler imports it all the same.
+    """
+    cache = cast(Any, FunctionCache)(function)
+
+    def load_overload(signature: Any, target: Any) -> Any:
+        cast(Any, rtsys).initialize(target)  # what machine code itself needs of numba
+        with cache._guard_against_spurious_io_errors():
+            return cache._load_overload(signature, target)
+
+    cache.load_overload = load_overload
+    return cache
+
+
 def compiled(function: _F) -> _F:
     """``function`` as machine code that runs without the GIL; no fastmath, no bounds checks."""
-    cache = _FOLDER is not None
-    KERNELS.append(njit(cache=cache, nogil=True, error_model="numpy")(function))
-    return cast(_F, KERNELS[-1])
+    kernel: Any = njit(nogil=True, error_model="numpy")(function)
+    if _FOLDER is not None:
+        kernel._cache = _kept(function)  # as with cache=True
+    KERNELS.append(kernel)
+    return cast(_F, kernel)
 
 
 def inlined(function: _F) -> _F:

@@ -133,6 +133,24 @@ def test_the_engine_calls_no_kernel_in_another_way_than_those_compiled_ahead():
     subprocess.run([sys.executable, "-c", COVERED], cwd=ROOT, check=True)
 
 
+AGAIN = """
+import sys
+from tbseg_ops.engines.native import jit
+from tests.engines.native.exactness import SMALL, compared
+assert compared(SMALL[0]).equal
+loaded = sum(sum(kernel.stats.cache_hits.values()) for kernel in jit.KERNELS)
+missed = sum(sum(kernel.stats.cache_misses.values()) for kernel in jit.KERNELS)
+print(loaded > 2, missed, "numba.cpython.setobj" in sys.modules)
+"""
+
+
+def test_kernels_that_are_kept_are_loaded_without_what_compiles_them():
+    words = [sys.executable, "-c", AGAIN]
+    for _ in range(2):  # the first one may have to compile
+        done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout.split() == ["True", "0", "False"]
+
+
 FIRST = """
 import sys
 from tbseg_ops.engines.native import jit
