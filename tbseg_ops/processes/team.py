@@ -52,31 +52,29 @@ class Alone:
 
 
 class Pool:
-    """``workers`` processes of this machine."""
+    """``workers`` processes of this machine.
+
+    They begin when they are needed, and stay for what is done next: until this process ends, or
+    nobody has the pool any more. After an error there are others.
+    """
 
     is_root = True
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
+        self._idle: ProcessPoolExecutor | None = None
 
     def map(self, work: Callable[[P], R], pieces: Sequence[P]) -> Iterator[R]:
         if len(pieces) <= 1:
             yield from Alone().map(work, pieces)
             return
         waiting = deque(pieces)
-        context = multiprocessing.get_context("spawn")
-        workers = min(self.workers, len(pieces))
-        pool = ProcessPoolExecutor(
-            workers,
-            mp_context=context,
-            initializer=_begin_worker,
-            initargs=(os.getpid(),),
-        )
+        pool, self._idle = self._idle or _started(self.workers), None
         running: dict[Future[R], P] = {}
         try:
             while waiting or running:
                 # A short queue: results of big pieces must not pile up at a slow root.
-                while waiting and len(running) < workers + 1:
+                while waiting and len(running) < self.workers + 1:
                     piece = waiting.popleft()
                     running[pool.submit(once_more, work, piece)] = piece
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -88,7 +86,16 @@ class Pool:
         except BaseException:
             _end_workers(pool)
             raise
-        pool.shutdown()  # its workers end by themselves, which takes milliseconds
+        self._idle = pool
+
+
+def _started(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_begin_worker,
+        initargs=(os.getpid(),),
+    )
 
 
 def team(workers: int = 1) -> Team:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from tbseg_ops.errors import ResourceError
@@ -29,6 +30,28 @@ def test_workers_that_are_done_end_without_a_word(capfd):
     for _ in range(5):
         assert len(list(Pool(2).map(slow_first, range(1, 4)))) == 3
     assert capfd.readouterr().err == ""
+
+
+def who(pool):
+    """The processes of a pool that do some pieces."""
+    return {process for _, process in pool.map(slow_first, range(1, 6))}
+
+
+def test_workers_stay_for_what_is_done_next_and_end_with_their_pool():
+    pool = Pool(2)
+    first = who(pool)
+    assert who(pool) <= first
+    with pytest.raises(ValueError, match="piece 3"):
+        list(pool.map(fail, range(1000)))
+    others = who(pool)
+    assert not others & first
+    abandoned = pool.map(slow_first, range(1, 6))
+    next(abandoned)
+    assert not who(pool) & others, "what is under way keeps its workers"
+    abandoned.close()
+    left = [child for child in psutil.Process().children() if child.pid in others | first]
+    del pool, abandoned
+    assert not psutil.wait_procs(left, 20)[1]
 
 
 @pytest.mark.parametrize("workers", [Alone(), Pool(2)])
