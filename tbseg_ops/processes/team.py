@@ -86,7 +86,16 @@ class Pool:
         except BaseException:
             _end_workers(pool)
             raise
-        self._idle = pool
+        if self._idle is None:
+            self._idle = pool
+        else:  # of work that was begun meanwhile
+            pool.shutdown()
+
+    def __del__(self) -> None:
+        # Its workers end by themselves, which takes milliseconds. It is waited for: an executor
+        # that is forgotten while Python ends prints a traceback now and then.
+        if self._idle is not None:
+            self._idle.shutdown()
 
 
 def _started(workers: int) -> ProcessPoolExecutor:
