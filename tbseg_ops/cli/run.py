@@ -30,6 +30,7 @@ from tbseg_ops.errors import ConfigError, printable
 from tbseg_ops.options import Effort, Target
 from tbseg_ops.pipeline import mpi
 from tbseg_ops.processes.identity import Process
+from tbseg_ops.processes.team import kept
 from tbseg_ops.run import RunFolder, RunSpec, team, under_mpi
 from tbseg_ops.run.cancellation import watch
 
@@ -59,13 +60,13 @@ def run(
     with begun(spec, target, of_dataset) as work, Bars() as bars:
         own = work.dataset or Effort()
         effort = given.made(threads=own.threads, workers=own.workers)
-        threads, workers = effort.threads, team(effort.workers or ALL_CORES)
+        threads, crew = effort.threads, team(effort.workers or ALL_CORES)
         folder = work.run
         made = work.plan(bars("plan"))
         watch(folder)
         for line in summary(made):
             bars.say(line)
-        with _told(folder):
+        with _told(folder), kept(crew) as workers:
             steps.ingest(run=folder, team=workers, progress=bars("ingest"))
             steps.split(run=folder, team=workers, progress=bars("split"))
             done = steps.classify(

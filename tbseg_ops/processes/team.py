@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, nullcontext
 from typing import Protocol, TypeVar
 
 import psutil
@@ -52,17 +53,28 @@ class Alone:
 
 
 class Pool:
-    """``workers`` processes of this machine.
-
-    They begin when they are needed, and stay for what is done next: until this process ends, or
-    nobody has the pool any more. After an error there are others.
-    """
+    """``workers`` processes of this machine, which begin when they are needed."""
 
     is_root = True
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
+        self._stays = False
         self._idle: ProcessPoolExecutor | None = None
+
+    @contextmanager
+    def staying(self) -> Iterator[None]:
+        """Workers stay for what is done next, until the end of the context.
+
+        After an error there are others.
+        """
+        self._stays = True
+        try:
+            yield
+        finally:
+            self._stays, idle, self._idle = False, self._idle, None
+            if idle is not None:
+                idle.shutdown()
 
     def map(self, work: Callable[[P], R], pieces: Sequence[P]) -> Iterator[R]:
         if len(pieces) <= 1:
@@ -86,16 +98,10 @@ class Pool:
         except BaseException:
             _end_workers(pool)
             raise
-        if self._idle is None:
+        if self._stays and self._idle is None:
             self._idle = pool
-        else:  # of work that was begun meanwhile
-            pool.shutdown()
-
-    def __del__(self) -> None:
-        # Its workers end by themselves, which takes milliseconds. It is waited for: an executor
-        # that is forgotten while Python ends prints a traceback now and then.
-        if self._idle is not None:
-            self._idle.shutdown()
+        else:
+            pool.shutdown()  # its workers end by themselves, which takes milliseconds
 
 
 def _started(workers: int) -> ProcessPoolExecutor:
@@ -126,6 +132,13 @@ def team(workers: int = 1) -> Team:
             )
         return ranks
     return Pool(workers) if workers > 1 else Alone()
+
+
+@contextmanager
+def kept(crew: Team) -> Iterator[Team]:
+    """The same team, whose workers stay from step to step where they are a pool."""
+    with crew.staying() if isinstance(crew, Pool) else nullcontext():
+        yield crew
 
 
 def under_mpi() -> bool:

@@ -10,6 +10,7 @@ import pytest
 
 from tbseg_ops.errors import ResourceError
 from tbseg_ops.processes.launcher import _RANKS, _SIZES, launched
+from tbseg_ops.processes.team import kept
 from tbseg_ops.run import Alone, Pool, team
 from tests.runs import planned, stack
 from tests.workers import die, fail, slow_first
@@ -37,21 +38,22 @@ def who(pool):
     return {process for _, process in pool.map(slow_first, range(1, 6))}
 
 
-def test_workers_stay_for_what_is_done_next_and_end_with_their_pool():
+def test_workers_stay_for_what_is_done_next_and_end_with_the_context():
     pool = Pool(2)
-    first = who(pool)
-    assert who(pool) <= first
-    with pytest.raises(ValueError, match="piece 3"):
-        list(pool.map(fail, range(1000)))
-    others = who(pool)
-    assert not others & first
-    abandoned = pool.map(slow_first, range(1, 6))
-    next(abandoned)
-    assert not who(pool) & others, "what is under way keeps its workers"
-    abandoned.close()
-    left = [child for child in psutil.Process().children() if child.pid in others | first]
-    del pool, abandoned
-    assert not psutil.wait_procs(left, 20)[1]
+    with kept(pool):
+        first = who(pool)
+        assert who(pool) <= first
+        with pytest.raises(ValueError, match="piece 3"):
+            list(pool.map(fail, range(1000)))
+        others = who(pool)
+        assert not others & first
+        under_way = pool.map(slow_first, range(1, 6))
+        next(under_way)
+        assert not who(pool) & others, "what is under way keeps its workers"
+        assert len(list(under_way)) == 4
+    known = {child.pid for child in psutil.Process().children()}
+    assert not known & (others | first), "they are gone when the context ends"
+    assert not who(pool) & others
 
 
 @pytest.mark.parametrize("workers", [Alone(), Pool(2)])
