@@ -85,7 +85,7 @@ class RunList:
         if view is None or not counted:
             return _Line(digest, revision, True, told)
         found = standing(view, max(end - monotonic(), 0.0))
-        return _Line(digest, revision, found.is_counted, told | {"standing": found.told})
+        return _Line(digest, revision, found.counted, told | {"standing": found.model_dump()})
 
 
 def _changes(folder: RunFolder) -> list[str] | None:

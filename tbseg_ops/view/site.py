@@ -187,7 +187,7 @@ class Site:
             case "progress":
                 return as_json(view.progress(axis))
             case "standing":
-                return as_json(standing(view).told)
+                return as_json(standing(view).model_dump())
             case "layer":
                 return as_json(view.layer(_number(query, "number"), axis))
             case "tile":

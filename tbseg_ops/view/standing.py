@@ -1,20 +1,18 @@
 """How far a run is, how fast it goes, and when it will be done."""
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any
 
 from tbseg_ops.forecast.model import Forecast, Range, stored_forecast
 from tbseg_ops.forecast.pace import Made, pace_of
 from tbseg_ops.forecast.replay import Sample
 from tbseg_ops.forecast.samples import work_of
 from tbseg_ops.run.records import Step
+from tbseg_ops.stored import Stored
 from tbseg_ops.view.tiles import RunView, TileState
 
 
-@dataclass(frozen=True)
-class Standing:
-    """``done`` of ``total`` tiles, of those that were looked at: ``is_counted`` if all were.
+class Standing(Stored):
+    """``done`` of ``total`` tiles, of those that were looked at: ``counted`` if all were.
 
     ``speed``: voxels a second of the latest tiles; ``left``: seconds until all tiles are
     classified, ``to_the_end``: and merged and verified, too, as forecast. ``latest``: when a tile
@@ -23,25 +21,11 @@ class Standing:
 
     done: int
     total: int
-    is_counted: bool
+    counted: bool
     speed: float | None = None
     left: Range | None = None
     to_the_end: bool = False
     latest: float | None = None
-
-    @property
-    def told(self) -> dict[str, Any]:
-        """For JSON."""
-        left = None if self.left is None else self.left.model_dump()
-        return {
-            "done": self.done,
-            "total": self.total,
-            "counted": self.is_counted,
-            "speed": self.speed,
-            "left": left,
-            "to_the_end": self.to_the_end,
-            "latest": self.latest,
-        }
 
 
 def standing(view: RunView, seconds: float = 0.3) -> Standing:
@@ -51,13 +35,13 @@ def standing(view: RunView, seconds: float = 0.3) -> Standing:
     made = [one for state in view.known() if (one := _made(state)) is not None]
     pace, total = pace_of(made), len(view.folder.plan.grid)
     found = Standing(
-        done,
-        total,
-        is_counted=all(layer["done"] is not None for layer in layers),
+        done=done,
+        total=total,
+        counted=all(layer["done"] is not None for layer in layers),
         speed=None if pace is None else pace.voxels_a_second,
         latest=max((one.end for one in made), default=None),
     )
-    if done == total or not found.is_counted:
+    if done == total or not found.counted:
         return found
     forecast = stored_forecast(view.folder)
     missing = _missing(view, forecast, made, total - done)
@@ -70,7 +54,7 @@ def standing(view: RunView, seconds: float = 0.3) -> Standing:
     if forecast is not None:
         for step in _AFTER:
             left = left.plus(forecast.of(step).hours.times(3600))
-    return replace(found, left=left, to_the_end=forecast is not None)
+    return found.model_copy(update={"left": left, "to_the_end": forecast is not None})
 
 
 _AFTER: tuple[Step, ...] = ("merge", "verify")

@@ -42,7 +42,7 @@ def took(run, name, seconds, end):
 
 def test_before_the_first_tile_it_is_what_was_forecast(run):
     view = RunView(RunFolder(run))
-    assert standing(view).told == {
+    assert standing(view).model_dump() == {
         **{"done": 0, "total": 8, "counted": True, "speed": None, "left": None},
         **{"to_the_end": False, "latest": None},
     }
@@ -59,7 +59,7 @@ def test_with_tiles_it_goes_by_their_pace(run):
     for number, name in enumerate(TILES[:4]):
         took(run, name, 100.0, 1e9 + 100 * (number + 1))
     found = standing(RunView(RunFolder(run)))
-    assert (found.done, found.is_counted, found.latest) == (4, True, 1e9 + 400)
+    assert (found.done, found.counted, found.latest) == (4, True, 1e9 + 400)
     folder = RunFolder(run)
     voxels = sum(sum(folder.records("classify").get(name).counts) for name in TILES[:4])
     assert found.speed == pytest.approx(voxels / 400)
