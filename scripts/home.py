@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import secrets
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tbseg_ops.storage.commit import commit_new
+
+REWRITE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,19 @@ class Home:
         return self.logs / f"{component}.log"
 
     def password(self) -> str:
-        """The password of the user ``admin``."""
-        return str(json.loads((self.state / "passwords.json").read_text())["admin"])
+        """The password of the user ``admin``.
+
+        An API server that meets a user without a password empties the file and writes it anew,
+        and holds no lock while it writes: what cannot be read is looked at again for a while.
+        """
+        end = time.monotonic() + REWRITE_SECONDS
+        while True:
+            try:
+                return str(json.loads((self.state / "passwords.json").read_text())["admin"])
+            except json.JSONDecodeError:
+                if time.monotonic() > end:
+                    raise
+            time.sleep(0.05)
 
     def prepare(self) -> None:
         """Make the state folder and whatever key it lacks; existing ones stay as they are."""

@@ -139,6 +139,9 @@ def _wait_until_ready(service: Service) -> None:
 def _not_ready(service: Service) -> str:
     """What is not there yet; empty when all is."""
     try:
+        # The part that tasks talk to is loaded when it is first asked, which takes seconds: now,
+        # while other components start, and not when the first task does.
+        httpx.get(f"{service.url}/execution/health", timeout=PATIENCE_SECONDS, trust_env=False)
         api = service.login(patience=0.0)
         health = api.get("monitor/health")
         for component in ("metadatabase", "scheduler", "dag_processor", "triggerer"):

@@ -1,7 +1,9 @@
 """Settings of the whole test suite."""
 
 import multiprocessing.process
+import os
 import subprocess
+import tempfile
 
 import pytest
 from hypothesis import settings
@@ -19,6 +21,15 @@ def pytest_addoption(parser):
         action="store_true",
         help="a test ends, skipped, where it would start a program or a worker (make check)",
     )
+
+
+def pytest_configure(config):
+    """What tests keep in the user's cache is theirs, and so is what they find there."""
+    if hasattr(config, "workerinput"):
+        return  # its process got that of the one that started it
+    folder = tempfile.TemporaryDirectory(prefix="tbseg-cache-", ignore_cleanup_errors=True)
+    config.add_cleanup(folder.cleanup)
+    os.environ["XDG_CACHE_HOME"] = folder.name
 
 
 @pytest.fixture(autouse=True)

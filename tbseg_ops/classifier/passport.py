@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from tbseg_ops.classifier import gaussians
 from tbseg_ops.classifier.forests import Forest, UnsupportedTree, read_forests
 from tbseg_ops.classifier.ilp import Ilp, open_ilp
+from tbseg_ops.classifier.known import Known
 from tbseg_ops.classifier.project import (
     Place,
     Selection,
@@ -190,6 +191,21 @@ def read_classifier(path: str | Path) -> tuple[Passport, tuple[Forest, ...]]:
 
     The forests of all stages in turn, of which the last ``forests`` are those of the last one.
     """
+    known = Known(str(path))
+    if (found := known.get()) is not None:
+        return _at(Passport.model_validate_json(found[0]), str(path)), found[1]
+    passport, forests = _read(path)
+    known.put(passport.model_dump_json(), forests)
+    return passport, forests
+
+
+def _at(passport: Passport, path: str) -> Passport:
+    """The same of a file at ``path``: equal bytes may have been read elsewhere."""
+    first = passport.first and _at(passport.first, path)
+    return passport.model_copy(update={"path": path, "first": first})
+
+
+def _read(path: str | Path) -> tuple[Passport, tuple[Forest, ...]]:
     with open_ilp(path) as ilp:
         ilp.prefetch(text_paths(ilp))
         places, notes = check_workflow(ilp)

@@ -3,11 +3,15 @@
 Help and version would otherwise wait for numpy, HDF5 and all else that some command needs.
 """
 
+import gc
 from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from tbseg_ops import __version__
+from tbseg_ops.hdf5.arms_length import begin
 
 # Panel of the help -> module and name below ``tbseg_ops.cli`` -> how the command's help begins.
 COMMANDS = {
@@ -47,6 +51,10 @@ COMMANDS = {
 }
 
 
+_OPENING = {where.partition(".")[2] for where in COMMANDS["Single steps"]} - {"plan"}
+"""Commands that open HDF5 files of a run at once."""
+
+
 class Commands(TyperGroup):
     """The group of all commands: names with a line each, until one is called."""
 
@@ -64,13 +72,27 @@ class Commands(TyperGroup):
     def load(self, name: str) -> Any:
         """The command itself."""
         found = getattr(import_module(f"tbseg_ops.cli.{self._modules[name]}"), name)
+        gc.freeze()
+        gc.enable()  # main has disabled it
         if isinstance(found, typer.Typer):
             return typer.main.get_group(found)
         alone = typer.Typer(add_completion=False)
         alone.command(name)(found)
         return typer.main.get_command(alone)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Of click. Typer makes a flag's value a bool by pydantic: these two need not load it."""
+        if args[:1] == ["--version"]:
+            print(f"tbseg {__version__}")
+            ctx.exit()
+        if args[:1] == ["--help"]:
+            print(ctx.get_help())
+            ctx.exit()
+        return super().parse_args(ctx, args)
+
     def resolve_command(self, *arguments: Any) -> Any:
         """Of click: the command that the words call, with the words that are left."""
         name, command, rest = super().resolve_command(*arguments)
+        if name in _OPENING and "--help" not in rest:
+            begin()
         return name, command and self.load(str(command.name)), rest

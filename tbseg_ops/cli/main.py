@@ -1,6 +1,7 @@
 """The entry point of ``tbseg``: its commands, and how errors become messages and exit codes."""
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -10,11 +11,9 @@ from pathlib import Path
 
 import typer
 
-from tbseg_ops import __version__
 from tbseg_ops.cli.commands import Commands
 from tbseg_ops.errors import ResourceError, TbsegError, UsageError
-from tbseg_ops.processes.team import under_mpi
-from tbseg_ops.storage.commit import storage_errors
+from tbseg_ops.processes.launcher import under_mpi
 
 HELP = """Classify terabyte 3D volumes with ilastik's own pixel classifiers, tile by tile.
 
@@ -34,15 +33,9 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(f"tbseg {__version__}")
-        raise typer.Exit
-
-
 @app.callback()
 def _options(
-    version: bool = typer.Option(False, "--version", callback=_version, help="Print the version."),
+    version: bool = typer.Option(False, "--version", help="Print the version."),  # by Commands
 ) -> None:
     pass
 
@@ -52,12 +45,17 @@ def main() -> None:
 
     With ``--json`` the last line of standard output is the error as an object.
     """
+    # pydantic would look through all installed packages for plugins of its own.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    gc.disable()  # until the command is loaded: what is imported stays, looking costs a twentieth
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
     try:
         try:
             app()
         except OSError as error:
+            from tbseg_ops.storage.commit import storage_errors
+
             with storage_errors(Path(error.filename or "an unnamed file")):
                 raise
     except TbsegError as error:

@@ -7,7 +7,7 @@ from tbseg_ops.engines import at_once
 from tbseg_ops.geometry import Tile
 from tbseg_ops.run import Plan
 
-_PROGRAM = 165_000_000  # Python with numpy, h5py, numba and the compiled kernels
+_PROGRAM = 110_000_000  # Python with numpy, h5py, pydantic, the linker and the kernels
 # The engine native works on columns of this cross-section (y, x) whatever the size of the tile,
 # 16 planes at a time, and keeps rings of smoothed planes for each scale.
 _SIDE, _SLAB, _MARGIN = 128, 16, 6

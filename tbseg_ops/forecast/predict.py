@@ -162,9 +162,13 @@ class _Forecaster:
         pause = force.pause or 0.0
         if force.batches:
             pause = _PAUSE if force.pause is None else force.pause
-            units = len({tile.index // plan.batch_size for tile in self.wanted})
+            batches = len({tile.index // plan.batch_size for tile in self.wanted})
             # A batch that has nothing left is a task all the same, unless tiles were named.
-            beside = 0 if self.again else (plan.batches - units) * pause / force.size
+            beside = 0 if self.again else (plan.batches - batches) * pause / force.size
+            if self.again or batches <= force.size:
+                units = batches
+            else:  # who is done with his last one helps the others (steps.help)
+                pause *= batches / units
         samples, basis = self._samples()
         if not samples:
             each = work / units / VOXELS_A_SECOND[plan.spec.engine] / force.threads + pause

@@ -101,7 +101,7 @@ def _variations(
     by_host: Mapping[str, Sequence[Sample]],
     rates: Mapping[str, float],
     number: int,
-    random: np.random.Generator,
+    random: "np.random.Generator",  # in quotes: else it is loaded with this module
 ) -> tuple[Floats, Floats]:
     """How much tiles of one host vary, and the rates of hosts, in each replay (replays, 1).
 

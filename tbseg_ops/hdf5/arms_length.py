@@ -52,6 +52,10 @@ class _Prober:
                 self._known[path] = now
         return found
 
+    def begin(self) -> None:
+        with self._lock:
+            self._process = self._process or self._start()
+
     def _ask(self, path: Path, seconds: float) -> str | None:
         for _ in range(2):
             process = self._process = self._process or self._start()
@@ -105,6 +109,11 @@ class _Prober:
 
 _prober = _Prober()
 atexit.register(_prober.end)
+
+
+def begin() -> None:
+    """Start the process that looks, for a file that comes soon: it takes 0.1 s to begin."""
+    _prober.begin()
 
 
 def damage(path: Path) -> str | None:

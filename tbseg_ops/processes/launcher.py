@@ -30,3 +30,8 @@ def launched() -> tuple[int, str]:
         if rank.isdigit() and int(rank) > 0:
             return int(rank) + 1, launcher
     return 1, ""
+
+
+def under_mpi() -> bool:
+    """Whether a launcher started this process with others."""
+    return launched()[0] > 1

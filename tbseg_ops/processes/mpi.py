@@ -58,7 +58,9 @@ class Ranks:
         self.is_root = self._comm.rank == 0
         sys.excepthook = self._abort
 
-    def map(self, work: Callable[[P], R], pieces: Sequence[P]) -> Iterator[R]:
+    def map(
+        self, work: Callable[[P], R], pieces: Sequence[P], *, short: bool = False
+    ) -> Iterator[R]:
         if self.is_root:
             yield from self._lead(work, pieces)
         else:

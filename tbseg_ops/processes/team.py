@@ -7,6 +7,7 @@ order they are ready. The work function and its pieces must be picklable.
 import multiprocessing
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -24,6 +25,7 @@ from tbseg_ops.storage.stale import once_more
 P = TypeVar("P")
 R = TypeVar("R")
 
+_BEGIN_SECONDS = 1.0  # measured: 0.6 to 1, most of it imports
 _END_SECONDS = 5  # for all workers together
 _LEFT = 128 + signal.SIGTERM  # of a worker that SIGTERM ended
 
@@ -34,10 +36,14 @@ class Team(Protocol):
     workers: int
     is_root: bool
 
-    def map(self, work: Callable[[P], R], pieces: Sequence[P]) -> Iterator[R]:
+    def map(
+        self, work: Callable[[P], R], pieces: Sequence[P], *, short: bool = False
+    ) -> Iterator[R]:
         """The results of all pieces, at the root; other ranks work and yield nothing.
 
-        The first exception of any worker ends the whole and is raised at the root.
+        ``short``: a piece takes a second at most, so that all of them may be done before workers
+        have begun; what ends the process while it does one is then no error of a worker. The first
+        exception of any worker ends the whole and is raised at the root.
         """
         ...
 
@@ -48,7 +54,9 @@ class Alone:
     workers = 1
     is_root = True
 
-    def map(self, work: Callable[[P], R], pieces: Sequence[P]) -> Iterator[R]:
+    def map(
+        self, work: Callable[[P], R], pieces: Sequence[P], *, short: bool = False
+    ) -> Iterator[R]:
         yield from (once_more(work, piece) for piece in pieces)
 
 
@@ -64,23 +72,31 @@ class Pool:
 
     @contextmanager
     def staying(self) -> Iterator[None]:
-        """Workers stay for what is done next, until the end of the context.
+        """Workers stay for what is done next, until the end of the outermost such context.
 
         After an error there are others.
         """
-        self._stays = True
+        before, self._stays = self._stays, True
         try:
             yield
         finally:
-            self._stays, idle, self._idle = False, self._idle, None
-            if idle is not None:
+            self._stays = before
+            if not before and self._idle is not None:
+                idle, self._idle = self._idle, None
                 idle.shutdown()
 
-    def map(self, work: Callable[[P], R], pieces: Sequence[P]) -> Iterator[R]:
-        if len(pieces) <= 1:
-            yield from Alone().map(work, pieces)
-            return
+    def map(
+        self, work: Callable[[P], R], pieces: Sequence[P], *, short: bool = False
+    ) -> Iterator[R]:
         waiting = deque(pieces)
+        if short and self._idle is None:
+            # For as long as workers take to begin: often that is all.
+            end = time.monotonic() + _BEGIN_SECONDS
+            while waiting and time.monotonic() < end:
+                yield once_more(work, waiting.popleft())
+        if len(waiting) <= 1:
+            yield from Alone().map(work, waiting)
+            return
         pool, self._idle = self._idle or _started(self.workers), None
         running: dict[Future[R], P] = {}
         try:
@@ -139,11 +155,6 @@ def kept(crew: Team) -> Iterator[Team]:
     """The same team, whose workers stay from step to step where they are a pool."""
     with crew.staying() if isinstance(crew, Pool) else nullcontext():
         yield crew
-
-
-def under_mpi() -> bool:
-    """Whether a launcher started this process with others."""
-    return launched()[0] > 1
 
 
 def _begin_worker(root: int) -> None:

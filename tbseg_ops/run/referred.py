@@ -29,7 +29,7 @@ from tbseg_ops.volume import Slices
 from tbseg_ops.volume.source import Pixels
 
 if TYPE_CHECKING:
-    from tbseg_ops.volume.stack import SliceFiles
+    from tbseg_ops.volume.source import InFiles
 
 _CHECKS, _OFFSETS = "checks", "offsets"
 
@@ -66,7 +66,7 @@ def seen_in(slices: Slices, read: Box, slab: Slab) -> Seen:
 
 def refer(file: h5py.File, folder: RunFolder, slab: Slab, seen: Seen) -> None:
     """Write into the file of a slab where its voxels are, and what they must be."""
-    plan, source = folder.plan, cast("SliceFiles", folder.source)
+    plan, source = folder.plan, cast("InFiles", folder.source)
     shape = whole_shape(plan, slab)
     size = plan.volume.slice_bytes
     there = [
@@ -151,7 +151,7 @@ def _picked(
     """Planes, rows, and a range of columns of a slab, (z, y, x, c), out of the slices."""
     from tbseg_ops.run.rows import read_rows  # numba is loaded by whoever reads voxels
 
-    plan, source, (zs, ys, xs) = folder.plan, cast("SliceFiles", folder.source), axes
+    plan, source, (zs, ys, xs) = folder.plan, cast("InFiles", folder.source), axes
     (_, y0, x0), (_, _, width) = plan.read.lo, plan.volume.shape
     dtype = np.dtype(pixels.dtype)
     voxel = dtype.itemsize * plan.volume.channels

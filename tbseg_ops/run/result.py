@@ -45,15 +45,17 @@ def work_through(
     team: Team | None,
     progress: Progress,
     pieces: int | None = None,
+    *,
+    short: bool = False,
 ) -> StepResult:
     """Have ``team`` (None: this process) finish all pieces, in whatever order.
 
     A share is one piece, or several of so many ``pieces`` in all. ``work`` and ``shares`` go to
-    other processes: small to pickle.
+    other processes: small to pickle. ``short``: as in ``Team.map``.
     """
     start, team = time.perf_counter(), team or Alone()
     hows: Counter[How] = Counter()
-    with folder.swept(team.is_root), closing(_each(team, work, shares)) as finished:
+    with folder.swept(team.is_root), closing(_each(team, work, shares, short)) as finished:
         for done in finished:
             hows[done.how] += 1
             progress(done.record.name, str(done), hows.total(), pieces or len(shares))
@@ -68,11 +70,11 @@ def work_through(
 
 
 def _each(
-    team: Team, work: Callable[[P], Iterable[Finished]], shares: Sequence[P]
+    team: Team, work: Callable[[P], Iterable[Finished]], shares: Sequence[P], short: bool
 ) -> Generator[Finished, None, None]:
     """One by one: from this process as they come, from another one all of a share at its end."""
     doing = _one_by_one if isinstance(team, Alone) else _all
-    for share in team.map(partial(doing, work), shares):
+    for share in team.map(partial(doing, work), shares, short=short):
         yield from share
 
 

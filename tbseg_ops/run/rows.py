@@ -8,20 +8,15 @@ tiles would read the whole slices.
 """
 
 import os
-from typing import Any
 
 import numpy as np
-from numba import types
 from numpy.typing import NDArray
 
-from tbseg_ops.engines.native.jit import compiled
+from tbseg_ops.engines.native.kernels import INT, INTS, Array, Kernel
 
-_PAGE = 4096
 _AT_ONCE = 1 << 20  # bytes that are read in one piece, if a row is not longer
 
-_pread: Any = types.ExternalFunction(
-    "pread", types.int64(types.int32, types.uintp, types.uintp, types.int64)
-)
+_read = Kernel("run.row_kernel", "read", INT, INTS, Array.of("uint8", 2), Array.of("uint8"), INTS)
 
 
 def read_rows(file: int, starts: NDArray[np.int64], into: NDArray[np.uint8]) -> bool:
@@ -31,44 +26,10 @@ def read_rows(file: int, starts: NDArray[np.int64], into: NDArray[np.uint8]) -> 
     ends before. OSError if it cannot be read.
     """
     os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)  # else more is read ahead, and never needed
-    done = _read(file, starts, into, np.empty(max(_AT_ONCE, into.shape[1]), np.uint8))
-    for row, start in zip(into[done:], starts[done:], strict=True):  # the error, if there is one
+    done = np.zeros(1, np.int64)
+    _read(file, starts, into, np.empty(max(_AT_ONCE, into.shape[1]), np.uint8), done)
+    rest = slice(int(done[0]), None)
+    for row, start in zip(into[rest], starts[rest], strict=True):  # the error, if there is one
         if os.preadv(file, [row], int(start)) != len(row):
             return False
     return True
-
-
-@compiled
-def _read(
-    file: int, starts: NDArray[np.int64], into: NDArray[np.uint8], piece: NDArray[np.uint8]
-) -> Any:
-    """How many rows were read before one was not, or not wholly: an integer."""
-    rows, length = into.shape
-    row = 0
-    while row < rows:
-        end = _close(starts, row, length, piece.size)
-        nbytes = starts[end - 1] + length - starts[row]
-        target = piece if end > row + 1 else into[row]
-        at = target.ctypes.data
-        if _pread(np.int32(file), np.uintp(at), np.uintp(nbytes), starts[row]) != nbytes:
-            return row
-        if end > row + 1:
-            for each in range(row, end):
-                begin = starts[each] - starts[row]
-                into[each] = piece[begin : begin + length]
-        row = end
-    return rows
-
-
-@compiled
-def _close(starts: NDArray[np.int64], row: int, length: int, most: int) -> Any:
-    """The end of the rows, from ``row`` on, that are read in one piece of ``most`` bytes."""
-    between = max(length, _PAGE)
-    end = row + 1
-    while (
-        end < starts.size
-        and starts[end] - starts[end - 1] - length <= between
-        and starts[end] - starts[row] + length <= most
-    ):
-        end += 1
-    return end

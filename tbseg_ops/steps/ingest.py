@@ -32,7 +32,8 @@ def ingest(*, run: Path, team: Team | None = None, progress: Progress = silent) 
     """
     folder = RunFolder(run)
     work = partial(_ingest, Workplace(folder))
-    result = work_through("ingest", folder, folder.plan.slabs, work, team, progress)
+    slabs = folder.plan.slabs
+    result = work_through("ingest", folder, slabs, work, team, progress, short=True)
     if team is None or team.is_root:
         _join(folder)
     return result.model_copy(update={"file": str(folder.volume_file)})

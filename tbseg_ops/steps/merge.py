@@ -201,7 +201,7 @@ def _write(
             check_opened(file.id.get_vfd_handle(), tmp)
             create_merged(file, plan)
             datasets = {name: file[name] for name in output_names(plan)}
-            parts = _in_order(team.map(read, range(len(grid))), read, 2 * team.workers)
+            parts = _in_order(team.map(read, range(len(grid)), short=True), read, 2 * team.workers)
             for number, part in enumerate(parts, start=1):
                 tile = grid[part.tile]
                 if part.chunks is None:

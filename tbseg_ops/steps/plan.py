@@ -131,8 +131,8 @@ def _refers(spec: RunSpec, source: Source) -> bool:
         raise InputError(
             "a run cannot refer to this volume",
             file=spec.volume,
-            expected="TIFF slices of one page each: not compressed, pixels in one piece and of the"
-            " type that is classified, one byte order, no channel left out",
+            expected="TIFF slices, or one file of them: not compressed, pixels of a slice in one"
+            " piece and of the type that is classified, one byte order, no channel left out",
             mend="give --ingest auto: the run has a copy then",
         )
     return source.is_plain and spec.ingest != "copy"

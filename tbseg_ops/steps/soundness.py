@@ -57,7 +57,7 @@ def unsound(
     places = [(step, index) for step in kept for index in range(len(_all(folder, step)))]
     found: dict[int, Unsound] = {}
     look = partial(_look, Workplace(folder), deep)
-    looked = team.map(look, list(enumerate(places)))
+    looked = team.map(look, list(enumerate(places)), short=not deep)
     for done, (number, name, one) in enumerate(looked, start=1):
         if one is not None:
             found[number] = one

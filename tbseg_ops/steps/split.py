@@ -43,7 +43,7 @@ def split(
     folder = RunFolder(run)
     wanted = [tile.index for tile in folder.tiles(batch, tiles)]
     work = partial(_split, Workplace(folder), again or tiles is not None)
-    return work_through("split", folder, wanted, work, team, progress)
+    return work_through("split", folder, wanted, work, team, progress, short=True)
 
 
 def _split(place: Workplace, force: bool, index: int) -> list[Finished]:

@@ -18,6 +18,7 @@ from tbseg_ops.engines import bit_stable
 from tbseg_ops.errors import ConfigError, IntegrityError
 from tbseg_ops.geometry import Box, Tile
 from tbseg_ops.hdf5.image import LIBVER, opened, stamped
+from tbseg_ops.processes.team import kept
 from tbseg_ops.run import Alone, Plan, RunFolder, Team
 from tbseg_ops.run.boxes import UNSTABLE_SHARE, box_shares, differences
 from tbseg_ops.run.done import arrived
@@ -57,14 +58,20 @@ def verify(
     the slabs, sub-volumes and class files that are not there as recorded, if ``deep`` by all their
     bytes; the result is verified then all the same.
     """
-    start, team = time.perf_counter(), team or Alone()
-    folder = RunFolder(run)
+    with kept(team or Alone()) as crew:  # three times there is something to be done
+        return _verified(RunFolder(run), threads, boxes, deep, crew, progress)
+
+
+def _verified(
+    folder: RunFolder, threads: int, boxes: int, deep: bool, team: Team, progress: Progress
+) -> StepResult:
+    start = time.perf_counter()
     place, tiles = Workplace(folder, threads), range(len(folder.plan.grid))
     if team.is_root:
         _check_not_pruned(folder)
         folder.records("verify").drop(WHOLE)
         piece, records = check_identity(folder)
-    checked = team.map(partial(_check, place), tiles)
+    checked = team.map(partial(_check, place), tiles, short=True)
     wrong = _problems(checked, len(tiles), "as recorded", progress)
     if wrong:
         folder.records("merge").drop(WHOLE)
@@ -79,7 +86,8 @@ def verify(
         )
     chosen = seam_boxes(folder.plan.grid, SEAM_SIDE, boxes)
     some = box_shares(folder.plan, folder.plan.spec.engine, chosen, team.workers)
-    predicted = chain.from_iterable(team.map(partial(_seams, place), some))
+    is_short = bit_stable(folder.plan.spec.engine)  # ilastik takes seconds to start
+    predicted = chain.from_iterable(team.map(partial(_seams, place), some, short=is_short))
     wrong = _problems(predicted, len(chosen), "as in one piece", progress)
     if wrong:
         raise IntegrityError(

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 from tbseg_ops.errors import ConfigError
-from tbseg_ops.settings import check_kept, check_opened
+from tbseg_ops.settings import check_inside, check_kept, check_opened
 from tbseg_ops.storage.commit import storage_errors
 
 _MOST_BYTES = 256 * 1024
@@ -38,6 +38,22 @@ def read_small(path: Path, most: int = _MOST_BYTES) -> bytes | None:
     if len(data) > most:
         raise _odd(path, f"more than {most} bytes", most)
     return data
+
+
+def read_at_most(path: str, most: int) -> bytes | None:
+    """The bytes of a file, be it a link; None if it is no regular file, or a longer one.
+
+    ConfigError if it lies outside of ``TBSEG_ROOTS``.
+    """
+    check_inside(path)
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        check_opened(fd, path)
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > most:
+            return None
+        data = file.read(most + 1)
+        return data if len(data) <= most else None
 
 
 def read_inside(path: Path) -> bytes:

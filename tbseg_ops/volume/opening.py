@@ -20,7 +20,7 @@ from tbseg_ops.volume.lists import read_list
 from tbseg_ops.volume.mask import fitted
 from tbseg_ops.volume.order import shortened
 from tbseg_ops.volume.regular_files import open_regular
-from tbseg_ops.volume.source import Source, VolumeInfo
+from tbseg_ops.volume.source import Source, VolumeInfo, check_same_volume
 
 _PAGE = re.compile(r" page \d+$")
 _LOOKED_AT = 10_000  # names of a folder, for a message
@@ -62,7 +62,7 @@ def open_planned(
         opened = [first, *more]
         source = _chosen(opened, names, selection)
         if info is not None and hasattr(source, "info"):
-            _check_same(source.info, info, volume)
+            check_same_volume(source.info, info, volume)
         stack.pop_all()
     return source
 
@@ -176,6 +176,10 @@ def _planned(
     reference = existing(volume)
     backwards = selection.order == "reversed"
     if reference.kind == "file" or is_chunked(reference.file):
+        if info is not None and info.kind == "tiff-file" and slices is not None and not backwards:
+            from tbseg_ops.volume.pages import PlannedPages
+
+            return PlannedPages(reference.file, slices, info, selection.time)
         source = _opened(volume, selection, planned=True)
         return Reversed(source) if backwards else source
     from tbseg_ops.volume.stack import SliceFiles, slice_names
@@ -193,17 +197,6 @@ def _planned(
 def _folder_of(reference: Reference) -> str:
     """That to which the names of slices in a plan are relative."""
     return reference.file if reference.kind == "folder" else found_slices(reference)[0]
-
-
-def _check_same(found: VolumeInfo, info: VolumeInfo, volume: str) -> None:
-    if (found.shape, found.channels, found.dtype) != (info.shape, info.channels, info.dtype):
-        raise InputError(
-            "the input changed since the plan was made",
-            file=volume,
-            expected=f"shape {info.shape} (z, y, x), {info.channels} channels, {info.dtype}",
-            found=f"shape {found.shape}, {found.channels} channels, {found.dtype}",
-            mend="make the plan again (tbseg plan, or the task plan)",
-        )
 
 
 def _check_plain(volume: str, selection: Selection) -> None:

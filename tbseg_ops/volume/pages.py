@@ -3,12 +3,16 @@
 Pages are read one by one; every page header is checked when the file is opened (tifffile itself
 takes all pages to be like the first). The fingerprint of a slice is that of its decoded pixels.
 
+A plan has audited its file: ``PlannedPages`` does it again only for whoever decodes slices, and not
+for those who know where the pixels are.
+
 Per case: one page is a volume with one slice. Channels as pages or as samples become c. Of several
 time points one is chosen. Several images, thumbnails, files that are spread over others: refused by
 name.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,8 +23,20 @@ from tifffile import TiffFile, TiffPage
 from tbseg_ops.errors import InputError
 from tbseg_ops.limits import check_expansion, check_slice_bytes, check_slices
 from tbseg_ops.volume.fingerprints import plane_digest
-from tbseg_ops.volume.regular_files import open_regular, size_of
-from tbseg_ops.volume.source import Slices, Source, VolumeInfo, check_range
+from tbseg_ops.volume.regular_files import (
+    changed_since_audit,
+    open_regular,
+    open_unchanged,
+    size_of,
+)
+from tbseg_ops.volume.source import (
+    InFiles,
+    Slices,
+    VolumeInfo,
+    check_range,
+    check_same_volume,
+    pixels_of,
+)
 from tbseg_ops.volume.tiff.ifd_chain import page_offsets, truncated_at
 from tbseg_ops.volume.tiff.layout import Layout, find_layout, tells_images
 from tbseg_ops.volume.tiff.page import (
@@ -31,18 +47,20 @@ from tbseg_ops.volume.tiff.page import (
     header_warnings,
     in_voxels,
     open_tiff,
+    plain_pixels,
 )
 from tbseg_ops.volume.tiff.segments import check_unused, stored_bytes, used_bytes
 from tbseg_ops.volume.tiff.strict import strict
 from tbseg_ops.volume.tiff.thumbnails import is_thumbnail, thumbnail_notes
 
 
-class PagesSource(Source):
+class PagesSource(InFiles):
     """One TIFF file, opened anew for each call, so threads may share it. Can be pickled."""
 
     def __init__(self, path: str, *, time: int | None = None, as_mask: bool = False) -> None:
         """``time``: of a file of several time points, the one that is the volume."""
         self._path = path
+        self.is_plain = True  # unless a page says otherwise
         with open_regular(path) as file, strict(path):
             self._size = size_of(file)
             chain = page_offsets(file, self._size, path)
@@ -70,6 +88,7 @@ class PagesSource(Source):
                 mend="export the file again, or write a file for each slice",
             )
         depth, planes = self._layout.pages.shape
+        self.is_plain &= planes == 1
         check_slices(depth, path)
         name = Path(path).name
         self.slices: Sequence[str] = tuple(
@@ -96,19 +115,26 @@ class PagesSource(Source):
         """See ``Source.read``. Only the pages of these slices are read."""
         check_range(z0, z1, self.info.shape[0])
         array = np.empty((z1 - z0, *self.info.shape[1:], self.info.channels), self.info.dtype)
-        with open_regular(self._path) as file, strict(self._path, "decoded"):
-            tiff = self._reopen(file)
-            for z in range(z0, z1):
-                self._read_slice(tiff, file, z, array[z - z0])
+        with self.open(z0) as file, strict(self._path, "decoded"):
+            tiff = open_tiff(file, self._path)
+            places = [self._read_slice(tiff, file, z, array[z - z0]) for z in range(z0, z1)]
         found = tuple(plane_digest(plane) for plane in array)
         for z, fingerprint in enumerate(found, start=z0):
             self._check_planned(z, fingerprint, planned)
-        return Slices(array, found)
+        return Slices(array, found, pixels_of(places))
 
     def fingerprints(self, z0: int, z1: int) -> tuple[str, ...]:
         """See ``Source.fingerprints``. Decodes slice by slice."""
         check_range(z0, z1, self.info.shape[0])
         return tuple(self.read(z, z + 1).fingerprints[0] for z in range(z0, z1))
+
+    def path(self, z: int) -> str:
+        """See ``InFiles.path``."""
+        return self._path
+
+    def open(self, z: int) -> BinaryIO:
+        """See ``InFiles.open``."""
+        return open_unchanged(self._path, self._size)
 
     def _audit(self, tiff: TiffFile) -> tuple[PageHeader, int, int, list[str]]:
         """The header that all pages share, their bytes of pixels, all their bytes, and notes.
@@ -132,6 +158,7 @@ class PagesSource(Source):
             kept.append(index)
             notes.update(dict.fromkeys(found.notes))
             check_same(found, header, f"{self._path} page {index}", "page 0")
+            self.is_plain &= plain_pixels(page, found) is not None
             stored += stored_bytes(page)
             used += used_bytes(page) if page.subifds is None else self._size
         assert header is not None  # page_offsets gives at least one
@@ -159,42 +186,32 @@ class PagesSource(Source):
                 mend="split the channels",
             )
 
-    def _reopen(self, file: BinaryIO) -> TiffFile:
-        if size_of(file) != self._size:
-            raise InputError(
-                "the file has changed since the audit",
-                file=self._path,
-                expected=f"{self._size} bytes",
-                found=f"{size_of(file)} bytes",
-                mend="start again with 'tbseg plan'",
-            )
-        return open_tiff(file, self._path)
-
-    def _read_slice(self, tiff: TiffFile, file: BinaryIO, z: int, into: NDArray[Any]) -> None:
-        """Slice z into an array (y, x, c)."""
-        for c, index in enumerate(self._layout.pages[z]):
+    def _read_slice(
+        self, tiff: TiffFile, file: BinaryIO, z: int, into: NDArray[Any]
+    ) -> tuple[int, str] | None:
+        """Slice z into an array (y, x, c); where its pixels lie, if they do as they are."""
+        planes, place = self._layout.pages[z], None
+        for c, index in enumerate(planes):
             where = f"{self._path} page {index}"
             if self._layout.contiguous:
                 pixels = self._raw_image(file, int(index), where)
+                place = self._first_pixel + int(index) * pixels.nbytes, self._page_dtype.str
             else:
-                pixels = self._page_pixels(tiff, int(index), where)
+                pixels, place = self._page_pixels(tiff, int(index), where)
             samples = pixels.shape[2]
             into[:, :, c * samples : (c + 1) * samples] = pixels
+        return place if self.is_plain else None
 
-    def _page_pixels(self, tiff: TiffFile, index: int, where: str) -> NDArray[Any]:
-        """The pixels of a page, (y, x, c)."""
+    def _page_pixels(
+        self, tiff: TiffFile, index: int, where: str
+    ) -> tuple[NDArray[Any], tuple[int, str] | None]:
+        """The pixels of a page, (y, x, c), and where they lie: see ``plain_pixels``."""
         with strict(where, "decoded"):
             page = self._page(tiff, index)
             header = check_page(page, self._size, where)
             if header != self._header:
-                raise InputError(
-                    "the page has changed since the audit",
-                    file=where,
-                    expected=self._header,
-                    found=header,
-                    mend="start again with 'tbseg plan'",
-                )
-            return decode(page, header, where)
+                raise changed_since_audit("page", where, self._header, header)
+            return decode(page, header, where), plain_pixels(page, header)
 
     def _raw_image(self, file: BinaryIO, index: int, where: str) -> NDArray[Any]:
         """Image ``index`` behind the only page, (y, x, c)."""
@@ -213,3 +230,34 @@ class PagesSource(Source):
         if self._page_samples_last:
             return pixels.reshape(y, x, self._header.channels)
         return np.moveaxis(pixels.reshape(self._header.channels, y, x), 0, -1)
+
+
+class PlannedPages(InFiles):
+    """The one TIFF file of a plan, whose pages are looked at when slices are read."""
+
+    def __init__(self, path: str, names: Sequence[str], info: VolumeInfo, time: int | None) -> None:
+        """``names`` of the slices and ``info``: as in the plan."""
+        self._path, self._time = path, time
+        self.slices, self.info = names, info
+
+    def read(self, z0: int, z1: int, planned: Sequence[str] | None = None) -> Slices:
+        """See ``Source.read``. InputError also if the volume is another than that of the plan."""
+        return self._audited.read(z0, z1, planned)
+
+    def fingerprints(self, z0: int, z1: int) -> tuple[str, ...]:
+        """See ``Source.fingerprints``."""
+        return self._audited.fingerprints(z0, z1)
+
+    def path(self, z: int) -> str:
+        """See ``InFiles.path``."""
+        return self._path
+
+    def open(self, z: int) -> BinaryIO:
+        """See ``InFiles.open``."""
+        return open_regular(self._path)
+
+    @cached_property
+    def _audited(self) -> PagesSource:
+        source = PagesSource(self._path, time=self._time)
+        check_same_volume(source.info, self.info, self._path)
+        return source

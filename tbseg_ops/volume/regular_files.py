@@ -29,6 +29,29 @@ def open_regular(path: str) -> BinaryIO:
             raise
 
 
+def open_unchanged(path: str, size: int | None, what: str = "file") -> BinaryIO:
+    """``open_regular``, and InputError if it has not the ``size`` that an audit found, if any did.
+
+    ``what`` the file holds, for the message.
+    """
+    file = open_regular(path)
+    if size not in (None, found := size_of(file)):
+        file.close()
+        raise changed_since_audit(what, path, f"{size} bytes", f"{found} bytes")
+    return file
+
+
+def changed_since_audit(what: str, path: str, expected: object, found: object) -> InputError:
+    """The error for what is not as an audit found it."""
+    return InputError(
+        f"the {what} has changed since the audit",
+        file=path,
+        expected=expected,
+        found=found,
+        mend="start again with 'tbseg plan'",
+    )
+
+
 def size_of(file: BinaryIO) -> int:
     """Bytes of an open file."""
     return os.fstat(file.fileno()).st_size

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -65,7 +65,7 @@ class Pixels:
 class Slices:
     """Some slices: ``array`` (z, y, x, c), and one fingerprint per slice of the very same bytes.
 
-    ``pixels``: None unless all of them lie as they are in files of their own.
+    ``pixels``: None unless all of them lie as they are in their files.
     """
 
     array: "NDArray[Any]"
@@ -78,7 +78,7 @@ class Source(AbstractContextManager["Source"]):
 
     ``slices`` names each z for messages; ``warnings`` are for whoever has to trust the result;
     ``layers``: so many slices are decoded together, from z = 0 on. ``is_plain``: ``read`` gives the
-    ``pixels`` of any slices, so that a run can refer to them.
+    ``pixels`` of any slices, so that a run can refer to them; then it is an ``InFiles``.
     Both methods raise InputError when a slice is not what it was at the audit or does not decode,
     ResourceError when the disk fails, IndexError for a range outside ``0 <= z0 < z1 <= z``.
     """
@@ -128,6 +128,39 @@ class Source(AbstractContextManager["Source"]):
                 found=f"content {found[:16]}",
                 mend="make the plan again (tbseg plan, or the task plan)",
             )
+
+
+class InFiles(Source):
+    """Slices that lie in files, each in one: of its own, or with others."""
+
+    @abstractmethod
+    def path(self, z: int) -> str:
+        """Of the file that a slice lies in."""
+
+    @abstractmethod
+    def open(self, z: int) -> BinaryIO:
+        """That file, to read pixels where they were found: see ``Pixels``."""
+
+
+def pixels_of(places: Sequence[tuple[int, str] | None]) -> Pixels | None:
+    """Of some slices, if the place and type of each is known, and all are of one type."""
+    found = [place for place in places if place is not None]
+    types = {dtype for _, dtype in found}
+    if len(found) < len(places) or len(types) != 1:
+        return None
+    return Pixels(tuple(offset for offset, _ in found), types.pop())
+
+
+def check_same_volume(found: VolumeInfo, info: VolumeInfo, volume: str) -> None:
+    """InputError unless shape, channels and dtype are those of a plan's ``info``."""
+    if (found.shape, found.channels, found.dtype) != (info.shape, info.channels, info.dtype):
+        raise InputError(
+            "the input changed since the plan was made",
+            file=volume,
+            expected=f"shape {info.shape} (z, y, x), {info.channels} channels, {info.dtype}",
+            found=f"shape {found.shape}, {found.channels} channels, {found.dtype}",
+            mend="make the plan again (tbseg plan, or the task plan)",
+        )
 
 
 def check_range(z0: int, z1: int, depth: int) -> None:

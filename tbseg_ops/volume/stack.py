@@ -29,8 +29,13 @@ from tbseg_ops.limits import check_expansion
 from tbseg_ops.reference import TIFF_SUFFIXES
 from tbseg_ops.volume.foreign import known_elsewhere
 from tbseg_ops.volume.order import order_slices, shortened
-from tbseg_ops.volume.regular_files import open_regular, size_of
-from tbseg_ops.volume.source import Pixels, Slices, Source, VolumeInfo, check_range
+from tbseg_ops.volume.regular_files import (
+    changed_since_audit,
+    open_regular,
+    open_unchanged,
+    size_of,
+)
+from tbseg_ops.volume.source import InFiles, Slices, VolumeInfo, check_range, pixels_of
 from tbseg_ops.volume.tiff.ifd_chain import Chain, page_offsets
 from tbseg_ops.volume.tiff.layout import declared_images, page_set, page_voxel_size
 from tbseg_ops.volume.tiff.page import (
@@ -62,7 +67,7 @@ class _Audited:
     pixels: tuple[int, str] | None
 
 
-class SliceFiles(Source):
+class SliceFiles(InFiles):
     """Slices that are files of their own, opened when they are read. Can be pickled."""
 
     def __init__(self, folder: str, names: Sequence[str], info: VolumeInfo | None = None) -> None:
@@ -87,16 +92,16 @@ class SliceFiles(Source):
                 page, _ = _only_page(file, page_offsets(file, len(content), path), path)
                 found = check_page(page, len(content), path, alone=True)
                 if header not in (None, found):
-                    raise _changed(path, header, found)
+                    raise changed_since_audit("slice", path, header, found)
                 plane = found.shape, found.channels, found.dtype
                 if self._plane not in (None, plane):
-                    raise _changed(path, self._plane, plane)
+                    raise changed_since_audit("slice", path, self._plane, plane)
                 if z == z0:
                     header = found
                     array = np.empty((z1 - z0, *found.shape, found.channels), found.dtype)
                 array[z - z0] = decode(page, found, path)
                 places.append(plain_pixels(page, found))
-        return Slices(array, tuple(digests), _pixels(places))
+        return Slices(array, tuple(digests), pixels_of(places))
 
     def fingerprints(self, z0: int, z1: int) -> tuple[str, ...]:
         """See ``Source.fingerprints``. Decodes nothing."""
@@ -104,22 +109,20 @@ class SliceFiles(Source):
         return tuple(self._digest(z) for z in range(z0, z1))
 
     def path(self, z: int) -> str:
-        """Of the file of a slice."""
+        """See ``InFiles.path``."""
         return str(Path(self._folder) / self.slices[z])
 
     def open(self, z: int) -> BinaryIO:
-        """The file of a slice, to read its pixels where they were found: see ``Pixels``."""
-        file = open_regular(self.path(z))
-        if self._sizes[z] not in (None, found := size_of(file)):
-            file.close()
-            raise _changed(self.path(z), f"{self._sizes[z]} bytes", f"{found} bytes")
-        return file
+        """See ``InFiles.open``."""
+        return open_unchanged(self.path(z), self._sizes[z], "slice")
 
     def _content(self, z: int) -> bytes:
         with strict(self.path(z)), self.open(z) as file:
             content = file.read()
         if self._sizes[z] not in (None, len(content)):
-            raise _changed(self.path(z), f"{self._sizes[z]} bytes", f"{len(content)} bytes")
+            raise changed_since_audit(
+                "slice", self.path(z), f"{self._sizes[z]} bytes", f"{len(content)} bytes"
+            )
         return content
 
     def _digest(self, z: int) -> str:
@@ -162,7 +165,7 @@ class StackSource(SliceFiles):
             unit=audited[0].voxels.unit,
             kind="tiff-stack",
         )
-        self.is_plain = _pixels([slice_.pixels for slice_ in audited]) is not None
+        self.is_plain = pixels_of([slice_.pixels for slice_ in audited]) is not None
         if not as_mask:  # of a mask, much is constant; its shape is that of an audited volume
             check_expansion(self.info.nbytes, sum(sizes), shown)
 
@@ -174,15 +177,6 @@ class StackSource(SliceFiles):
                 return list(pool.map(_audit_slice, paths, first))  # raises for the first bad z
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _pixels(places: Sequence[tuple[int, str] | None]) -> Pixels | None:
-    """Of some slices, if all of them are plain and of one type."""
-    found = [place for place in places if place is not None]
-    types = {dtype for _, dtype in found}
-    if len(found) < len(places) or len(types) != 1:
-        return None
-    return Pixels(tuple(offset for offset, _ in found), types.pop())
 
 
 def _another_order(slices: Sequence[str], planes: Mapping[str, int]) -> tuple[str, ...]:
@@ -294,13 +288,3 @@ def _only_page(file: BinaryIO, chain: Chain, path: str) -> tuple[TiffPage, list[
             mend="give that file itself as the volume, or split it into slices",
         )
     return page, thumbnails
-
-
-def _changed(path: str, expected: object, found: object) -> InputError:
-    return InputError(
-        "the slice has changed since the audit",
-        file=path,
-        expected=expected,
-        found=found,
-        mend="start again with 'tbseg plan'",
-    )

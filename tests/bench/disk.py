@@ -4,8 +4,8 @@ Bytes are multiples of the volume as it is in memory: those of the system calls 
 processes, whether the disk or a cache served them, and those that came from and went to the disk.
 No step finds slices or files of the run in the cache (``--kept``: what the steps before it left
 there), and with ``--memory`` no step can keep more than that of them, its own memory included.
-Baselines: the files copied (and fsynced) by shutil, and
-the stack read by tifffile and written as one plain dataset by h5py.
+Baselines: the files copied (and fsynced) by shutil, and what a person would write: the volume read
+at once by tifffile or tensorstore and written as one plain dataset by h5py.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
+from functools import partial
 from math import ceil
 from operator import add, sub
 from pathlib import Path
@@ -25,6 +26,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import tensorstore
 import tifffile
 from numpy.typing import NDArray
 from rich.console import Console
@@ -33,12 +35,28 @@ from rich.table import Table
 from tests.bench.cgroup import no_more_than
 from tests.reference_sets import ReferenceSet
 from tests.synthetic import write_stack
+from tests.volume import formats
 
 NUCLEI = ReferenceSet("nuclei")
-LAYOUTS: dict[str, dict[str, Any]] = {
-    "uncompressed": {},
-    "LZW": {"compression": "lzw"},
-    "zstd": {"compression": "zstd"},
+Writer = Callable[[Path, NDArray[Any]], Path]
+
+
+def _big_tiff(folder: Path, volume: NDArray[Any]) -> Path:
+    folder.mkdir()
+    tifffile.imwrite(folder / "stack.tif", volume, bigtiff=True, photometric="minisblack")
+    return folder / "stack.tif"
+
+
+def _ome_zarr(folder: Path, volume: NDArray[Any]) -> Path:
+    return formats.ome_zarr_04(folder, volume, chunk=(64, 128, 128))
+
+
+LAYOUTS: dict[str, Writer] = {
+    "uncompressed": write_stack,
+    "LZW": partial(write_stack, compression="lzw"),
+    "zstd": partial(write_stack, compression="zstd"),
+    "BigTIFF": _big_tiff,
+    "OME-Zarr": _ome_zarr,
 }
 RUNS = ("", "--ingest=copy", "--ingest=copy --split=copy")
 BYTES = ("read", "written", "from disk", "to disk")
@@ -81,20 +99,22 @@ def main() -> None:
     options.add_argument("--layouts", nargs="+", choices=LAYOUTS, default=list(LAYOUTS))
     chosen = options.parse_args()
     volume = _volume((chosen.slices, 512, 1024))
-    rows = Table("slices", "options", "step", "s", "CPU", *BYTES)
+    rows = Table("stored as", "options", "step", "s", "CPU", *BYTES)
     with (
         tempfile.TemporaryDirectory(prefix="tbseg-bench-") as name,
         no_more_than(chosen.memory) as within,
     ):
         place = Path(name)
         for layout in chosen.layouts:
-            slices = write_stack(place / layout, volume, **LAYOUTS[layout])
-            for baseline, action in (("shutil", _copied), ("tifffile + h5py", _rewritten)):
-                cost = _cost(place, action, slices, place / "copy")
+            stored = LAYOUTS[layout](place / layout, volume)
+            reader = "tensorstore" if layout == "OME-Zarr" else "tifffile"
+            for baseline, action in (("shutil", _copied), (f"{reader} + h5py", _rewritten)):
+                cost = _cost(place, action, stored, place / "copy")
                 _add(rows, volume.nbytes, layout, "", baseline, cost)
             for way in RUNS if layout == "uncompressed" else RUNS[:1]:
-                _run(rows, volume.nbytes, slices, place / "run", way, within, chosen.kept)
-            shutil.rmtree(slices)
+                paths = stored, place / "run"
+                _run(rows, volume.nbytes, layout, *paths, way, within, chosen.kept)
+            shutil.rmtree(place / layout)
     Console(width=130).print(rows)
 
 
@@ -109,7 +129,8 @@ def _volume(shape: tuple[int, int, int]) -> NDArray[Any]:
 def _run(
     rows: Table,
     size: int,
-    slices: Path,
+    layout: str,
+    stored: Path,
     run: Path,
     chosen: str,
     within: list[str],
@@ -119,14 +140,14 @@ def _run(
     for step in STEPS:
         more = [f"--run={run}"]
         if step == "plan":
-            more = [str(slices), str(NUCLEI.classifier), str(run), *chosen.split()]
+            more = [str(stored), str(NUCLEI.classifier), str(run), *chosen.split()]
         words = [*within, sys.executable, "-m", "tbseg_ops.cli.main", step, *more]
         cold = step == "plan" or not kept
-        costs.append(_cost(slices.parent, _called, words, cold=cold))
-        _add(rows, size, slices.name, chosen, step, costs[-1])
-    _add(rows, size, slices.name, chosen, "in all", sum(costs[1:], costs[0]))
-    stored = sum(p.stat().st_blocks * 512 for p in run.rglob("*") if p.is_file())
-    rows.add_row(slices.name, chosen, "run folder", *[""] * 5, f"{stored / size:.2f}")
+        costs.append(_cost(run.parent, _called, words, cold=cold))
+        _add(rows, size, layout, chosen, step, costs[-1])
+    _add(rows, size, layout, chosen, "in all", sum(costs[1:], costs[0]))
+    kept_bytes = sum(p.stat().st_blocks * 512 for p in run.rglob("*") if p.is_file())
+    rows.add_row(layout, chosen, "run folder", *[""] * 5, f"{kept_bytes / size:.2f}")
     rows.add_section()
     shutil.rmtree(run)
 
@@ -157,23 +178,37 @@ def _add(rows: Table, size: int, layout: str, chosen: str, step: str, cost: Cost
     rows.add_row(layout, chosen, step, *times, *(f"{n / size:.2f}" for n in moved))
 
 
-def _copied(slices: Path, to: Path) -> None:
+def _copied(stored: Path, to: Path) -> None:
+    def copy(source: str, path: str) -> None:
+        with open(source, "rb") as old, open(path, "wb") as new:
+            shutil.copyfileobj(old, new, 1 << 20)
+            new.flush()
+            os.fsync(new.fileno())
+
     to.mkdir()
-    for path in slices.iterdir():
-        with path.open("rb") as source, (to / path.name).open("wb") as file:
-            shutil.copyfileobj(source, file, 1 << 20)
-            file.flush()
-            os.fsync(file.fileno())
+    if stored.is_dir():
+        shutil.copytree(stored, to, copy_function=copy, dirs_exist_ok=True)
+    else:
+        copy(str(stored), str(to / stored.name))
     shutil.rmtree(to)
 
 
-def _rewritten(slices: Path, to: Path) -> None:
-    paths = sorted(slices.iterdir(), key=lambda path: int(path.stem.split("_")[1]))
+def _rewritten(stored: Path, to: Path) -> None:
     with h5py.File(to, "w") as file:
-        file["volume"] = np.stack([tifffile.imread(path) for path in paths])
+        file["volume"] = _whole(stored)
     with to.open("rb") as written:
         os.fsync(written.fileno())
     to.unlink()
+
+
+def _whole(stored: Path) -> NDArray[Any]:
+    if stored.is_file():
+        return tifffile.imread(stored)
+    if stored.suffix == ".zarr":
+        level = {"driver": "file", "path": str(stored / "0")}
+        return tensorstore.open({"driver": "zarr", "kvstore": level}).result().read().result()
+    paths = sorted(stored.iterdir(), key=lambda path: int(path.stem.split("_")[1]))
+    return np.stack([tifffile.imread(path) for path in paths])
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from rich.table import Table
 from tbseg_ops import steps
 from tbseg_ops.run import RunFolder, RunSpec
 from tests.bench.tiles import made
-from tests.browser import PROGRAM, Browser, browser
+from tests.browser import PROGRAM, browser
 from tests.reference_sets import ReferenceSet
 
 GRID = (30, 32, 32)
@@ -102,12 +102,12 @@ def _seen(folder: Path) -> dict[str, list[float]]:
                 time.sleep(STILL_SECONDS)  # until all of the volume is there
             else:
                 window.wait(there)
-            before = _middle(window)
+            before = window.middle()
             work = threading.Thread(target=steps.classify, kwargs=_only(run, tile.name))
             work.start()
             if in_3d:
                 end = time.monotonic() + MOST_SECONDS
-                while _middle(window) == before and time.monotonic() < end:
+                while window.middle() == before and time.monotonic() < end:
                     time.sleep(0.02)
             else:
                 window.wait(f"{there}.dataset.state === 'done'")
@@ -120,13 +120,6 @@ def _seen(folder: Path) -> dict[str, list[float]]:
 
 def _only(run: Path, name: str) -> dict[str, Any]:
     return {"run": run, "tiles": (name,)}
-
-
-def _middle(window: Browser) -> str:
-    """What is to be seen in the middle of Neuroglancer's plane across z."""
-    place = {"x": 330, "y": 280, "width": 40, "height": 40, "scale": 1}
-    data: str = window.ask("Page.captureScreenshot", format="png", clip=place)["data"]
-    return data
 
 
 def _taken_away(run: Path) -> list[tuple[Path, bytes]]:

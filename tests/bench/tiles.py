@@ -39,7 +39,6 @@ VESSELS = ReferenceSet("vessels-3d")
 SIDE = 32  # of a tile
 CORE = (SIDE, SIDE, SIDE)
 COUNTS: dict[int, Index] = {1_000: (10, 10, 10), 10_000: (20, 25, 20), 100_000: (40, 50, 50)}
-MOST_MERGED = 10_000  # each tile costs some milliseconds
 COMMANDS = {
     "status": ["status"],
     "doctor": ["doctor", "--run"],
@@ -60,16 +59,13 @@ def main() -> None:
     rows = Table("", *(f"{n:,} tiles: s" for n in counts), "ms a tile", "MB")
     costs = [_costs(n, grid) for n, grid in counts.items()]
     for what in costs[0]:
-        found = [each[what] for each in costs if what in each]
-        figures = [f"{seconds:.1f}" for seconds, _ in found]
-        seconds, memory = found[-1]
-        one = 1e3 * seconds / list(counts)[len(found) - 1]
-        blank = [""] * (len(counts) - len(found))
-        rows.add_row(what, *figures, *blank, f"{one:.2f}", f"{memory:.0f}")
+        seconds, memory = costs[-1][what]
+        figures = [f"{each[what][0]:.1f}" for each in costs]
+        rows.add_row(what, *figures, f"{1e3 * seconds / max(counts):.2f}", f"{memory:.0f}")
     Console(width=110).print(rows)
     if chosen.plot:
         lines = {
-            what: {n: each[what][0] for n, each in zip(counts, costs, strict=True) if what in each}
+            what: {n: each[what][0] for n, each in zip(counts, costs, strict=True)}
             for what in costs[0]
         }
         chosen.plot.write_text(chart(lines, "tiles", "seconds of a processor"))
@@ -83,7 +79,7 @@ def _costs(n: int, grid: Index) -> dict[str, tuple[float, float]]:
             "plan: what is left": partial(_left, run),
             "run page, first": partial(_seen, run),
         }
-        for command, words in list(COMMANDS.items())[: None if n <= MOST_MERGED else -2]:
+        for command, words in COMMANDS.items():
             actions[command] = partial(_called, [*words, str(run)])
         found = {}
         for what, action in actions.items():

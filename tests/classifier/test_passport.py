@@ -655,6 +655,7 @@ def processes(monkeypatch) -> list[list[str]]:
 
 
 def test_texts_of_variable_length_are_read_by_one_process(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # nothing is known yet
     started = processes(monkeypatch)
     assert read_passport(REAL).labels == ("background", "vessel", "nucleus")
     assert len(started) == 1

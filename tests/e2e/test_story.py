@@ -58,12 +58,6 @@ def person(airflow, tmp_path):
         yield person
 
 
-def middle(window):
-    """What is to be seen in the middle of Neuroglancer's first plane."""
-    place = {"x": 330, "y": 280, "width": 40, "height": 40, "scale": 1}
-    return window.ask("Page.captureScreenshot", format="png", clip=place)["data"]
-
-
 def test_from_the_log_in_to_a_tile_that_is_computed_again(airflow, person, tmp_path):
     window, url = person.window, airflow.service.url
     volume = np.concatenate([NUCLEI.raw()[..., 0]] * 8)  # half a minute of work
@@ -132,10 +126,10 @@ def test_from_the_log_in_to_a_tile_that_is_computed_again(airflow, person, tmp_p
     z, y, x = ((a + b) // 2 for a, b in zip(tile.core.lo, tile.core.hi, strict=True))
     window.open(f"{url}/tbseg/runs/{DAG}/{run}/volume#{z},{y},{x}", width=900, height=700)
     window.wait("document.querySelector('#frame').src", 30)
-    empty = middle(window)
+    empty = window.middle()
     end = time.monotonic() + 60
-    while middle(window) == empty and time.monotonic() < end:
+    while window.middle() == empty and time.monotonic() < end:
         time.sleep(0.5)
     time.sleep(5)
     person.see("3d")
-    assert middle(window) != empty
+    assert window.middle() != empty

@@ -115,6 +115,17 @@ def test_measured_tiles(run, seconds, basis):
     assert more.of("classify").hours.expected * 3600 == pytest.approx(each, rel=0.02)
 
 
+def test_workers_that_are_done_help(run):
+    """Three batches of two tiles over two workers take no longer than six tiles do."""
+    folder = measured(run, [5, 5])
+    folder.store(folder.plan.in_batches(2), folder.inputs)
+    hours = [
+        forecast.forecast(run=run, workforce=Workforce(n, pause=0.0, batches=True)) for n in (1, 2)
+    ]
+    one, two = (found.of("classify").hours.expected * 3600 for found in hours)
+    assert two == pytest.approx(one / 2, rel=0.1)  # with one of them idle: two thirds
+
+
 def test_an_adopted_file_was_not_measured(run):
     measured(run, [0, 5, 7])
     assert forecast.forecast(run=run, workforce=Workforce(1)).basis == "2 tiles on 1 host"

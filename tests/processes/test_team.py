@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from tbseg_ops.errors import ResourceError
+from tbseg_ops.processes import team as module
 from tbseg_ops.processes.launcher import _RANKS, _SIZES, launched
 from tbseg_ops.processes.team import kept
 from tbseg_ops.run import Alone, Pool, team
@@ -33,6 +34,16 @@ def test_workers_that_are_done_end_without_a_word(capfd):
     assert capfd.readouterr().err == ""
 
 
+def test_short_pieces_are_done_before_workers_have_begun(monkeypatch):
+    """And what is left then is theirs."""
+    here = {process for _, process in Pool(2).map(slow_first, range(1, 6), short=True)}
+    assert here == {os.getpid()}
+    monkeypatch.setattr(module, "_BEGIN_SECONDS", 0.3)
+    found = list(Pool(2).map(slow_first, [0, *range(1, 6)], short=True))
+    assert sorted(piece for piece, _ in found) == list(range(6))
+    assert [piece for piece, process in found if process == os.getpid()] == [0]
+
+
 def who(pool):
     """The processes of a pool that do some pieces."""
     return {process for _, process in pool.map(slow_first, range(1, 6))}
@@ -41,7 +52,10 @@ def who(pool):
 def test_workers_stay_for_what_is_done_next_and_end_with_the_context():
     pool = Pool(2)
     with kept(pool):
-        first = who(pool)
+        with kept(pool):  # a step that keeps them, in a command that does
+            first = who(pool)
+            while len(first) < pool.workers:  # one may have begun when all was done
+                first |= who(pool)
         assert who(pool) <= first
         with pytest.raises(ValueError, match="piece 3"):
             list(pool.map(fail, range(1000)))

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import time
 
 import pytest
@@ -76,6 +77,32 @@ def test_a_run_over_three_hosts(rack, run, local):
     assert list((run / "jobs").iterdir()) == []  # no claim is left
 
 
+def test_a_fast_host_helps_a_slow_one(rack, finished, tmp_path, monkeypatch, local):
+    """Both have one batch of four tiles; the fast one is done, and takes tiles of the other.
+
+    It is not so fast that it would be done before the other has begun.
+    """
+    run = tmp_path / "run"
+    planned(run, finished / "slices", tile=TILE, max_batches=2)
+    through(run, until="split")
+    made = rack(2)
+    for host, seconds in zip(made.hosts, (1.5, 4), strict=True):
+        program = tmp_path / f"tbseg-{seconds}"
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m tests.ssh.slow {seconds} "$@"\n')
+        program.chmod(0o755)
+        host.extra = {"slots": 1, "tbseg": str(program)}
+        monkeypatch.setenv(f"AIRFLOW_CONN_{host.conn_id.upper()}", host.connection())
+    events = together(run, made.settings(), "classify", 2)
+    assert sorted(event["host"][-7:] for event in events) == ["(host1)", "(host2)"]
+    reports = {event["host"][-7:]: event["transcript"]["report"] for event in events}
+    helped = reports["(host1)"]["helped"]
+    assert reports["(host1)"]["computed"] == 4
+    assert 1 <= helped <= 3
+    assert reports["(host2)"]["reused"] >= helped - 1  # one may be computed twice
+    through(run)
+    assert same(datasets(run / "segmentation.h5"), local)
+
+
 @pytest.mark.parametrize("back", [True, False])
 def test_a_host_that_is_cut_off_in_the_middle(back, rack, run, local):
     """Its jobs go on without a connection; only when it stays away are they done elsewhere."""
@@ -97,17 +124,23 @@ def test_a_host_that_is_cut_off_in_the_middle(back, rack, run, local):
     assert same(datasets(run / "segmentation.h5"), local)
 
 
-def test_a_host_that_hangs_stops_nobody(rack, run, monkeypatch):
-    """A stopped server accepts connections and says nothing."""
-    monkeypatch.setattr("tbseg_airflow.backends.ssh.link.ANSWER_SECONDS", 2.0)
-    monkeypatch.setattr("tbseg_airflow.backends.ssh.link.CONNECT_SECONDS", 2.0)
+def test_a_host_that_hangs_stops_nobody(rack, run, monkeypatch, local):
+    """A stopped server accepts connections and says nothing.
+
+    A host that is slow to answer on a busy machine may be taken for another one: what it had
+    computed is found done, then.
+    """
+    monkeypatch.setattr("tbseg_airflow.backends.ssh.link.ANSWER_SECONDS", 4.0)
+    monkeypatch.setattr("tbseg_airflow.backends.ssh.link.CONNECT_SECONDS", 4.0)
     made = rack(3)
     made.hosts[0].signal(signal.SIGSTOP)
     start = time.monotonic()
     events = together(run, made.settings(), "classify", TILES)
     assert {event["host"][-7:] for event in events} == {"(host2)", "(host3)"}
-    assert computed(events) == TILES
-    assert time.monotonic() - start < 60
+    assert computed(events) <= TILES
+    assert time.monotonic() - start < 90
+    through(run)
+    assert same(datasets(run / "segmentation.h5"), local)
     made.hosts[0].signal(signal.SIGCONT)
 
 

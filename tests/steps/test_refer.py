@@ -6,6 +6,7 @@ import shutil
 import h5py
 import numpy as np
 import pytest
+import tifffile
 
 from tbseg_ops import steps
 from tbseg_ops.errors import ConfigError, InputError
@@ -14,6 +15,7 @@ from tbseg_ops.run import RunFolder
 from tbseg_ops.run.done import own
 from tbseg_ops.run.raw import read_volume
 from tbseg_ops.view.voxels import raw_box
+from tbseg_ops.volume.pages import PagesSource
 from tests.quick import some_slow
 from tests.reference_sets import ReferenceSet
 from tests.runs import VESSELS, planned, spec_of, stack, through
@@ -59,6 +61,85 @@ def test_the_same_bytes_as_with_a_copy(more, layout, tmp_path):
         assert np.array_equal(file["volume"], RAW[z, y, x])
     held = sum(path.stat().st_size for path in (tmp_path / "refer/volume").iterdir())
     assert held < RAW.nbytes / 4
+
+
+FILES = {
+    "pages": {},
+    "BigTIFF, big-endian": {"bigtiff": True, "byteorder": ">"},
+    # One page, and the other images behind it.
+    "ImageJ": {"imagej": True, "metadata": {"axes": "ZYX"}},
+    "two channels": {"planarconfig": "contig"},
+}
+
+
+def one_file(path, volume, **layout):
+    """A volume as one TIFF file of all its slices."""
+    tifffile.imwrite(path, volume, **{"photometric": "minisblack", **layout})
+    return path
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_of_all_slices_is_referred_to(name, tmp_path, monkeypatch):
+    volume = RAW if name == "pages" else RAW.astype(np.uint16) * 257
+    more = {}
+    if name == "two channels":
+        volume = np.stack([RAW, np.flip(RAW)], axis=-1)
+        more = {"classifier": str(ReferenceSet("two-channel").classifier)}
+    file = one_file(tmp_path / "stack.tif", volume, **FILES[name])
+    made = planned(tmp_path / "run", file, ingest="auto", **more)
+    assert made.refers
+    monkeypatch.setattr(PagesSource, "__init__", None)  # nobody audits the file once more
+    assert steps.ingest(run=tmp_path / "run").computed == 0
+    folder, box = RunFolder(tmp_path / "run"), Box((3, 5, 7), (36, 40, 41))
+    expected = volume[box.slices].reshape(*box.shape, made.volume.channels)
+    assert np.array_equal(read_volume(folder, box, box).raw, expected)
+    assert np.array_equal(raw_box(folder, box), expected)
+    with h5py.File(tmp_path / "run/volume.h5") as opened:  # as another program opens it
+        assert np.array_equal(opened["volume"], volume)
+
+
+def test_a_time_point_of_a_file_is_referred_to(tmp_path):
+    both = np.stack([np.flip(RAW), RAW]).astype(np.uint16)
+    file = one_file(tmp_path / "t.tif", both, imagej=True, metadata={"axes": "TZYX"})
+    assert planned(tmp_path / "run", file, ingest="auto", time=1).refers
+    folder, box = RunFolder(tmp_path / "run"), Box((3, 5, 7), (36, 40, 41))
+    assert np.array_equal(read_volume(folder, box, box).raw[..., 0], RAW[box.slices])
+
+
+def test_a_file_of_all_slices_gives_the_same_bytes_as_a_copy(tmp_path):
+    file = one_file(tmp_path / "stack.tif", RAW)
+    for how in ("copy", "refer"):
+        planned(tmp_path / how, file, ingest=how)
+        through(tmp_path / how)
+    one, other = (tmp_path / how / "segmentation.h5" for how in ("copy", "refer"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_page_that_was_changed_is_refused(tmp_path):
+    file = one_file(tmp_path / "stack.tif", RAW)
+    planned(tmp_path / "run", file, ingest="refer")
+    steps.split(run=tmp_path / "run")
+    with tifffile.TiffFile(file) as tiff:
+        offset = tiff.pages[18].dataoffsets[0]
+    content = bytearray(file.read_bytes())
+    content[offset + 700] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(InputError, match="changed since the plan was made") as caught:
+        steps.classify(run=tmp_path / "run")
+    assert caught.value.file == "stack.tif page 18"
+    file.write_bytes(content[: offset + 5])
+    with pytest.raises(InputError, match=r"stack\.tif"):
+        steps.classify(run=tmp_path / "run")
+
+
+def test_a_file_with_one_compressed_page_is_copied(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "stack.tif") as tiff:
+        for z, plane in enumerate(RAW):
+            compression = "zlib" if z == 7 else None
+            tiff.write(plane, photometric="minisblack", compression=compression, metadata=None)
+    assert not planned(tmp_path / "run", tmp_path / "stack.tif", ingest="auto").refers
+    with pytest.raises(InputError, match="cannot refer"):
+        planned(tmp_path / "run2", tmp_path / "stack.tif", ingest="refer")
 
 
 def test_channels_and_numbers_with_a_point(tmp_path):

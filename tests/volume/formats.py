@@ -1,6 +1,7 @@
 """One volume (z, y, x) in every format that is read. Each writer gives what a user would name."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,17 @@ _CHUNK = [8, 16, 16]
 
 def _stored(driver: str, path: Path, volume: NDArray[Any], metadata: dict[str, Any]) -> None:
     path.mkdir(parents=True, exist_ok=True)
-    spec = {"driver": driver, "kvstore": {"driver": "file", "path": str(path)}}
+    spec: dict[str, Any] = {"driver": driver, "kvstore": {"driver": "file", "path": str(path)}}
     spec |= {"metadata": metadata, "create": True, "delete_existing": True}
     array = tensorstore.open(spec, dtype=volume.dtype, shape=volume.shape).result()
     array.write(volume).result()
 
 
-def zarr2(folder: Path, volume: NDArray[Any], name: str = "v.zarr") -> Path:
+def zarr2(
+    folder: Path, volume: NDArray[Any], name: str = "v.zarr", chunk: Sequence[int] = _CHUNK
+) -> Path:
     codec = {"id": "blosc", "cname": "lz4", "clevel": 5, "shuffle": 1}
-    _stored("zarr", folder / name, volume, {"chunks": _CHUNK, "compressor": codec})
+    _stored("zarr", folder / name, volume, {"chunks": list(chunk), "compressor": codec})
     return folder / name
 
 
@@ -57,10 +60,10 @@ def _multiscales(size: tuple[float, ...] = SIZE) -> list[dict[str, Any]]:
     return [{"axes": axes, "datasets": levels, "name": "v"}]
 
 
-def ome_zarr_04(folder: Path, volume: NDArray[Any]) -> Path:
+def ome_zarr_04(folder: Path, volume: NDArray[Any], chunk: Sequence[int] = _CHUNK) -> Path:
     path = folder / "v.ome.zarr"
-    zarr2(path, volume, "0")
-    zarr2(path, np.ascontiguousarray(volume[::2, ::2, ::2]), "1")
+    zarr2(path, volume, "0", chunk)
+    zarr2(path, np.ascontiguousarray(volume[::2, ::2, ::2]), "1", chunk)
     (path / ".zgroup").write_text('{"zarr_format": 2}')
     image = [image | {"version": "0.4"} for image in _multiscales()]
     (path / ".zattrs").write_text(json.dumps({"multiscales": image}))

@@ -127,15 +127,15 @@ def test_a_slice_file_is_read_once(tmp_path, monkeypatch):
     """What is digested is what is decoded: swapping the file in between changes nothing."""
     source = open_source(str(as_stack(tmp_path)))
     before = source.fingerprints(0, 12)
-    opened = []
+    opened, open_regular = [], files.open_regular
 
     def swapping(path):
-        file = files.open_regular(path)
+        file = open_regular(path)
         opened.append(path)
         os.replace(write_page(tmp_path / "other.tif", VOLUME[0] ^ 1, compression="deflate"), path)
         return file
 
-    monkeypatch.setattr(stack, "open_regular", swapping)
+    monkeypatch.setattr(files, "open_regular", swapping)
     slab = source.read(3, 6)
     assert len(opened) == len(set(opened)) == 3
     assert slab.fingerprints == before[3:6]

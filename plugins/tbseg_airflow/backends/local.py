@@ -15,6 +15,7 @@ from typing import IO, Literal
 
 import psutil
 
+from tbseg_airflow.backends import fork
 from tbseg_airflow.backends.contract import Line, ProgramMissingError
 from tbseg_ops.processes.lifetime import die_with_parent, end, session
 
@@ -23,7 +24,8 @@ _PIPE_SECONDS = 2.0  # a process left behind may keep a pipe open: do not wait f
 
 @dataclass
 class LocalJob:
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | fork.Fork
+    ended: threading.Event = field(default_factory=threading.Event)
     output: SimpleQueue[Line | int] = field(default_factory=SimpleQueue)  # at last the exit code
 
 
@@ -32,16 +34,8 @@ class LocalBackend:
 
     def submit(self, arguments: Sequence[str]) -> LocalJob:
         name, *rest = arguments
-        process = subprocess.Popen(  # noqa: S603
-            [find_program(name), *rest],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            start_new_session=True,
-            preexec_fn=die_with_parent,
-        )
-        job = LocalJob(process)
+        is_forked = name == fork.PROGRAM and fork.is_possible()
+        job = LocalJob(fork.Fork(rest) if is_forked else _started(name, rest))
         threading.Thread(target=_watch, args=(job,), daemon=True).start()
         return job
 
@@ -57,11 +51,25 @@ class LocalBackend:
 
     def cancel(self, job: LocalJob, grace: float) -> None:
         leader = job.process.pid
-        found = session(leader)
-        with suppress(psutil.NoSuchProcess):  # those that have left it, such as MPI ranks
-            found += psutil.Process(leader).children(recursive=True)
+        found = set(session(leader))
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(leader)  # which may not have begun its session yet
+            # And those that have left it, such as MPI ranks.
+            found |= {process, *process.children(recursive=True)}
         end(found, grace)
-        job.process.wait()
+        job.ended.wait()
+
+
+def _started(name: str, rest: Sequence[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603
+        [find_program(name), *rest],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        start_new_session=True,
+        preexec_fn=die_with_parent,
+    )
 
 
 def find_program(name: str) -> str:
@@ -86,6 +94,7 @@ def _watch(job: LocalJob) -> None:
     for reader in readers:
         reader.start()
     code = job.process.wait()
+    job.ended.set()
     deadline = time.monotonic() + _PIPE_SECONDS
     for reader in readers:
         reader.join(max(0.0, deadline - time.monotonic()))

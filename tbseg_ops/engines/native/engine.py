@@ -55,7 +55,9 @@ class NativeEngine:
         self._known = [label - 1 for label in passport.known_labels]
         self._halo = passport.reach_for(volume_shape)
         features = passport.features_for(volume_shape)
-        used = {int(column) for forest in own for column in np.unique(forest.column)}
+        used = {
+            column for forest in own for column in np.bincount(forest.column).nonzero()[0].tolist()
+        }
         self._threads = max(1, threads)
         self._integer = self._per_thread(features, passport.inputs, used)
         # A NaN counts wherever any feature sees it, whether or not the forest looks at that one.

@@ -34,7 +34,9 @@ def _collect(record: logging.LogRecord) -> bool:
     return False
 
 
-logging.getLogger("tifffile").addFilter(_collect)
+_logger = logging.getLogger("tifffile")
+_logger.addFilter(_collect)
+_logger.setLevel(logging.WARNING)  # whatever is shown of log lines: what is not made is not seen
 
 
 @contextmanager

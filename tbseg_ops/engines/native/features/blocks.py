@@ -1,19 +1,14 @@
 """The small blocks in which features are computed, and where they lie in scratch and bricks.
 
-A block is up to 16 rows by 64 columns of one plane: small enough that everything derived from it
-stays in the processor's own cache, large enough that the rows and columns needed around it cost
-little. Between the y pass and the z pass a block is held as squares of 4 x 4 voxels (one vector
-each), raster order, because that is how a plane of a brick lies in memory.
+Between the y pass and the z pass a block is held as squares of 4 x 4 voxels (one vector each),
+raster order, because that is how a plane of a brick lies in memory.
 """
 
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tbseg_ops.engines.native.features.filters import Places, tapped
+from tbseg_ops.engines.native.features.layout import COLUMNS, LANES, ROWS
 from tbseg_ops.engines.native.features.simd import (
-    LANES,
     Pointer,
     load,
     splat,
@@ -21,45 +16,12 @@ from tbseg_ops.engines.native.features.simd import (
 )
 from tbseg_ops.engines.native.jit import compiled, inlined
 
-ROWS, COLUMNS = 16, 64
 REACH = 2  # furthest neighbour of a feature kernel
-MARGIN = 3  # rows and planes around the core that features look at
-LEFT = 4  # floats before the core's first column in a row of a smoothed plane
 # Strides are odd multiples of 16 floats: powers of two would share a few sets of the cache.
 ROW = COLUMNS + LANES
 FIELD = ROWS * COLUMNS + LANES
 _SQUARES = 4 * COLUMNS  # floats of four rows
 BRICK = 64
-
-
-def padded_stride(width: int) -> int:
-    """Least odd multiple of 16 that holds ``width`` floats."""
-    return (-(-width // LANES) | 1) * LANES
-
-
-class SmoothedPlanes(NamedTuple):
-    """Presmoothed planes around a slab of the core.
-
-    Plane z of the slab begins at ``smooth[planes[z + 3]]``, row y of the core ``(y + 3) * stride``
-    floats later, its column x another ``x + 4`` floats later. ``shape``: (z, y, x) of the slab.
-    """
-
-    smooth: NDArray[np.float32]
-    planes: NDArray[np.int64]
-    stride: int
-    shape: tuple[int, int, int]
-
-
-class Kernels(NamedTuple):
-    """Kernels of one scale in one flat array; the second radius is that of the smaller kernels.
-
-    ``flat``: 2D, no pass along z.
-    """
-
-    taps: NDArray[np.float32]
-    radius: int
-    small_radius: int
-    flat: bool
 
 
 class Block(NamedTuple):

@@ -13,15 +13,33 @@ from numpy.typing import NDArray
 
 from tbseg_ops.classifier import gaussians
 from tbseg_ops.classifier.passport import Feature
-from tbseg_ops.engines.native.features import derivatives, structure_tensor
-from tbseg_ops.engines.native.features.blocks import Kernels, SmoothedPlanes
 from tbseg_ops.engines.native.features.buffers import Buffers
-from tbseg_ops.engines.native.features.derivatives import Wanted, derivative_bricks
-from tbseg_ops.engines.native.features.filters import STRIDE_OF_TAPS, Floats
+from tbseg_ops.engines.native.features.layout import (
+    SCRATCH,
+    STRIDE_OF_TAPS,
+    Floats,
+    Kernels,
+    Signs,
+    SmoothedPlanes,
+    Wanted,
+)
 from tbseg_ops.engines.native.features.presmooth import Frame, SmoothedScale
-from tbseg_ops.engines.native.features.structure_tensor import Signs, tensor_bricks
+from tbseg_ops.engines.native.kernels import BOOL, FLOATS, INT, INTS, Kernel
 from tbseg_ops.geometry import Box
 
+_PLANES: Any = SmoothedPlanes(FLOATS, INTS, INT, (INT, INT, INT))
+_KERNELS: Any = Kernels(FLOATS, INT, INT, BOOL)
+_WANTED: Any = Wanted(INT, INT, INT, INT, INT)
+_derivative_bricks = Kernel(
+    "engines.native.features.derivatives",
+    "derivative_bricks",
+    *(_PLANES, _KERNELS, _WANTED, FLOATS, FLOATS, INT),
+)
+_tensor_bricks = Kernel(
+    "engines.native.features.structure_tensor",
+    "tensor_bricks",
+    *(_PLANES, _KERNELS, Signs(FLOATS, FLOATS, FLOATS), INT, FLOATS, FLOATS, INT),
+)
 _DERIVED = {
     gaussians.SMOOTHING: "smoothing",
     gaussians.LAPLACIAN: "laplacian",
@@ -80,7 +98,7 @@ class BrickFeatures:
             SmoothedScale(raw[..., channel], frame, scale, in_2d, depth, self._buffers, name)
             for name, (scale, in_2d, channel, _) in enumerate(self._groups)
         ]
-        scratch = self._buffers.take("scratch", max(derivatives.SCRATCH, structure_tensor.SCRATCH))
+        scratch = self._buffers.take("scratch", SCRATCH)
         for z in range(0, nz, depth):
             planes = min(depth, nz - z)
             flat = bricks[: -(-planes // 4) * layer]
@@ -127,11 +145,11 @@ class _Group:
     ) -> None:
         """Write the wanted columns of a slab into flat bricks."""
         if max(self.wanted) >= 0:
-            derivative_bricks(planes, self.derivatives, self.wanted, scratch, bricks, columns)
+            _derivative_bricks(planes, self.derivatives, self.wanted, scratch, bricks, columns)
         if self.tensor_column >= 0:
             if self.tensor.small_radius == 0:  # the derivative is the input, which has no direction
                 signs = Signs(*(np.ones_like(axis) for axis in signs))
-            tensor_bricks(planes, self.tensor, signs, self.tensor_column, scratch, bricks, columns)
+            _tensor_bricks(planes, self.tensor, signs, self.tensor_column, scratch, bricks, columns)
 
 
 def _flat(*kernels_: Floats) -> Floats:

@@ -5,20 +5,12 @@ derivatives up to order 2, the z pass the rest, and the features are made from r
 straight into the bricks.
 """
 
-from typing import NamedTuple
-
 from tbseg_ops.engines.native.features.blocks import (
     BRICK,
-    COLUMNS,
     FIELD,
-    LEFT,
-    MARGIN,
     REACH,
     ROW,
-    ROWS,
     Block,
-    Kernels,
-    SmoothedPlanes,
     block_at,
     brick_plane,
     down,
@@ -26,15 +18,21 @@ from tbseg_ops.engines.native.features.blocks import (
     square,
 )
 from tbseg_ops.engines.native.features.eigenvalues import eigenvalues_2x2, eigenvalues_3x3
-from tbseg_ops.engines.native.features.filters import (
+from tbseg_ops.engines.native.features.filters import Places, along, tapped
+from tbseg_ops.engines.native.features.layout import (
+    COLUMNS,
+    LANES,
+    LEFT,
+    MARGIN,
+    ROWS,
+    SCRATCH,
     STRIDE_OF_TAPS,
     Floats,
-    Places,
-    along,
-    tapped,
+    Kernels,
+    SmoothedPlanes,
+    Wanted,
 )
 from tbseg_ops.engines.native.features.simd import (
-    LANES,
     Pointer,
     load,
     pointer,
@@ -51,17 +49,7 @@ _SLOT = 7 * FIELD
 # Scratch: the ring of fields, then the four results of the x pass, in rows.
 _ROW_FIELD = (ROWS + 2 * REACH) * ROW
 _AT_ROWS = 5 * _SLOT
-SCRATCH = _AT_ROWS + 4 * _ROW_FIELD
-
-
-class Wanted(NamedTuple):
-    """The first columns of these features, -1 where a feature is not wanted."""
-
-    smoothing: int = -1
-    laplacian: int = -1
-    gradient: int = -1
-    difference: int = -1
-    hessian: int = -1
+assert _AT_ROWS + 4 * _ROW_FIELD <= SCRATCH
 
 
 @compiled

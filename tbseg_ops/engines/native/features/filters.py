@@ -9,11 +9,8 @@ one flat array, so that one set of loads serves several of them.
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from tbseg_ops.engines.native.features.layout import LANES, Floats, Ints
 from tbseg_ops.engines.native.features.simd import (
-    LANES,
     Pointer,
     Vector,
     element,
@@ -25,11 +22,7 @@ from tbseg_ops.engines.native.features.simd import (
 )
 from tbseg_ops.engines.native.jit import compiled, inlined
 
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int64]
 Places = tuple[int, int, int, int, int]
-
-STRIDE_OF_TAPS = 3
 
 
 @inlined

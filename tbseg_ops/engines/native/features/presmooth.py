@@ -13,12 +13,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbseg_ops.classifier import gaussians
-from tbseg_ops.engines.native.features.blocks import LEFT, MARGIN, SmoothedPlanes, padded_stride
 from tbseg_ops.engines.native.features.buffers import Buffers
-from tbseg_ops.engines.native.features.filters import Floats, Ints, smooth_rows
-from tbseg_ops.engines.native.features.simd import LANES
-from tbseg_ops.engines.native.features.structure_tensor import Signs
+from tbseg_ops.engines.native.features.layout import (
+    LANES,
+    LEFT,
+    MARGIN,
+    Floats,
+    Ints,
+    Signs,
+    SmoothedPlanes,
+    padded_stride,
+)
+from tbseg_ops.engines.native.kernels import FLOATS, INT, INTS, Kernel
 from tbseg_ops.geometry import Box
+
+_smooth_rows = Kernel(
+    "engines.native.features.filters",
+    "smooth_rows",
+    *(FLOATS, INT, INTS, INT, FLOATS, INT, FLOATS, INT, INT, INT),
+)
 
 
 def mirrored(first: int, count: int, n: int) -> tuple[Ints, Floats]:
@@ -136,7 +149,7 @@ class SmoothedScale:
         for plane in range(max(self._next_raw, int(window.min())), int(window.max()) + 1):
             self._smooth_xy(plane, self._xy, plane % self._ring * stride, row)
             self._next_raw = plane + 1
-        smooth_rows(
+        _smooth_rows(
             self._xy,
             row,
             window % self._ring * stride,
@@ -153,7 +166,7 @@ class SmoothedScale:
         """x and y passes of raw plane ``z`` into rows of ``target``."""
         rows, frame = self._floats, self._frame
         self._fill(self._raw[z, self._y], rows)
-        smooth_rows(
+        _smooth_rows(
             rows.reshape(-1),
             rows.shape[1],
             self._x_rows,
@@ -165,7 +178,7 @@ class SmoothedScale:
             frame.stride,
             len(rows),
         )
-        smooth_rows(
+        _smooth_rows(
             self._x_smoothed,
             0,
             self._y_rows,

@@ -26,10 +26,8 @@ from numba.core.datamodel import PrimitiveModel
 from numba.core.extending import lower_builtin, register_model
 from numba.core.typing.templates import ConcreteTemplate, Signature, infer_global, signature
 
+from tbseg_ops.engines.native.features.layout import LANES
 from tbseg_ops.engines.native.jit import emitted
-
-LANES = 16
-
 
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _BITS = ir.VectorType(ir.IntType(1), LANES)

@@ -5,19 +5,11 @@ true face of the volume ilastik mirrors the products. Here the mirrored volume i
 beyond the face, which turns the sign of the derivative across it; ``Signs`` turns it back.
 """
 
-from typing import NamedTuple
-
 from tbseg_ops.engines.native.features.blocks import (
     BRICK,
-    COLUMNS,
     FIELD,
-    LEFT,
-    MARGIN,
     REACH,
-    ROWS,
     Block,
-    Kernels,
-    SmoothedPlanes,
     block_at,
     brick_plane,
     down,
@@ -25,9 +17,21 @@ from tbseg_ops.engines.native.features.blocks import (
     square,
 )
 from tbseg_ops.engines.native.features.eigenvalues import eigenvalues_2x2, eigenvalues_3x3
-from tbseg_ops.engines.native.features.filters import STRIDE_OF_TAPS, Floats, Places, along, tapped
-from tbseg_ops.engines.native.features.simd import (
+from tbseg_ops.engines.native.features.filters import Places, along, tapped
+from tbseg_ops.engines.native.features.layout import (
+    COLUMNS,
     LANES,
+    LEFT,
+    MARGIN,
+    ROWS,
+    SCRATCH,
+    STRIDE_OF_TAPS,
+    Floats,
+    Kernels,
+    Signs,
+    SmoothedPlanes,
+)
+from tbseg_ops.engines.native.features.simd import (
     Pointer,
     element,
     load,
@@ -57,19 +61,7 @@ _AT_INNER = 5 * _SLOT
 _AT_ROWS = _AT_INNER + 3 * _INNER_SLOT
 _AT_PRODUCTS = _AT_ROWS + 2 * _ROW_FIELD
 _AT_OUTER = _AT_PRODUCTS + _PRODUCTS * _PRODUCT_ROW
-SCRATCH = _AT_OUTER + _PRODUCTS * _INNER_FIELD
-
-
-class Signs(NamedTuple):
-    """-1 beyond a face of the volume, where the axis runs backwards, else 1.
-
-    ``z`` and ``y`` begin 3 voxels before the slab's core, ``x`` 4 voxels; ``x`` is a row's stride
-    long.
-    """
-
-    z: Floats
-    y: Floats
-    x: Floats
+assert _AT_OUTER + _PRODUCTS * _INNER_FIELD <= SCRATCH
 
 
 @compiled

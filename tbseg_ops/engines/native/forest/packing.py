@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbseg_ops.classifier.forests import Forest
-from tbseg_ops.engines.native.forest.vectors import VOXELS
+
+VOXELS = 64
+"""Of a brick."""
 
 SPARE = 64
 """Slots that take the votes nobody counts; many, since a write to the one just written waits."""
@@ -25,7 +27,7 @@ _MOST_TREES = 255
 
 
 class Packed(NamedTuple):
-    """``nodes``: int32 (rows * 4,), and ``thresholds``, the same bytes as float32.
+    """``nodes``: int32 (rows * 4,).
 
     ``roots``: int32 (trees,), references, forest by forest. ``trees``: int64 (forests,), trees of
     each. ``proportions``: float32 (leaves, classes), empty for pure forests. ``slots``: length of
@@ -33,7 +35,6 @@ class Packed(NamedTuple):
     """
 
     nodes: NDArray[np.int32]
-    thresholds: NDArray[np.float32]
     roots: NDArray[np.int32]
     trees: NDArray[np.int64]
     proportions: NDArray[np.float32]
@@ -91,7 +92,6 @@ def _packed(
     nodes = np.concatenate(parts).reshape(-1)
     return Packed(
         nodes=nodes,
-        thresholds=nodes.view(np.float32),
         roots=np.concatenate(roots).astype(np.int32),
         trees=np.array([forest.trees for forest in forests], np.int64),
         proportions=proportions,

@@ -7,24 +7,23 @@ its probabilities 0.
 
 Arguments: ``flat``, the bricks, float32, one after the other, each (columns, 64); the arrays of
 ``packing.Packed``, one by one, since as one value they cost 4 % of the speed; ``out``, float32
-(bricks, classes, 64).
+(bricks, classes, 64); arrays to work in, whatever they hold.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tbseg_ops.engines.native.forest.packing import SPARE
+from tbseg_ops.engines.native.forest.packing import SPARE, VOXELS
 from tbseg_ops.engines.native.forest.traversal import (
     ALL,
-    aligned,
     count_votes,
     load_brick,
     traverse,
 )
-from tbseg_ops.engines.native.forest.vectors import VOXELS, add_where, below
+from tbseg_ops.engines.native.forest.vectors import add_where, below, put_pair, threshold
 from tbseg_ops.engines.native.jit import compiled, inlined
 
-_U1 = np.uint64(1)
+_U0, _U1 = np.uint64(0), np.uint64(1)
 _FIRST = np.int64(SPARE)
 
 
@@ -33,50 +32,51 @@ def of_pure(
     flat: NDArray[np.float32],
     columns: int,
     nodes: NDArray[np.int32],
-    thresholds: NDArray[np.float32],
     roots: NDArray[np.int32],
     trees: NDArray[np.int64],
-    slots: int,
     out: NDArray[np.float32],
+    scratch: NDArray[np.float32],
+    queue: NDArray[np.uint64],
+    votes: NDArray[np.uint64],
+    constant: NDArray[np.uint64],
+    counts: NDArray[np.uint8],
 ) -> None:
-    """Probabilities of forests whose leaves are all pure."""
+    """Probabilities of forests whose leaves are all pure.
+
+    ``votes``, ``constant``: one for each slot. ``counts``: 64 for each class.
+    """
     classes = out.shape[1]
-    scratch = aligned(columns * VOXELS)
-    queue = np.empty(len(nodes) // 4 + len(roots) + 2, np.uint32)
-    masks = np.empty(len(queue), np.uint64)
-    votes = np.empty(slots, np.uint64)
     # Trees that are a single leaf vote the same for every voxel.
-    constant = np.zeros(slots, np.uint64)
-    started = 0
+    constant[:] = _U0
     for root in roots:
         if root <= 0:
             constant[-root] = ALL
-        else:
-            queue[started] = root
-            started += 1
-    counts = np.empty((classes, VOXELS), np.uint8)
-    bytes_ = counts.reshape(-1)
     total = np.float32(trees.sum())
     for brick in range(len(out)):
         nan = load_brick(scratch, flat, brick, columns)
-        votes[:] = constant
-        masks[:started] = ALL
-        traverse(scratch, nodes, thresholds, queue, masks, started, votes)
+        for i in range(len(votes)):
+            votes[i] = constant[i]
+        started = 0
+        for root in roots:
+            if root > 0:
+                put_pair(queue, np.uint64(2 * started), np.uint64(root), ALL)
+                started += 1
+        traverse(scratch, nodes, queue, started, votes)
         probabilities = out[brick]
         probabilities[:] = 0
         slot = _FIRST
         for forest_trees in trees:
-            counts[0] = forest_trees
-            counts[1:] = 0
+            counts[:VOXELS] = forest_trees
+            counts[VOXELS:] = 0
             for k in range(1, classes):
-                count_votes(bytes_, k * VOXELS, votes, slot, forest_trees)
+                count_votes(counts, k * VOXELS, votes, slot, forest_trees)
                 slot += forest_trees
                 for v in range(VOXELS):
-                    counts[0, v] -= counts[k, v]
+                    counts[v] -= counts[k * VOXELS + v]
             size = np.float32(forest_trees)
             for k in range(classes):
                 for v in range(VOXELS):
-                    probabilities[k, v] += np.float32(counts[k, v]) / size * size
+                    probabilities[k, v] += np.float32(counts[k * VOXELS + v]) / size * size
         _finish(probabilities, total, nan)
 
 
@@ -85,19 +85,20 @@ def of_any(
     flat: NDArray[np.float32],
     columns: int,
     nodes: NDArray[np.int32],
-    thresholds: NDArray[np.float32],
     roots: NDArray[np.int32],
     trees: NDArray[np.int64],
-    proportions: NDArray[np.float32],
     out: NDArray[np.float32],
+    scratch: NDArray[np.float32],
+    queue: NDArray[np.int32],
+    masks: NDArray[np.uint64],
+    sums: NDArray[np.float32],
+    proportions: NDArray[np.float32],
 ) -> None:
-    """Probabilities of any forests: tree after tree, since the order decides the rounding."""
+    """Probabilities of any forests: tree after tree, since the order decides the rounding.
+
+    ``queue``, ``masks``: for the nodes and leaves of one tree. ``sums``: 64 for each class.
+    """
     classes = out.shape[1]
-    scratch = aligned(columns * VOXELS)
-    queue = np.empty(len(nodes) // 2 + 1, np.int32)  # the nodes and leaves of one tree
-    masks = np.empty(len(queue), np.uint64)
-    sums = np.empty((classes, VOXELS), np.float32)
-    flat_sums = sums.reshape(-1)
     total = np.float32(trees.sum())
     for brick in range(len(out)):
         nan = load_brick(scratch, flat, brick, columns)
@@ -117,10 +118,12 @@ def of_any(
                     head += 1
                     if node <= 0:
                         for k in range(classes):
-                            add_where(flat_sums, k * VOXELS, here, proportions[-node, k])
+                            add_where(sums, k * VOXELS, here, proportions[-node, k])
                         continue
                     row = node * 4
-                    less = here & below(scratch, np.int64(nodes[row]), thresholds[row + 3])
+                    less = here & below(
+                        scratch, np.int64(nodes[row]), threshold(nodes, np.uint64(row + 3))
+                    )
                     for child, mask in ((nodes[row + 1], less), (nodes[row + 2], here ^ less)):
                         if mask:
                             queue[end] = child
@@ -129,7 +132,7 @@ def of_any(
             size = np.float32(forest_trees)
             for k in range(classes):
                 for v in range(VOXELS):
-                    probabilities[k, v] += sums[k, v] / size * size
+                    probabilities[k, v] += sums[k * VOXELS + v] / size * size
         _finish(probabilities, total, nan)
 
 

@@ -13,19 +13,19 @@ from numba import types
 from numba.core import cgutils
 from numba.core.typing.templates import Signature
 
+from tbseg_ops.engines.native.forest.packing import VOXELS
 from tbseg_ops.engines.native.jit import emitted
-
-VOXELS = 64
 
 # A compare of 64 lanes at once is taken apart badly by LLVM where vectors are shorter.
 _PART = 8
+_WIDE = 16
 _FLOAT = ir.FloatType()
 _I8 = ir.IntType(8)
 _I64 = ir.IntType(64)
 
 
 def _place(
-    context: Any, builder: ir.IRBuilder, sig: Signature, args: Any, lanes: ir.VectorType, at: int
+    context: Any, builder: ir.IRBuilder, sig: Signature, args: Any, lanes: ir.Type, at: int
 ) -> ir.Value:
     """Pointer to ``lanes`` in the array args[at] from the element args[at + 1] on."""
     proxy = cast(Any, cgutils).create_struct_proxy(sig.args[at])
@@ -55,26 +55,60 @@ def _splat(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
     return builder.shuffle_vector(one, nothing, order)
 
 
-def _parts(builder: ir.IRBuilder, pointer: ir.Value) -> list[ir.Value]:
-    return [builder.gep(pointer, [ir.Constant(_I64, part)]) for part in range(VOXELS // _PART)]
+def _parts(builder: ir.IRBuilder, pointer: ir.Value, lanes: int = _PART) -> list[ir.Value]:
+    return [builder.gep(pointer, [ir.Constant(_I64, part)]) for part in range(VOXELS // lanes)]
+
+
+def _joined(builder: ir.IRBuilder, first: ir.Value, second: ir.Value) -> ir.Value:
+    lanes = 2 * first.type.count
+    order = ir.Constant(ir.VectorType(ir.IntType(32), lanes), list(range(lanes)))
+    return builder.shuffle_vector(first, second, order)
 
 
 @emitted
 def below(typingctx: Any, values: Any, offset: Any, threshold: Any) -> Any:
-    """``below(values, offset, threshold)``: bit v is ``values[offset + v] < threshold``."""
+    """``below(values, offset, threshold)``: bit v is ``values[offset + v] < threshold``.
+
+    The values start at a cache line.
+    """
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, args: Any) -> ir.Value:
-        pointer = _place(context, builder, sig, args, ir.VectorType(_FLOAT, _PART), 0)
-        limit = _splat(builder, args[2], _PART)
-        return _gathered(
-            builder,
-            [
-                builder.fcmp_ordered("<", builder.load(part, align=4), limit)
-                for part in _parts(builder, pointer)
-            ],
-        )
+        pointer = _place(context, builder, sig, args, ir.VectorType(_FLOAT, _WIDE), 0)
+        limit = _splat(builder, args[2], _WIDE)
+        masks = [
+            builder.fcmp_ordered("<", builder.load(part, align=64), limit)
+            for part in _parts(builder, pointer, _WIDE)
+        ]
+        while len(masks) > 1:
+            masks = [_joined(builder, *two) for two in zip(masks[::2], masks[1::2], strict=True)]
+        return builder.bitcast(masks[0], _I64)
 
     return types.uint64(values, types.int64, types.float32), codegen
+
+
+@emitted
+def threshold(typingctx: Any, nodes: Any, at: Any) -> Any:
+    """``threshold(nodes, at)``: the float32 that has the bits of nodes[at], int32."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, args: Any) -> ir.Value:
+        return builder.load(_place(context, builder, sig, args, _FLOAT, 0), align=4)
+
+    return types.float32(nodes, types.uint64), codegen
+
+
+@emitted
+def put_pair(typingctx: Any, pairs: Any, at: Any, first: Any, second: Any) -> Any:
+    """``put_pair(pairs, at, first, second)``: two elements from ``at`` on, all uint64, at once."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, args: Any) -> ir.Value:
+        both = ir.VectorType(_I64, 2)
+        value = ir.Constant(both, ir.Undefined)
+        for lane in (0, 1):
+            value = builder.insert_element(value, args[2 + lane], ir.Constant(_I64, lane))
+        builder.store(value, _place(context, builder, sig, args, both, 0), align=8)
+        return context.get_dummy_value()
+
+    return types.void(pairs, types.uint64, types.uint64, types.uint64), codegen
 
 
 @emitted
