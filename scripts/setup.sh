@@ -60,4 +60,6 @@ if [[ ! -f $stamp || $(<"$stamp") != "$wanted" ]]; then
     echo "$wanted" >"$stamp"
 fi
 touch "$stamp"
+# What is ours, too: who runs it may not be allowed to write here, and would compile it each time.
+.venv/bin/python -m compileall -q config dags plugins scripts tbseg_ops >/dev/null || true
 .venv/bin/python -m scripts.home

@@ -65,9 +65,15 @@ class Commands(TyperGroup):
             for where, line in commands.items():
                 module, _, name = where.partition(".")
                 self._modules[name] = module
-                self.add_command(
-                    TyperCommand(name, help=line, rich_help_panel=panel, hidden=not panel)
-                )
+                self.add_command(TyperCommand(name, help=line, hidden=not panel))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Of click: the commands by what they are for."""
+        for panel, commands in COMMANDS.items():
+            if panel:
+                lines = [(where.partition(".")[2], line) for where, line in commands.items()]
+                with formatter.section(panel):
+                    formatter.write_dl(lines)
 
     def load(self, name: str) -> Any:
         """The command itself."""
@@ -76,7 +82,7 @@ class Commands(TyperGroup):
         gc.enable()  # main has disabled it
         if isinstance(found, typer.Typer):
             return typer.main.get_group(found)
-        alone = typer.Typer(add_completion=False)
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
         alone.command(name)(found)
         return typer.main.get_command(alone)
 

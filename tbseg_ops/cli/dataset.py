@@ -20,7 +20,11 @@ from tbseg_ops.reference import Reference
 from tbseg_ops.run import RunFolder, RunSpec
 from tbseg_ops.volume.opening import existing
 
-dataset = typer.Typer(no_args_is_help=True, help="Datasets that are segmented again and again.")
+dataset = typer.Typer(
+    no_args_is_help=True,
+    help="Datasets that are segmented again and again.",
+    rich_markup_mode=None,
+)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the dataset.")]
 

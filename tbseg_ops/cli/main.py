@@ -27,6 +27,7 @@ _SIGNALLED = 128  # and the number of the signal
 app = typer.Typer(
     cls=Commands,
     help=HELP,
+    rich_markup_mode=None,  # plain help, which pipes well and is there in half the time
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -47,6 +48,8 @@ def main() -> None:
     """
     # pydantic would look through all installed packages for plugins of its own.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    # Nothing here multiplies matrices: numpy need not start a thread for each core.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     gc.disable()  # until the command is loaded: what is imported stays, looking costs a twentieth
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
