@@ -169,6 +169,15 @@ def _processor() -> tuple[str, str]:
     return name, llvm.get_host_cpu_features().flatten() if features is None else features
 
 
+def made_for_avx2() -> bool:
+    """Whether a kernel compiled now is for a processor that has AVX2 and no AVX-512."""
+    name, features = _processor()
+    if not features:
+        return name == "x86-64-v3"
+    has = features.split(",")
+    return "+avx2" in has and "+avx512f" not in has
+
+
 def _shipped_level() -> str | None:
     """Of kernels that came along: the highest that this processor has, if no other is asked for."""
     if "NUMBA_CPU_NAME" in os.environ or not SHIPPED.is_dir():

@@ -1,5 +1,9 @@
 """Forests on bricks against a voxel-by-voxel evaluation of the stored trees, bit for bit."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -9,7 +13,9 @@ from tbseg_ops.classifier.ilp import open_ilp
 from tbseg_ops.engines.native.forest.bricks import BrickForest
 from tbseg_ops.engines.native.forest.packing import can_be_counted
 from tbseg_ops.engines.native.forest.winners import NOBODY
+from tbseg_ops.engines.native.kernels import highest_level
 from tests.classifier.projects import FORESTS, LEAF, Tree, changed, grown_tree, write_forests
+from tests.engines.native.exactness import ROOT
 from tests.reference_sets import CLASSIFIERS
 
 # What float32 features can be, and thresholds that lie on, next to and between them.
@@ -184,3 +190,20 @@ def test_result_does_not_depend_on_the_memory_of_the_bricks(tmp_path):
     assert forest.predict(bricks[:0]).shape == (0, 2, 64)
     with pytest.raises(ValueError, match="bricks of"):
         forest.predict(bricks[:, :2])
+
+
+@pytest.mark.skipif(highest_level() is None, reason="this processor has no AVX2")
+def test_on_a_processor_that_has_avx2_and_no_avx_512(tmp_path):
+    """There the voxels of a brick are in another order while they are compared."""
+    level = {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": ""}
+    chosen = "every_kind or nan_makes or real_forests"
+    words = ["-q", "-n0", "-p", "no:cacheprovider", "-k", chosen]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words, __file__],
+        env={**os.environ, **level, "NUMBA_CACHE_DIR": str(tmp_path)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    assert len(list(tmp_path.glob("**/*.o"))) == 3, "the kernels are those of that processor"

@@ -15,6 +15,7 @@ from numba.core.typing.templates import Signature
 
 from tbseg_ops.engines.native.forest.packing import VOXELS
 from tbseg_ops.engines.native.jit import emitted
+from tbseg_ops.engines.native.kernels import made_for_avx2
 
 # A compare of 64 lanes at once is taken apart badly by LLVM where vectors are shorter.
 _PART = 8
@@ -59,6 +60,40 @@ def _parts(builder: ir.IRBuilder, pointer: ir.Value, lanes: int = _PART) -> list
     return [builder.gep(pointer, [ir.Constant(_I64, part)]) for part in range(VOXELS // lanes)]
 
 
+def _for_packing(builder: ir.IRBuilder, values: list[ir.Value]) -> list[ir.Value]:
+    """Vectors of 8 voxels in a row, in the order in which AVX2 packs masks to bits in a row.
+
+    It packs half by half: of four vectors that become one of 32 bytes, the lower halves fill the
+    lower half. So the first is voxels 0 to 3 and 16 to 19, the second 4 to 7 and 20 to 23.
+    """
+    halves = ([0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15])
+    orders = [ir.Constant(ir.VectorType(ir.IntType(32), _PART), half) for half in halves]
+    return [
+        builder.shuffle_vector(values[at], values[at + 2], order)
+        for at in (0, 1, 4, 5)
+        for order in orders
+    ]
+
+
+def _packed(builder: ir.IRBuilder, masks: list[ir.Value]) -> ir.Value:
+    """The masks of 8 lanes each, as one 64-bit number, by three instructions of AVX2."""
+
+    def by(name: str, result: ir.Type, *values: ir.Value) -> ir.Value:
+        kind = ir.FunctionType(result, [value.type for value in values])
+        named = f"llvm.x86.avx2.{name}"
+        function = cast(Any, cgutils).get_or_insert_function(builder.module, kind, named)
+        return builder.call(function, values)
+
+    words = [builder.sext(mask, ir.VectorType(ir.IntType(32), 8)) for mask in masks]
+    for name, kind in (
+        ("packssdw", ir.VectorType(ir.IntType(16), 16)),
+        ("packsswb", ir.VectorType(_I8, 32)),
+    ):
+        words = [by(name, kind, *two) for two in zip(words[::2], words[1::2], strict=True)]
+    low, high = (builder.zext(by("pmovmskb", ir.IntType(32), part), _I64) for part in words)
+    return builder.or_(low, builder.shl(high, ir.Constant(_I64, 32)))
+
+
 def _joined(builder: ir.IRBuilder, first: ir.Value, second: ir.Value) -> ir.Value:
     lanes = 2 * first.type.count
     order = ir.Constant(ir.VectorType(ir.IntType(32), lanes), list(range(lanes)))
@@ -67,18 +102,21 @@ def _joined(builder: ir.IRBuilder, first: ir.Value, second: ir.Value) -> ir.Valu
 
 @emitted
 def below(typingctx: Any, values: Any, offset: Any, threshold: Any) -> Any:
-    """``below(values, offset, threshold)``: bit v is ``values[offset + v] < threshold``.
+    """``below(values, offset, threshold)``: bit v is "value v < threshold".
 
-    The values start at a cache line.
+    Of 64 values that ``copied`` has put at a cache line, ``offset``.
     """
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, args: Any) -> ir.Value:
-        pointer = _place(context, builder, sig, args, ir.VectorType(_FLOAT, _WIDE), 0)
-        limit = _splat(builder, args[2], _WIDE)
+        lanes = _PART if made_for_avx2() else _WIDE
+        pointer = _place(context, builder, sig, args, ir.VectorType(_FLOAT, lanes), 0)
+        limit = _splat(builder, args[2], lanes)
         masks = [
-            builder.fcmp_ordered("<", builder.load(part, align=64), limit)
-            for part in _parts(builder, pointer, _WIDE)
+            builder.fcmp_ordered("<", builder.load(part, align=4 * lanes), limit)
+            for part in _parts(builder, pointer, lanes)
         ]
+        if made_for_avx2():
+            return _packed(builder, masks)
         while len(masks) > 1:
             masks = [_joined(builder, *two) for two in zip(masks[::2], masks[1::2], strict=True)]
         return builder.bitcast(masks[0], _I64)
@@ -113,16 +151,20 @@ def put_pair(typingctx: Any, pairs: Any, at: Any, first: Any, second: Any) -> An
 
 @emitted
 def copied(typingctx: Any, target: Any, at: Any, source: Any, offset: Any) -> Any:
-    """``copied(target, at, source, offset)``: copy 64 floats; bit v is "value v is NaN"."""
+    """``copied(target, at, source, offset)``: copy 64 floats; bit v is "value v is NaN".
+
+    They are stored in the order in which ``below`` wants them.
+    """
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, args: Any) -> ir.Value:
         lanes = ir.VectorType(_FLOAT, _PART)
         target, source = (_place(context, builder, sig, args, lanes, at) for at in (0, 2))
-        masks = []
-        for to, part in zip(_parts(builder, target), _parts(builder, source), strict=True):
-            value = builder.load(part, align=4)
+        values = [builder.load(part, align=4) for part in _parts(builder, source)]
+        masks = [builder.fcmp_unordered("uno", value, value) for value in values]
+        if made_for_avx2():
+            values = _for_packing(builder, values)
+        for to, value in zip(_parts(builder, target), values, strict=True):
             builder.store(value, to, align=4)
-            masks.append(builder.fcmp_unordered("uno", value, value))
         return _gathered(builder, masks)
 
     return types.uint64(target, types.int64, source, types.int64), codegen
